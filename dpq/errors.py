@@ -1,0 +1,11 @@
+"""The one exception that stands for a mistake of the caller, not of the library."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Bad arguments or unusable data.
+
+    The message is one line that names the thing, its value and the way out. The command line prints it and
+    exits with status 2; every other exception is an internal fault.
+    """

@@ -1,0 +1,191 @@
+"""What every data protocol returns, and the seeded draws that they share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from dpq.errors import InputError
+
+Denominator = Literal["hits", "total", "capped"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images with their labels, in a fixed order.
+
+    Attributes:
+        images: [N, 3, H, W] uint8, RGB.
+        labels: [N, L] bool, one column a class; single-label sets have one True a row.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        """Refuse splits whose parts do not fit."""
+        if len(self.images) != len(self.labels):
+            raise ValueError(f"{len(self.images)} images but {len(self.labels)} label rows")
+        if self.images.dtype != torch.uint8 or self.labels.dtype != torch.bool:
+            raise TypeError("a split holds uint8 images and bool labels")
+
+    def __len__(self) -> int:
+        """Number of images N."""
+        return len(self.images)
+
+    def take(self, rows: Tensor) -> Split:
+        """The images at `rows` ([n] int64), in that order."""
+        return Split(self.images[rows], self.labels[rows])
+
+    def balanced(self, limit: int) -> Split:
+        """The first `limit // L` images of every class, in the order of the split.
+
+        An image counts for its first label. A class with fewer images gives what it has.
+
+        Raises:
+            InputError: `limit` is below one image a class.
+        """
+        per_class = limit // self.labels.shape[1]
+        if per_class < 1:
+            raise InputError(
+                f"--limit {limit} leaves no image for some of the {self.labels.shape[1]} classes; raise it"
+            )
+        first_label = self.labels.int().argmax(dim=1)
+        rows = [torch.nonzero(first_label == c).flatten()[:per_class] for c in range(self.labels.shape[1])]
+        return self.take(torch.cat(rows).sort().values)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The splits of one protocol, with everything a result must say about its data.
+
+    Attributes:
+        protocol: the protocol's name, for instance `cifar10`.
+        name: what the images are, for instance `cifar10-jpeg` when they were re-encoded.
+        classes: class names; the order of the label columns.
+        fingerprint: SHA-256 over the pixels and labels of all splits, in hexadecimal.
+        cut: mAP is taken over the first `cut` ranks; None means the whole database.
+        denominator: what the sum of precisions is divided by (`dpq.metrics`).
+    """
+
+    protocol: str
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    query: Split
+    database: Split
+    fingerprint: str
+    cut: int | None = None
+    denominator: Denominator = "hits"
+
+    def limited(self, limit: int) -> Dataset:
+        """A class-balanced subset of about `limit` images in every split; its name and fingerprint say so."""
+        return replace(
+            self,
+            name=f"{self.name}-limit{limit}",
+            train=self.train.balanced(limit),
+            query=self.query.balanced(limit),
+            database=self.database.balanced(limit),
+            fingerprint=f"{self.fingerprint}-limit{limit}",
+        )
+
+    def validation(self) -> Dataset:
+        """A protocol of the same kind made from the training split alone, for choosing settings.
+
+        Of every class, in the order of the split, the first four fifths train; of the rest one half are
+        queries and the other half the database. The real queries and database are not touched.
+        """
+        train, query, database = [], [], []
+        first_label = self.train.labels.int().argmax(dim=1)
+        for c in range(len(self.classes)):
+            rows = torch.nonzero(first_label == c).flatten()
+            kept, middle = len(rows) * 4 // 5, len(rows) * 9 // 10
+            train.append(rows[:kept])
+            query.append(rows[kept:middle])
+            database.append(rows[middle:])
+        parts = [self.train.take(torch.cat(rows).sort().values) for rows in (train, query, database)]
+        if min(len(part) for part in parts) < len(self.classes):
+            raise InputError("a validation part needs at least 10 training images of every class")
+        return replace(
+            self,
+            name=f"{self.name}-validation",
+            train=parts[0],
+            query=parts[1],
+            database=parts[2],
+            fingerprint=f"{self.fingerprint}-validation",
+        )
+
+
+def seeded_order(keys: Sequence[str], seed: int) -> list[int]:
+    """Positions of `keys` in a random order that depends on the keys and the seed alone.
+
+    Keys are sorted by SHA-256 of `"<seed>:<key>"`: the same on every machine and in every library version,
+    whatever order the files were listed in.
+
+    Args:
+        keys: distinct names.
+        seed: the split's own seed.
+
+    Returns:
+        A permutation of `range(len(keys))`.
+    """
+    return sorted(range(len(keys)), key=lambda i: hashlib.sha256(f"{seed}:{keys[i]}".encode()).digest())
+
+
+def fingerprint(*splits: Split) -> str:
+    """SHA-256 over shapes, pixels and labels of the splits, in order."""
+    digest = hashlib.sha256()
+    for split in splits:
+        for tensor in (split.images, split.labels):
+            digest.update(str(tuple(tensor.shape)).encode())
+            digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def draw_splits(
+    images: Tensor, class_of: Sequence[int], keys: Sequence[str], classes: int, *, query: int, train: int, seed: int
+) -> tuple[Split, Split, Split]:
+    """Disjoint train, query and database splits: so many images of every class, the rest is the database.
+
+    Args:
+        images: [N, 3, H, W] uint8.
+        class_of: N class indices.
+        keys: N distinct names; they alone decide the draw.
+        classes: number of classes L.
+        query: query images per class.
+        train: training images per class.
+        seed: the split's own seed.
+
+    Returns:
+        Train, query and database, each in a seeded order (never sorted by class: ties would notice).
+
+    Raises:
+        InputError: a class has too few images.
+    """
+    order = seeded_order(keys, seed)
+    members: list[list[int]] = [[] for _ in range(classes)]
+    for i in order:
+        members[class_of[i]].append(i)
+    for c, rows in enumerate(members):
+        if len(rows) <= query + train:
+            raise InputError(
+                f"class {c} has {len(rows)} images; the protocol needs more than {query + train} "
+                f"({query} queries, {train} training images, the rest database): use the complete data set"
+            )
+    query_rows = {i for rows in members for i in rows[:query]}
+    train_rows = {i for rows in members for i in rows[query : query + train]}
+    labels = torch.zeros(len(images), classes, dtype=torch.bool)
+    labels[torch.arange(len(images)), torch.tensor(class_of)] = True
+    whole = Split(images, labels)
+    parts = (
+        [i for i in order if i in train_rows],
+        [i for i in order if i in query_rows],
+        [i for i in order if i not in train_rows and i not in query_rows],
+    )
+    train_split, query_split, database = (whole.take(torch.tensor(rows)) for rows in parts)
+    return train_split, query_split, database

@@ -1,0 +1,199 @@
+"""CIFAR-10 (Krizhevsky 2009) from the official archive, or from a folder or tar of its images."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from os.path import exists, isdir, isfile  # unlike Path's, False for a path that may not be looked at
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dpq.errors import InputError
+from dpq.protocols.base import Dataset, draw_splits, fingerprint
+from dpq.protocols.image_tree import read_image_tree
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_FOLDER, _ARCHIVE = "cifar-10-batches-py", "cifar-10-python.tar.gz"  # torchvision's names, without importing it
+_TREES = ("cifar10-jpeg", "cifar10-jpeg.tar", "cifar10-jpeg.tar.gz", "cifar10-jpeg.tar.xz")
+
+
+@dataclass(frozen=True)
+class Cifar10Sizes:
+    """Images per class.
+
+    Attributes:
+        query: drawn as queries.
+        train: drawn for training; the rest is the database.
+        per_split: what the source must hold in each of its own splits, exactly.
+    """
+
+    query: int = 100
+    train: int = 500
+    per_split: Mapping[str, int] = field(default_factory=lambda: {"train": 5000, "test": 1000})
+
+
+CIFAR10_SIZES = Cifar10Sizes()
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Images as found.
+
+    Attributes:
+        name: what the images are, for the records.
+        images: [N, 3, 32, 32] uint8, RGB.
+        groups: N times `<split>/<class>`; the draw counts within a group, in this order.
+    """
+
+    name: str
+    images: npt.NDArray[np.uint8]
+    groups: Sequence[str]
+
+
+def load_cifar10(
+    data_root: Path | None, cache: Path, split_seed: int = 0, sizes: Cifar10Sizes = CIFAR10_SIZES
+) -> Dataset:
+    """CIFAR-10 with 100 queries and 500 training images of every class; the other 54,000 are the database.
+
+    The draw depends on `<split>/<class>/<position in the class>` alone, so a folder and a tar give the same data.
+
+    Args:
+        data_root: searched for the official folder or archive, then for `cifar10-jpeg/` or `cifar10-jpeg.tar`
+            (`.gz`, `.xz`) with `<split>/<class>/<file>`; or is itself one of these. None downloads the
+            official archive.
+        cache: folder for the download, the unpacked official archive and decoded images.
+        split_seed: seed of the draw.
+        sizes: images per class.
+
+    Returns:
+        The data set, named `cifar10` (official), `cifar10-jpeg` (JPEG files) or `cifar10-folder` (others).
+
+    Raises:
+        InputError: nothing is found, or what is found is damaged, incomplete or not CIFAR-10.
+    """
+    source = _download(cache) if data_root is None else _search(data_root, cache)
+    keys = _keys(source.groups, sizes, data_root or cache)
+    class_of = [CLASSES.index(group.partition("/")[2]) for group in source.groups]
+    train, query, database = draw_splits(
+        torch.from_numpy(source.images),
+        class_of,
+        keys,
+        len(CLASSES),
+        query=sizes.query,
+        train=sizes.train,
+        seed=split_seed,
+    )
+    return Dataset("cifar10", source.name, CLASSES, train, query, database, fingerprint(train, query, database))
+
+
+def _keys(groups: Sequence[str], sizes: Cifar10Sizes, root: Path) -> list[str]:
+    """`<group>/<ordinal>` of every image, after checking that each group has the images it must have."""
+    needed = Counter({f"{split}/{name}": count for split, count in sizes.per_split.items() for name in CLASSES})
+    found = Counter(groups)
+    for group in (*needed, *found):
+        if found[group] != needed[group]:
+            raise InputError(
+                f"{root}: {group!r} has {found[group]} images, CIFAR-10 has {needed[group]} there; complete the data"
+            )
+    seen: Counter[str] = Counter()
+    keys = []
+    for group in groups:
+        keys.append(f"{group}/{seen[group]:04d}")
+        seen[group] += 1
+    return keys
+
+
+def _search(data_root: Path, cache: Path) -> _Source:
+    if data_root.name == _FOLDER and isdir(data_root):
+        return _official_folder(data_root.parent)
+    if isdir(data_root / _FOLDER):
+        return _official_folder(data_root)
+    for archive in (data_root / _ARCHIVE, data_root):
+        if archive.name == _ARCHIVE and isfile(archive):
+            return _official_archive(archive, cache)
+    for tree in (data_root / name for name in _TREES):
+        if exists(tree):
+            return _image_tree(tree, cache)
+    if isfile(data_root) or (isdir(data_root / "train") and isdir(data_root / "test")):
+        return _image_tree(data_root, cache)
+    looked_for = ", ".join((f"{_FOLDER}/", _ARCHIVE, f"{_TREES[0]}/", *_TREES[1:]))
+    raise InputError(f"no CIFAR-10 in {data_root}: looked for {looked_for}, and train/ with test/; correct --data-root")
+
+
+def _image_tree(path: Path, cache: Path) -> _Source:
+    tree = read_image_tree(path, (32, 32), cache)
+    name = "cifar10-jpeg" if tree.formats == ("JPEG",) else "cifar10-folder"
+    return _Source(name, tree.images, [str(PurePosixPath(name).parent) for name in tree.names])
+
+
+def _official_folder(root: Path) -> _Source:
+    """The batches in `root`, which torchvision checks against their MD5 before it unpickles them."""
+    from torchvision.datasets import CIFAR10
+
+    try:
+        batches: list[tuple[str, Any]] = [("train", CIFAR10(root, train=True)), ("test", CIFAR10(root, train=False))]
+    except (RuntimeError, OSError) as error:
+        raise InputError(
+            f"{root / _FOLDER} is incomplete or altered (MD5); delete it and give the official {_ARCHIVE}"
+        ) from error
+    pixels = np.concatenate([batch.data for _, batch in batches])  # [N, 32, 32, 3]
+    groups = [f"{split}/{batch.classes[target]}" for split, batch in batches for target in batch.targets]
+    return _Source("cifar10", np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)), groups)
+
+
+def _official_archive(archive: Path, cache: Path) -> _Source:
+    """The archive's batches, unpacked into the cache once its MD5 is right."""
+    from torchvision.datasets import CIFAR10
+    from torchvision.datasets.utils import check_integrity
+
+    if not check_integrity(archive, CIFAR10.tgz_md5):
+        raise InputError(f"{archive} is truncated or altered: its MD5 is not {CIFAR10.tgz_md5}; get it again")
+    try:
+        return _official_folder(cache)
+    except InputError:
+        _unpack(archive, cache)
+    return _official_folder(cache)
+
+
+def _unpack(archive: Path, cache: Path) -> None:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as fresh:
+            with tarfile.open(archive) as packed:
+                packed.extractall(fresh, filter="data")
+            shutil.rmtree(cache / _FOLDER, ignore_errors=True)
+            os.replace(Path(fresh) / _FOLDER, cache / _FOLDER)
+    except OSError as error:
+        raise InputError(
+            f"cannot unpack {archive} into {cache} ({error.strerror}); set DPQ_CACHE to a folder that can be written"
+        ) from error
+
+
+def _download(cache: Path) -> _Source:
+    """The official archive by torchvision's own download with its MD5 check; none where the cache has it unpacked."""
+    from torchvision.datasets import CIFAR10
+    from torchvision.datasets.utils import download_url
+
+    try:
+        return _official_folder(cache)
+    except InputError:
+        pass
+    try:
+        download_url(CIFAR10.url, cache, CIFAR10.filename, CIFAR10.tgz_md5)
+    except (OSError, HTTPException, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"cannot download CIFAR-10 into {cache} ({reason}): go online, or give --data-root a folder with the "
+            f"official {_ARCHIVE} or with {_TREES[0]}/<split>/<class>/<file>"
+        ) from error
+    return _official_archive(cache / _ARCHIVE, cache)

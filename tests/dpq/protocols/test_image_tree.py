@@ -1,0 +1,378 @@
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import logging
+import lzma
+import os
+import random
+import struct
+import tarfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dpq.errors import InputError
+from dpq.protocols.image_tree import Bounds, ImageTree, read_image_tree
+
+SIZE = (6, 5)  # height, width
+PACKERS: dict[str, Callable[[bytes], bytes]] = {"tar": bytes, "tar.gz": gzip.compress, "tar.xz": lzma.compress}
+
+
+def pixels(number: int) -> np.ndarray:
+    return np.random.default_rng(number).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+
+
+def encoded(image: Image.Image, file_format: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, file_format)
+    return buffer.getvalue()
+
+
+def miniature() -> dict[str, bytes]:
+    names = [
+        f"{split}/{group}/{i:02d}.png" for split in ("test", "train") for group in ("cat", "dog") for i in range(3)
+    ]
+    return {name: encoded(Image.fromarray(pixels(i))) for i, name in enumerate(names)}
+
+
+def write_folder(root: Path, files: Mapping[str, bytes]) -> Path:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return root
+
+
+def entry(
+    name: str, content: bytes = b"", kind: bytes = tarfile.REGTYPE, link: str = ""
+) -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.size = kind, link, len(content)
+    return info, content
+
+
+def tar_bytes(entries: list[tuple[tarfile.TarInfo, bytes]]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for info, content in entries:
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def plain_tar(files: Mapping[str, bytes]) -> bytes:
+    return tar_bytes([entry(name, content) for name, content in files.items()])
+
+
+def same(one: ImageTree, other: ImageTree) -> bool:
+    return (one.names, one.formats) == (other.names, other.formats) and np.array_equal(one.images, other.images)
+
+
+def refusal(source: Path, cache: Path, bounds: Bounds | None = None) -> str:
+    """The message of the refusal, which is one line and leaves nothing in the cache."""
+    with pytest.raises(InputError) as error:
+        read_image_tree(source, SIZE, cache, *([bounds] if bounds else []))
+    assert "\n" not in str(error.value)
+    assert not cache.exists()
+    return str(error.value)
+
+
+def tar_refusal(tmp_path: Path, content: bytes, bounds: Bounds | None = None) -> str:
+    (tmp_path / "images.tar").write_bytes(content)
+    return refusal(tmp_path / "images.tar", tmp_path / "cache", bounds)
+
+
+def test_pixels_names_and_formats(tmp_path: Path) -> None:
+    tree = read_image_tree(write_folder(tmp_path / "images", miniature()), SIZE, tmp_path / "cache")
+    assert tree.names == tuple(sorted(miniature()))
+    assert tree.formats == ("PNG",)
+    assert tree.images.dtype == np.uint8
+    for i, image in enumerate(tree.images):
+        assert np.array_equal(image, pixels(i).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_a_tar_in_any_order_gives_what_the_folder_gives(tmp_path: Path, suffix: str) -> None:
+    files = list(miniature().items())
+    expected = read_image_tree(write_folder(tmp_path / "images", dict(files)), SIZE, tmp_path / "a")
+    random.Random(3).shuffle(files)
+    folders = [entry("./train/", kind=tarfile.DIRTYPE)]
+    packed = tar_bytes(folders + [entry(f"./{name}", content) for name, content in files])
+    archive = tmp_path / "any-name"
+    archive.write_bytes(PACKERS[suffix](packed))
+    before = sorted(tmp_path.rglob("*"))
+    assert same(read_image_tree(archive, SIZE, tmp_path / "b"), expected)
+    made = set(tmp_path.rglob("*")) - set(before)
+    assert {path.suffix for path in made if path.is_file()} == {".npy", ".json"}  # nothing was extracted
+
+
+def test_order_is_by_folder_then_stem(tmp_path: Path) -> None:
+    image = encoded(Image.fromarray(pixels(0)))
+    files = dict.fromkeys(["b/x/1.png", "a/x/1-1.png", "a/x/1.png", "a/w/2.png"], image)
+    tree = read_image_tree(write_folder(tmp_path / "images", files), SIZE, tmp_path / "cache")
+    assert tree.names == ("a/w/2.png", "a/x/1.png", "a/x/1-1.png", "b/x/1.png")
+
+
+def test_other_files_are_passed_over(tmp_path: Path) -> None:
+    junk = ["README.png", "train/list.png", "train/cat/notes.txt", "train/cat/._00.png", "train/cat/deep/1.png"]
+    files = {**dict.fromkeys(junk, b"no image"), **miniature()}
+    folder = read_image_tree(write_folder(tmp_path / "images", files), SIZE, tmp_path / "a")
+    (tmp_path / "images.tar").write_bytes(plain_tar(files))
+    assert folder.names == tuple(sorted(miniature()))
+    assert same(read_image_tree(tmp_path / "images.tar", SIZE, tmp_path / "b"), folder)
+
+
+@pytest.mark.parametrize(
+    ("mode", "file_format"),
+    [("L", "PNG"), ("P", "PNG"), ("1", "PNG"), ("LA", "PNG"), ("RGBA", "PNG"), ("CMYK", "JPEG")],
+)
+def test_every_colour_mode_becomes_rgb(tmp_path: Path, mode: str, file_format: str) -> None:
+    image = Image.new("RGB", SIZE[::-1], (255, 255, 255)).convert(mode)
+    suffix = "jpg" if file_format == "JPEG" else "png"
+    folder = write_folder(tmp_path / "images", {f"train/cat/0.{suffix}": encoded(image, file_format)})
+    tree = read_image_tree(folder, SIZE, tmp_path / "cache")
+    assert tree.formats == (file_format,)
+    assert np.array_equal(tree.images, np.full((1, 3, *SIZE), 255))
+
+
+def test_no_progress_bar_without_a_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    read_image_tree(write_folder(tmp_path / "images", miniature()), SIZE, tmp_path / "cache")
+    assert capfd.readouterr() == ("", "")
+
+
+# --- refusals ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        entry("train/cat/link.png", kind=tarfile.SYMTYPE, link="/etc/passwd"),
+        entry("train/cat/hard.png", kind=tarfile.LNKTYPE, link="train/cat/00.png"),
+        entry("train/cat/device.png", kind=tarfile.CHRTYPE),
+        entry("train/cat/pipe.png", kind=tarfile.FIFOTYPE),
+        entry("train/cat/sparse.png", kind=tarfile.GNUTYPE_SPARSE),
+        entry("/train/cat/absolute.png", b"x"),
+        entry("../cat/above.png", b"x"),
+        entry("train/../twice.png", b"x"),
+    ],
+    ids=lambda bad: bad[0].name.rsplit("/", 1)[-1],
+)
+def test_unsafe_members_are_refused(tmp_path: Path, bad: tuple[tarfile.TarInfo, bytes]) -> None:
+    good = [entry(name, content) for name, content in miniature().items()]
+    message = tar_refusal(tmp_path, tar_bytes([*good, bad]))
+    assert repr(bad[0].name) in message
+    assert "refused" in message
+
+
+def test_a_name_packed_twice_is_refused(tmp_path: Path) -> None:
+    good = [entry(name, content) for name, content in miniature().items()]
+    assert "'test/cat/00.png' twice" in tar_refusal(tmp_path, tar_bytes([*good, good[0]]))
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_truncated_archives_are_refused(tmp_path: Path, suffix: str) -> None:
+    packed = plain_tar(miniature())
+    content = PACKERS[suffix](packed)
+    end = len(packed.rstrip(b"\0")) if suffix == "tar" else len(content)  # a plain tar may lose its padding
+    cuts = range(0, end, 512) if suffix == "tar" else (*range(0, end, max(1, end // 15)), end - 1)
+    for cut in cuts:
+        assert "images.tar" in tar_refusal(tmp_path, content[:cut])
+
+
+@pytest.mark.parametrize("suffix", ["tar.gz", "tar.xz"])
+def test_altered_archives_are_refused(tmp_path: Path, suffix: str) -> None:
+    content = PACKERS[suffix](plain_tar(miniature()))
+    for position in range(12, len(content), max(1, len(content) // 25)):
+        altered = bytearray(content)
+        altered[position] ^= 0x10
+        tar_refusal(tmp_path, bytes(altered))
+
+
+def test_damaged_headers_are_no_early_end(tmp_path: Path) -> None:
+    packed = bytearray(plain_tar(miniature()))
+    third = bytes(packed).index(b"test/cat/02.png")
+    packed[third] ^= 1
+    assert "header is damaged" in tar_refusal(tmp_path, bytes(packed))
+    packed[third : third + tarfile.BLOCKSIZE] = bytes(tarfile.BLOCKSIZE)
+    assert "data follow its end" in tar_refusal(tmp_path, bytes(packed))
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", bytes(10240), b"\x1f\x8b", b"\xfd7zXZ\0"])
+def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
+    assert "images.tar" in tar_refusal(tmp_path, content)
+
+
+@pytest.mark.parametrize("name", ["train/cat/zeros.png", "zeros.bin"])
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_an_archive_that_unpacks_beyond_its_bound_is_refused(tmp_path: Path, name: str, suffix: str) -> None:
+    content = PACKERS[suffix](plain_tar({**miniature(), name: bytes(1 << 20)}))
+    assert "more than 900000 bytes" in tar_refusal(tmp_path, content, Bounds(total=900_000))
+
+
+def test_zeros_after_the_end_count_too(tmp_path: Path) -> None:
+    content = gzip.compress(plain_tar(miniature()) + bytes(5 << 20))
+    assert "more than 3000000 bytes" in tar_refusal(tmp_path, content, Bounds(total=3_000_000))
+
+
+def test_a_large_file_is_refused(tmp_path: Path) -> None:
+    files = {**miniature(), "train/cat/large.png": bytes(5001)}
+    bounds = Bounds(file=5000)
+    folder = write_folder(tmp_path / "images", files)
+    for message in (tar_refusal(tmp_path, plain_tar(files), bounds), refusal(folder, tmp_path / "cache", bounds)):
+        assert "'train/cat/large.png'" in message
+        assert "more than 5000" in message
+
+
+def test_decoded_pixels_are_bounded(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "images", miniature())
+    assert "decode to more than 200 bytes" in refusal(folder, tmp_path / "cache", Bounds(total=200))
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.REGTYPE])
+@pytest.mark.parametrize("size", [1 << 40, -4096])
+def test_headers_that_lie_about_sizes_are_refused(tmp_path: Path, kind: bytes, size: int) -> None:
+    info = tarfile.TarInfo("train/cat/0.png")
+    info.type, info.size = kind, size
+    tar_refusal(tmp_path, info.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 16))
+
+
+def test_unreadable_images_are_named(tmp_path: Path) -> None:
+    good = miniature()["test/cat/00.png"]
+    other_format = encoded(Image.fromarray(pixels(0)), "PPM")  # Pillow would read it
+    for content in (b"", b"no image", good[: len(good) // 2], other_format):
+        files = {**miniature(), "train/dog/bad.png": content}
+        assert "'train/dog/bad.png'" in refusal(write_folder(tmp_path / "images", files), tmp_path / "cache")
+        assert "'train/dog/bad.png'" in tar_refusal(tmp_path, plain_tar(files))
+
+
+@pytest.mark.parametrize("claimed", [(6, 5), (60_000, 1000), (60_000, 60_000)])
+def test_sizes_are_checked_before_decoding(tmp_path: Path, claimed: tuple[int, int]) -> None:
+    header = b"IHDR" + struct.pack(">IIBBBBB", *claimed, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    message = tar_refusal(tmp_path, plain_tar({"train/cat/bomb.png": bomb + b"\0\0\0\0IDAT"}))
+    assert "'train/cat/bomb.png'" in message
+    # Pixels that are missing would be another complaint.
+    assert (f"is {claimed[0]}x{claimed[1]} pixels; it must be 5x6" in message) or "exceeds limit" in message
+
+
+def test_missing_and_empty_sources_are_refused(tmp_path: Path) -> None:
+    assert "nowhere" in refusal(tmp_path / "nowhere", tmp_path / "cache")
+    assert "holds no images" in refusal(write_folder(tmp_path / "f", {"train/a.png": b""}), tmp_path / "cache")
+    assert "holds no images" in tar_refusal(tmp_path, plain_tar({"train/a.txt": b""}))
+
+
+# --- cache ---------------------------------------------------------------------------------------------------
+
+
+def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(Image, "open", fail)
+
+
+@pytest.fixture(params=["folder", "tar"])
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    if request.param == "folder":
+        return write_folder(tmp_path / "images", miniature())
+    (tmp_path / "images.tar").write_bytes(plain_tar(miniature()))
+    return tmp_path / "images.tar"
+
+
+def cached(cache: Path, suffix: str) -> Path:
+    (path,) = cache.glob(f"*.{suffix}")
+    return path
+
+
+def test_second_load_decodes_nothing(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = read_image_tree(source, SIZE, tmp_path / "cache")
+    forbid_decoding(monkeypatch)
+    assert same(read_image_tree(source, SIZE, tmp_path / "cache"), first)
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def flip_last_byte(content: bytes) -> bytes:
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+def other_shape(content: bytes) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.load(io.BytesIO(content)).reshape(-1, 3, SIZE[1], SIZE[0]))
+    return buffer.getvalue()
+
+
+def other_pillow(content: bytes) -> bytes:
+    return json.dumps({**json.loads(content), "pillow": "0"}).encode()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "spoil"),
+    [
+        ("npy", flip_last_byte),
+        ("npy", other_shape),
+        ("npy", lambda content: content[:100]),
+        ("npy", lambda content: b""),
+        ("json", lambda content: content[:100]),
+        ("json", lambda content: b"[]"),
+        ("json", lambda content: b"{}"),
+        ("json", other_pillow),
+    ],
+)
+def test_a_spoiled_cache_is_rebuilt(
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    suffix: str,
+    spoil: Callable[[bytes], bytes],
+) -> None:
+    cache = tmp_path / "cache"
+    first = read_image_tree(source, SIZE, cache)
+    whole = cached(cache, suffix).read_bytes()
+    cached(cache, suffix).write_bytes(spoil(whole))
+    assert same(read_image_tree(source, SIZE, cache), first)
+    assert cached(cache, suffix).read_bytes() == whole
+    cached(cache, suffix).write_bytes(spoil(whole))
+    forbid_decoding(monkeypatch)
+    with pytest.raises(InputError, match="decoded"):
+        read_image_tree(source, SIZE, cache)
+
+
+def test_a_cache_is_never_unpickled(source: Path, tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, ...]:
+            return os.mkdir, (str(tmp_path / "marker"),)
+
+    first = read_image_tree(source, SIZE, tmp_path / "cache")
+    np.save(cached(tmp_path / "cache", "npy"), np.array([Trap()], dtype=object), allow_pickle=True)
+    assert same(read_image_tree(source, SIZE, tmp_path / "cache"), first)
+    assert not (tmp_path / "marker").exists()
+
+
+def test_a_cache_of_another_size_is_not_taken(source: Path, tmp_path: Path) -> None:
+    read_image_tree(source, SIZE, tmp_path / "cache")
+    with pytest.raises(InputError, match="5x6 pixels; it must be 6x5"):
+        read_image_tree(source, (5, 6), tmp_path / "cache")
+
+
+def test_changed_sources_are_decoded_again(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "images", miniature())
+    first = read_image_tree(folder, SIZE, tmp_path / "cache")
+    path = folder / "train/cat/00.png"
+    path.write_bytes(encoded(Image.fromarray(pixels(99))))
+    os.utime(path, ns=(1, 1))
+    second = read_image_tree(folder, SIZE, tmp_path / "cache")
+    assert np.array_equal(second.images[6], pixels(99).transpose(2, 0, 1))
+    assert not same(first, second)
+
+
+def test_an_unwritable_cache_costs_a_warning(source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with caplog.at_level(logging.WARNING):
+        tree = read_image_tree(source, SIZE, tmp_path / "file" / "cache")
+    assert len(tree.names) == 12
+    (record,) = caplog.records
+    assert "DPQ_CACHE" in record.getMessage()

@@ -1,0 +1,44 @@
+import os
+
+import pytest
+
+from dpq import InputError
+from dpq.files import write_atomically
+
+
+def test_content_replaces_what_was_there_and_leaves_nothing_beside_it(tmp_path):
+    path = tmp_path / "new" / "record.json"
+    write_atomically(path, "one")
+    write_atomically(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert [p.name for p in path.parent.iterdir()] == ["record.json"]
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_a_failure_keeps_the_old_content_and_cleans_up(tmp_path, monkeypatch, failing):
+    path = tmp_path / "record.json"
+    write_atomically(path, "old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, failing, full)
+    with pytest.raises(InputError, match="No space left on device"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="choose another --output"):
+        write_atomically(tmp_path / "file" / "record.json", "x")
+
+
+def test_the_umask_decides_who_may_read(tmp_path):
+    umask = os.umask(0o022)
+    try:
+        write_atomically(tmp_path / "record.json", "x")
+    finally:
+        os.umask(umask)
+    assert (tmp_path / "record.json").stat().st_mode & 0o777 == 0o644
