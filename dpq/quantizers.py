@@ -1,0 +1,279 @@
+"""Additive codebooks, and the progressive quantizer that learns them end to end.
+
+An image's reconstruction is the sum of one codeword per level. Axes: N images, B batch, D dimensions,
+M levels, K codewords.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dpq.errors import InputError
+from dpq.losses import QuantizationTerms, quantization_terms
+
+BLOCK = 8192  # rows encoded at once; bounds the [B, K] table of distances to 8 MiB
+
+Choice = Literal["l2", "cosine"]
+
+
+def decode(codes: Tensor, codebooks: Tensor, levels: int | None = None) -> Tensor:
+    """Sum of the chosen codewords of the first `levels` levels.
+
+    Args:
+        codes: [N, M] integer.
+        codebooks: [M, K, D] float.
+        levels: how many levels to sum; None means all that the codes have.
+
+    Returns:
+        Reconstructions, [N, D].
+
+    Raises:
+        InputError: more levels are asked for than there are.
+    """
+    levels = codes.shape[1] if levels is None else levels
+    if not 1 <= levels <= min(codes.shape[1], codebooks.shape[0]):
+        raise InputError(
+            f"cannot decode {levels} levels: the codes have {codes.shape[1]}, the codebooks {len(codebooks)}"
+        )
+    total = codebooks[0][codes[:, 0].long()]
+    for level in range(1, levels):
+        total = total + codebooks[level][codes[:, level].long()]
+    return total
+
+
+def affinities(residual: Tensor, codebook: Tensor, choice: Choice) -> Tensor:
+    """How well each codeword fits each residual; the hard code is the largest.
+
+    Args:
+        residual: [B, D].
+        codebook: [K, D].
+        choice: "l2" gives `2 <r, c> - ||c||^2`, that is `-||r - c||^2` less a term that all codewords share;
+            "cosine" gives the cosine, as in the released code (codeword length ignored in the choice).
+
+    Returns:
+        [B, K].
+    """
+    if choice == "cosine":
+        return F.normalize(residual, dim=1) @ F.normalize(codebook, dim=1).T
+    return 2 * residual @ codebook.T - codebook.square().sum(dim=1)
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What one forward pass of the progressive quantizer gives.
+
+    Attributes:
+        soft: [M, B, D] partial sums S^l of the soft codewords.
+        hard: [M, B, D] partial sums H^l of the chosen codewords.
+        codes: [B, M] uint8.
+        terms: the three loss terms, not yet weighted.
+    """
+
+    soft: Tensor
+    hard: Tensor
+    codes: Tensor
+    terms: QuantizationTerms
+
+
+class ProgressiveQuantizer(nn.Module):
+    """Q-blocks in series: each approximates what the ones before it left (Gao et al. 2019, Sec. 2.2).
+
+    A prefix of a code is the code of the shorter length, so one training serves every length.
+
+    Args:
+        levels: number of blocks M.
+        codebook_size: codewords per block K, a power of two of at most 256.
+        dim: dimension D of the embeddings.
+        gamma: sharpness of the soft assignment `softmax(-gamma ||r - c||^2)`; unused with "cosine".
+        hard_choice: nearest codeword in L2 (paper) or by cosine (released code).
+        soft_assignment: softmax of scaled squared distances (paper) or of plain cosines (released code).
+        soft_residual: the soft branch of a block reads the "hard" residual (released code, and the notation
+            followed here), or the residual that the "soft" codewords left.
+        joint_levels: the joint term compares soft and hard sums on the "last" level or on "every" one.
+        norm: squared norms are a "sum" over dimensions (paper) or their "mean" (released code).
+
+    Raises:
+        InputError: a size is out of range.
+    """
+
+    def __init__(
+        self,
+        levels: int = 4,
+        codebook_size: int = 256,
+        dim: int = 300,
+        *,
+        gamma: float = 1.0,
+        hard_choice: Choice = "l2",
+        soft_assignment: Choice = "l2",
+        soft_residual: Literal["hard", "soft"] = "hard",
+        joint_levels: Literal["last", "every"] = "last",
+        norm: Literal["sum", "mean"] = "sum",
+    ) -> None:
+        super().__init__()
+        if levels < 1 or dim < 1:
+            raise InputError(f"a quantizer needs at least one level and one dimension; got {levels} and {dim}")
+        if not 2 <= codebook_size <= 256 or codebook_size & (codebook_size - 1):
+            raise InputError(
+                f"the codebook size must be a power of two from 2 to 256 (one byte a level); got {codebook_size}"
+            )
+        if gamma <= 0:
+            raise InputError(f"gamma must be positive; got {gamma}")
+        self.gamma = gamma
+        self.hard_choice: Choice = hard_choice
+        self.soft_assignment: Choice = soft_assignment
+        self.soft_residual = soft_residual
+        self.joint_levels = joint_levels
+        self.norm = norm
+        # N(0, 0.01), as in the released code, until `initialise` sees data.
+        self.codebooks = nn.Parameter(0.01 * torch.randn(levels, codebook_size, dim))
+
+    @property
+    def levels(self) -> int:
+        """Number of levels M."""
+        return self.codebooks.shape[0]
+
+    @property
+    def bits_per_level(self) -> int:
+        """log2 K."""
+        return self.codebooks.shape[1].bit_length() - 1
+
+    def levels_for(self, bits: int) -> int:
+        """Number of levels that a code of `bits` bits has.
+
+        Raises:
+            InputError: not a multiple of log2 K, or more than was trained.
+        """
+        step = self.bits_per_level
+        if bits <= 0 or bits % step:
+            raise InputError(f"code lengths must be multiples of {step} bits (log2 of {2**step} codewords); got {bits}")
+        if bits > step * self.levels:
+            raise InputError(
+                f"{bits} bits exceed the {step * self.levels} bits that were trained ({self.levels} levels)"
+            )
+        return bits // step
+
+    def soft_codeword(self, residual: Tensor, level: int) -> Tensor:
+        """Convex combination of the codewords of a level, [B, D] (FACTS: s^l)."""
+        scale = self.gamma if self.soft_assignment == "l2" else 1.0
+        weights = torch.softmax(scale * affinities(residual, self.codebooks[level], self.soft_assignment), dim=1)
+        return weights @ self.codebooks[level]
+
+    def forward(self, x: Tensor) -> Quantized:
+        """Soft and hard partial sums of every level and the loss terms.
+
+        Args:
+            x: [B, D] embeddings; gradient reaches them, so detach to train the codebooks alone.
+        """
+        residual, soft_residual = x, x
+        soft: list[Tensor] = []
+        hard: list[Tensor] = []
+        codes: list[Tensor] = []
+        for level in range(self.levels):
+            code = affinities(residual, self.codebooks[level], self.hard_choice).argmax(dim=1)
+            codeword = self.codebooks[level][code]
+            soft_codeword = self.soft_codeword(residual if self.soft_residual == "hard" else soft_residual, level)
+            soft.append(soft_codeword if level == 0 else soft[-1] + soft_codeword)
+            hard.append(codeword if level == 0 else hard[-1] + codeword)
+            codes.append(code)
+            residual, soft_residual = x - hard[-1], x - soft[-1]
+        soft_sums, hard_sums = torch.stack(soft), torch.stack(hard)
+        terms = quantization_terms(x, soft_sums, hard_sums, joint_levels=self.joint_levels, norm=self.norm)
+        return Quantized(soft_sums, hard_sums, torch.stack(codes, dim=1).to(torch.uint8), terms)
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """Hard codes, block by block.
+
+        Args:
+            x: [N, D] float.
+
+        Returns:
+            [N, M] uint8.
+
+        Raises:
+            InputError: the dimension differs from the codebooks'.
+        """
+        if x.ndim != 2 or x.shape[1] != self.codebooks.shape[2]:
+            raise InputError(f"expected embeddings [N, {self.codebooks.shape[2]}]; got {list(x.shape)}")
+        codes = torch.empty(len(x), self.levels, dtype=torch.uint8, device=x.device)
+        for start in range(0, len(x), BLOCK):
+            residual = x[start : start + BLOCK]
+            for level, codebook in enumerate(self.codebooks):
+                code = affinities(residual, codebook, self.hard_choice).argmax(dim=1)
+                codes[start : start + BLOCK, level] = code.to(torch.uint8)
+                residual = residual - codebook[code]
+        return codes
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor, levels: int | None = None) -> Tensor:
+        """Reconstructions [N, D] from codes [N, >= levels]; all levels unless told."""
+        return decode(codes, self.codebooks, levels)
+
+    @torch.no_grad()
+    def initialise(self, embeddings: Tensor, seed: int) -> None:
+        """Set every codebook by k-means on the residuals of `embeddings` ([N, D]).
+
+        Raises:
+            InputError: fewer embeddings than codewords.
+        """
+        size = self.codebooks.shape[1]
+        if len(embeddings) < size:
+            raise InputError(
+                f"{size} codewords need at least {size} training images; got {len(embeddings)}: "
+                "use more images or a smaller codebook size"
+            )
+        residual = embeddings.float().cpu()
+        for level in range(self.levels):
+            codebook = kmeans(residual.numpy(), size, seed + level)
+            self.codebooks[level] = torch.from_numpy(codebook).to(self.codebooks)
+            chosen = affinities(residual, torch.from_numpy(codebook), self.hard_choice).argmax(dim=1)
+            residual = residual - torch.from_numpy(codebook)[chosen]
+
+    @torch.no_grad()
+    def revive(self, embeddings: Tensor, seed: int) -> int:
+        """Move codewords that no embedding chooses onto residuals, so that they can be chosen again.
+
+        A dead codeword of a level becomes the residual of a random embedding at that level. Later levels see
+        the residuals that the revived codebook leaves.
+
+        Args:
+            embeddings: [N, D], normally of the whole training set.
+            seed: of the draw.
+
+        Returns:
+            How many codewords were moved.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        residual, moved = embeddings, 0
+        for codebook in self.codebooks:
+            chosen = affinities(residual, codebook, self.hard_choice).argmax(dim=1)
+            dead = torch.nonzero(torch.bincount(chosen, minlength=len(codebook)) == 0).flatten()
+            if len(dead):
+                rows = torch.randint(len(residual), (len(dead),), generator=generator).to(residual.device)
+                codebook[dead] = residual[rows]
+                chosen = affinities(residual, codebook, self.hard_choice).argmax(dim=1)
+                moved += len(dead)
+            residual = residual - codebook[chosen]
+        return moved
+
+
+def kmeans(points: np.ndarray, clusters: int, seed: int, iterations: int = 50) -> np.ndarray:
+    """Centres of scikit-learn's k-means, [clusters, D] float32.
+
+    Duplicated points can leave fewer distinct centres than asked for; the surplus repeats points.
+    """
+    import warnings
+
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted = KMeans(clusters, n_init=1, max_iter=iterations, random_state=seed).fit(points)
+    return np.ascontiguousarray(fitted.cluster_centers_, dtype=np.float32)

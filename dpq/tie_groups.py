@@ -1,0 +1,198 @@
+"""Rankings as groups of tied items, and their exact metrics.
+
+A ranking with ties is a list of groups; within a group every order is as good as any other. A metric is then
+an expectation over those orders (McSherry and Najork, ECIR 2008) or its extreme. All of them have closed forms
+in four numbers per group: n items and r relevant ones, n0 items and r0 relevant ones before it.
+Axes: B queries of a block, G groups of all of them, P ranks asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import gammaln
+
+from dpq.errors import InputError
+from dpq.protocols.base import Denominator
+
+Within = Literal["expected", "best", "worst"]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class RankedGroups:
+    """Groups of tied items of a block of queries, best first, those of all queries in one flat list.
+
+    Neighbouring groups without relevant items may stand as one: no metric tells them apart.
+
+    Attributes:
+        query: [G] row of the block that a group belongs to, ascending; every row has a group.
+        items: [G] items in the group (n), at least 1.
+        relevant: [G] relevant items in the group (r).
+        items_before: [G] items of the same query in better groups (n0).
+        relevant_before: [G] relevant items of the same query in better groups (r0).
+        first: [B] each query's first group.
+    """
+
+    query: Ints
+    items: Ints
+    relevant: Ints
+    items_before: Ints
+    relevant_before: Ints
+    first: Ints
+
+    @cached_property
+    def total_items(self) -> Ints:
+        """Ranked items of each query, [B]."""
+        last = self._last
+        return self.items_before[last] + self.items[last]
+
+    @cached_property
+    def total_relevant(self) -> Ints:
+        """Relevant items of each query, [B]."""
+        last = self._last
+        return self.relevant_before[last] + self.relevant[last]
+
+    @property
+    def _last(self) -> Ints:
+        return np.append(self.first[1:], len(self.query)) - 1
+
+    @cached_property
+    def _harmonic(self) -> Floats:
+        # Entry n is 1 + 1/2 + ... + 1/n.
+        return np.append(0.0, np.cumsum(1 / np.arange(1, self.total_items.max() + 1)))
+
+    def hits(self, ranks: ArrayLike, ties: Within = "expected") -> Floats:
+        """Relevant items among the first k ranks.
+
+        Args:
+            ranks: [P] ranks k, at least 1; those beyond the ranking stand for its end.
+            ties: the expected number over tie orders, or that of the best or worst order for each k.
+
+        Returns:
+            [B, P].
+
+        Raises:
+            InputError: a rank below 1.
+        """
+        k = np.minimum(at_least_one("ranks", ranks), self.total_items[:, None])
+        group = self._groups_at(k)
+        items, relevant, slots = self.items[group], self.relevant[group], k - self.items_before[group]
+        if ties == "best":
+            inside = np.minimum(slots, relevant).astype(np.float64)
+        elif ties == "worst":
+            inside = np.maximum(slots - (items - relevant), 0).astype(np.float64)
+        else:
+            inside = slots * (relevant / items)
+        return self.relevant_before[group] + inside
+
+    def precision(self, ranks: ArrayLike, ties: Within = "expected") -> Floats:
+        """Share of relevant items among the first k ranks, [B, P]; arguments and errors as for `hits`."""
+        return self.hits(ranks, ties) / np.minimum(ranks, self.total_items[:, None])
+
+    def average_precision(
+        self, top_r: int | None = None, denominator: Denominator = "hits", ties: Within = "expected"
+    ) -> Floats:
+        """Average precision over the first `top_r` ranks.
+
+        Where the cut falls inside a group, the result is conditioned on h, how many of the group's relevant
+        items make the cut: h is hypergeometric, and given h their places among the slots are equally likely.
+
+        Args:
+            top_r: ranks R that count; None or more than there are means all.
+            denominator: what the sum of precisions is divided by: relevant items inside the first R ("hits"),
+                all relevant items ("total"), or the smaller of R and all relevant items ("capped").
+            ties: the expectation over tie orders, or the best or worst order.
+
+        Returns:
+            [B]; 0 where nothing relevant is among the first R.
+
+        Raises:
+            InputError: `top_r` below 1, or an unknown denominator.
+        """
+        cut = self.total_items
+        if top_r is not None:
+            cut = np.minimum(at_least_one("top_r", top_r), cut)
+        group = self._groups_at(cut[:, None])[:, 0]
+        query, h = self._inside_hits(group, cut)
+        before, group_of = self._whole_groups(group, ties), group[query]
+        n0, r0 = self.items_before[group_of], self.relevant_before[group_of]
+        summed = before[query] + self._precision_sum(n0, r0, cut[query] - n0, h, ties)
+        divisor = {
+            "hits": r0 + h,
+            "total": self.total_relevant[query],
+            "capped": np.minimum(cut, self.total_relevant)[query],
+        }.get(denominator)
+        if divisor is None:
+            raise InputError(f"the denominator must be 'hits', 'total' or 'capped'; got {denominator!r}")
+        value = np.divide(summed, divisor, out=np.zeros(len(h)), where=divisor > 0)
+        starts = np.searchsorted(query, np.arange(len(cut)))
+        if ties == "best":
+            return np.maximum.reduceat(value, starts)
+        if ties == "worst":
+            return np.minimum.reduceat(value, starts)
+        slots = cut[query] - n0
+        log_ways = _log_ways(self.items[group_of], self.relevant[group_of], slots, h)
+        ways = np.exp(log_ways - np.maximum.reduceat(log_ways, starts)[query])
+        return np.asarray(np.add.reduceat(ways * value, starts) / np.add.reduceat(ways, starts))
+
+    def _groups_at(self, ranks: Ints) -> Ints:
+        """The group that holds each rank ([B, P], 1 to N), [B, P]."""
+        ends = np.cumsum(self.items)  # over all queries of the block, so one search serves them all
+        return np.searchsorted(ends, (ends - self.items)[self.first][:, None] + ranks)
+
+    def _inside_hits(self, group: Ints, cut: Ints) -> tuple[Ints, Ints]:
+        """Every possible number of hits in the group with the cut: query rows and hits, query by query."""
+        slots = cut - self.items_before[group]
+        least = np.maximum(slots - (self.items - self.relevant)[group], 0)
+        choices = np.minimum(slots, self.relevant[group]) - least + 1
+        query: Ints = np.repeat(np.arange(len(group)), choices)
+        before = np.cumsum(choices) - choices
+        return query, np.arange(len(query)) - before[query] + least[query]
+
+    def _whole_groups(self, group: Ints, ties: Within) -> Floats:
+        """Sum of precisions over the groups of each query before `group` ([B]), [B]."""
+        inside = np.flatnonzero((self.relevant > 0) & (np.arange(len(self.query)) < group[self.query]))
+        sums = self._precision_sum(
+            self.items_before[inside], self.relevant_before[inside], self.items[inside], self.relevant[inside], ties
+        )
+        return np.bincount(self.query[inside], sums, minlength=len(group)).astype(np.float64, copy=False)
+
+    def _precision_sum(self, n0: Ints, r0: Ints, m: Ints, h: Ints, ties: Within) -> Floats:
+        """Sum of the precisions at the h relevant of m tied items that follow n0 items, r0 of them relevant.
+
+        Expected (McSherry and Najork 2008): place j is relevant with probability h/m, and then on average
+        (j-1)(h-1)/(m-1) of the places before it are. Sums over j are differences of harmonic numbers. The best
+        order puts the h relevant items first, the worst puts them last.
+        """
+        table = self._harmonic
+        if ties == "best":
+            return np.asarray(h - (n0 - r0) * (table[n0 + h] - table[n0]))
+        if ties == "worst":
+            return np.asarray(h - (n0 + m - h - r0) * (table[n0 + m] - table[n0 + m - h]))
+        inverses = table[n0 + m] - table[n0]  # sum of 1 / (n0 + j)
+        mates = (h - 1) / np.maximum(m - 1, 1)
+        return np.asarray((h / m) * ((r0 + 1) * inverses + mates * (m - (n0 + 1) * inverses)))
+
+
+def _log_ways(n: Ints, r: Ints, m: Ints, h: Ints) -> Floats:
+    """Logarithm of the ways to have h hits in m of n places, less a term that does not depend on h."""
+    terms = (h, r - h, m - h, n - r - m + h)
+    return np.asarray(-sum(gammaln(x + 1.0) for x in terms))
+
+
+def at_least_one(name: str, value: ArrayLike) -> Ints:
+    """`value` as integers of at least 1.
+
+    Raises:
+        InputError: it is not; the message calls it `name`.
+    """
+    ranks = np.asarray(value)
+    if ranks.dtype.kind not in "iu" or (ranks < 1).any():
+        raise InputError(f"{name} must be whole numbers of at least 1; got {value!r}")
+    return ranks.astype(np.int64)
