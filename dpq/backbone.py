@@ -1,0 +1,190 @@
+"""A timm model with the two heads that every deep method here shares, and the preprocessing of its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dpq.errors import InputError
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a set of weights expects of its input, for RGB in [0, 1].
+
+    Attributes:
+        mean: per channel.
+        std: per channel.
+        interpolation: "bilinear" or "bicubic".
+    """
+
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    interpolation: str = "bicubic"
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A file of backbone weights, read and checked.
+
+    Attributes:
+        name: file name.
+        sha256: digest of the file.
+        tensors: state dict, classifier included or not.
+        model_options: further arguments of `timm.create_model` (padding).
+        preprocessing: what the file says of its input; None where it says nothing.
+    """
+
+    name: str
+    sha256: str
+    tensors: Mapping[str, Tensor]
+    model_options: Mapping[str, Any]
+    preprocessing: Preprocessing | None
+
+
+# Weights whose own metadata leave the input range open. Key: SHA-256 of the file.
+KNOWN_PREPROCESSING = {
+    # MobileNetV2 1.0 224 converted from the quantised TensorFlow Lite release: RGB in [-1, 1].
+    "31ef9e9d31aea088db5ac4860643060385ba5e8e6f5f11a6edb092400f8d7a12": Preprocessing(
+        (0.5,) * 3, (0.5,) * 3, "bilinear"
+    ),
+}
+
+
+def read_weights(path: Path) -> WeightFile:
+    """Read a safetensors file, or a torch file with `weights_only=True`.
+
+    Padding, mean, standard deviation and interpolation come from the file's metadata, from `<file>.json`
+    beside it (timm's names: `pad_type`, `mean`, `std`, `interpolation`), or from the table of known files.
+
+    Raises:
+        InputError: the file is missing or no weight file.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"weights file {path} does not exist; give --weights FILE, or --weights none to start from scratch"
+        )
+    with path.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        tensors, options = _read_tensors(path)
+        sidecar = path.with_name(path.name + ".json")
+        if sidecar.is_file():
+            options |= json.loads(sidecar.read_text(encoding="utf-8"))
+    except Exception as error:  # whatever the reader raises, the file is unusable
+        raise InputError(
+            f"{path} is no readable weight file ({error}); expected safetensors or a torch state dict"
+        ) from error
+    model_options = {"pad_type": options["pad_type"]} if "pad_type" in options else {}
+    return WeightFile(path.name, sha256, tensors, model_options, _preprocessing(options, sha256))
+
+
+def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    if path.suffix == ".safetensors":
+        from safetensors import safe_open
+
+        with safe_open(path, "pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return dict(state.get("state_dict", state)), {}
+
+
+def _preprocessing(options: Mapping[str, Any], sha256: str) -> Preprocessing | None:
+    if "mean" not in options or "std" not in options:
+        return KNOWN_PREPROCESSING.get(sha256)
+    mean, std = ((json.loads(v) if isinstance(v, str) else v) for v in (options["mean"], options["std"]))
+    return Preprocessing(tuple(mean), tuple(std), options.get("interpolation", "bicubic"))
+
+
+class Backbone(nn.Module):
+    """timm model, global pooling, dropout; from the pooled feature an embedding and class logits.
+
+    The embedding is `tanh(W f + b)`; the classifier reads the pooled feature, not the embedding (Gao et al. 2019,
+    Sec. 2.1, and its released code). Heads start from N(0, 0.01) and zero biases.
+
+    Args:
+        name: any timm model name.
+        classes: number of classes L.
+        embedding_dim: D.
+        dropout: on the pooled feature, while training.
+        weights: a file that was read, "timm" for timm's own download, or None to start from scratch.
+
+    Raises:
+        InputError: unknown model; weights that do not fit (the keys are named); download without a network.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        classes: int,
+        embedding_dim: int = 300,
+        dropout: float = 0.0,
+        weights: WeightFile | str | None = None,
+    ) -> None:
+        super().__init__()
+        body, self.preprocessing = create_body(name, weights)
+        width = int(getattr(body, "head_hidden_size", body.num_features))
+        self.body: nn.Module = body
+        self.dropout = nn.Dropout(dropout)
+        self.embedding = nn.Linear(width, embedding_dim)
+        self.classifier = nn.Linear(width, classes)
+        for head in (self.embedding, self.classifier):
+            nn.init.normal_(head.weight, std=0.01)
+            nn.init.zeros_(head.bias)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings [B, D] and logits [B, L] of normalised images [B, 3, H, W]."""
+        feature = self.dropout(self.body(images))
+        return torch.tanh(self.embedding(feature)), self.classifier(feature)
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """The pooled feature itself, [B, F]."""
+        feature: Tensor = self.body(images)
+        return feature
+
+
+def create_body(name: str, weights: WeightFile | str | None) -> tuple[Any, Preprocessing]:
+    """The timm model without its classifier, with weights, and the preprocessing these expect."""
+    import timm
+
+    if not timm.is_model(name):
+        near = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:5])
+        raise InputError(
+            f"unknown backbone {name!r}; give a timm model name" + (f", for instance {near}" if near else "")
+        )
+    options = dict(weights.model_options) if isinstance(weights, WeightFile) else {}
+    try:
+        body: Any = timm.create_model(name, pretrained=weights == "timm", num_classes=0, **options)
+    except Exception as error:
+        if weights != "timm":
+            raise
+        raise InputError(
+            f"could not download weights of {name} ({type(error).__name__}); go online, give --weights FILE, "
+            "or --weights none to start from scratch"
+        ) from error
+    config = body.pretrained_cfg
+    preprocessing = Preprocessing(tuple(config["mean"]), tuple(config["std"]), config["interpolation"])
+    if isinstance(weights, WeightFile):
+        _load(body, name, weights)
+        preprocessing = weights.preprocessing or preprocessing
+    return body, preprocessing
+
+
+def _load(body: nn.Module, name: str, weights: WeightFile) -> None:
+    wanted = body.state_dict()
+    missing = [key for key in wanted if key not in weights.tensors]
+    misshapen = [k for k, v in wanted.items() if k in weights.tensors and weights.tensors[k].shape != v.shape]
+    if missing or misshapen:
+        keys = ", ".join((missing + misshapen)[:5])
+        raise InputError(
+            f"{weights.name} does not fit {name}: {len(missing)} keys missing and {len(misshapen)} of another shape "
+            f"({keys}); give the weights of this backbone or another --backbone"
+        )
+    body.load_state_dict({key: weights.tensors[key] for key in wanted})

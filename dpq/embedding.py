@@ -1,0 +1,54 @@
+"""Embeddings and class logits of whole sets of images, streamed through the backbone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from dpq.backbone import Backbone
+from dpq.images import to_input
+from dpq.training import TrainingConfig, autocast
+
+BATCH = 128
+
+
+@torch.no_grad()
+def embed_images(
+    backbone: Backbone,
+    images: Tensor,
+    config: TrainingConfig,
+    *,
+    crop_seed: int | None = None,
+    progress: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Embed uint8 images with the backbone in evaluation mode, on the device it is on.
+
+    Args:
+        backbone: as trained; its mode is restored afterwards.
+        images: [N, 3, h, w] uint8, on any device.
+        config: image size, crop, views and precision.
+        crop_seed: draw random crops and flips, as the released code does; None takes the centre crop.
+        progress: draw a progress bar on a terminal.
+
+    Returns:
+        Embeddings [N, D] and logits [N, L], float32 on the CPU.
+    """
+    device = backbone.embedding.weight.device
+    generator = None if crop_seed is None else torch.Generator().manual_seed(crop_seed)
+    was_training = backbone.training
+    backbone.eval()
+    embeddings, logits = [], []
+    bar = tqdm(total=len(images), desc="encoding", unit="image", leave=False, disable=None if progress else True)
+    with bar:
+        for start in range(0, len(images), BATCH):
+            batch = images[start : start + BATCH].to(device)
+            inputs = to_input(batch, config.image_size, backbone.preprocessing, config.augmentation, generator)
+            views = [inputs, inputs.flip(3)] if config.evaluation_views == "mirror" else [inputs]
+            with autocast(device, config.precision):
+                seen = [backbone(view) for view in views]
+            embeddings.append(torch.stack([embedding.float() for embedding, _ in seen]).mean(dim=0).cpu())
+            logits.append(torch.stack([scores.float() for _, scores in seen]).mean(dim=0).cpu())
+            bar.update(len(batch))
+    backbone.train(was_training)
+    return torch.cat(embeddings), torch.cat(logits)

@@ -1,0 +1,51 @@
+"""Label vectors of the adaptive margin: word vectors from a file, or orthonormal ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpq.errors import InputError
+from dpq.seeds import derive_seed
+
+
+def read_label_vectors(path: Path, classes: int, dim: int) -> Tensor:
+    """Word vectors from a text file with one row of numbers a class, in the order of the label columns.
+
+    Returns:
+        [classes, dim] float32.
+
+    Raises:
+        InputError: unreadable, of another shape, not finite, or with a zero row (its direction is undefined).
+    """
+    try:
+        vectors = np.loadtxt(path, dtype=np.float32, ndmin=2)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read label vectors from {path}: {error}") from error
+    if vectors.shape != (classes, dim):
+        raise InputError(
+            f"{path} holds {vectors.shape[0]} vectors of {vectors.shape[1]} numbers; "
+            f"expected {classes} rows (one a class) of {dim} (the embedding dimension)"
+        )
+    if not np.isfinite(vectors).all() or not np.abs(vectors).sum(axis=1).all():
+        raise InputError(f"{path} has a row of zeros or a number that is not finite; every class needs a direction")
+    return torch.from_numpy(vectors)
+
+
+def orthonormal_label_vectors(classes: int, dim: int) -> Tensor:
+    """Fixed orthonormal vectors, the same for every seed: all margins become 1.
+
+    Returns:
+        [classes, dim] float32.
+
+    Raises:
+        InputError: more classes than dimensions.
+    """
+    if classes > dim:
+        raise InputError(f"{classes} classes do not fit {dim} orthogonal directions; raise the embedding dimension")
+    generator = torch.Generator().manual_seed(derive_seed(0, "label vectors"))
+    directions: Tensor = torch.linalg.qr(torch.randn(dim, classes, generator=generator)).Q
+    return directions.T.contiguous()

@@ -1,0 +1,282 @@
+"""One training loop for every deep method: order, augmentation, precision, checkpoints, progress."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from tqdm import tqdm
+
+from dpq.checkpoint import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
+from dpq.errors import InputError
+from dpq.images import Augmentation, to_input
+from dpq.protocols.base import Split
+from dpq.seeds import derive_seed
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """What all methods of an experiment share.
+
+    Attributes:
+        epochs: passes over the training images; an incomplete last batch is dropped.
+        batch_size: images a step.
+        image_size: side of the network input, in pixels.
+        optimizer: of the network; codebooks always have Adam.
+        learning_rate: of the network's last layers.
+        head_multiplier: learning rate of the two heads, as a multiple.
+        layer_decay: each earlier layer of the backbone learns by this factor slower.
+        weight_decay: decoupled with AdamW; not on biases and normalisation.
+        momentum: of SGD.
+        schedule: "cosine" to zero after a linear warm-up, or "exponential" decay, continuous.
+        warmup: fraction of all steps.
+        decay_rate: factor per `decay_steps` steps ("exponential").
+        decay_steps: see `decay_rate`.
+        dropout: on the pooled feature.
+        augmentation: crops and flips.
+        evaluation_views: at evaluation, the "centre" crop alone, or the mean embedding of it and its "mirror" image.
+        precision: "32", or "bf16" for the backbone under autocast.
+    """
+
+    epochs: int
+    batch_size: int = 64
+    image_size: int = 224
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = 1e-3
+    head_multiplier: float = 1.0
+    layer_decay: float = 1.0
+    weight_decay: float = 0.05
+    momentum: float = 0.9
+    schedule: Literal["cosine", "exponential"] = "cosine"
+    warmup: float = 0.1
+    decay_rate: float = 0.9
+    decay_steps: int = 10_000
+    dropout: float = 0.2
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    evaluation_views: Literal["centre", "mirror"] = "centre"
+    precision: Literal["32", "bf16"] = "32"
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a run is carried out; nothing here changes what is computed on one machine.
+
+    Attributes:
+        device: where the network runs.
+        checkpoint: file that is written after every epoch and resumed from; None keeps nothing.
+        progress: draw progress bars on a terminal.
+    """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    checkpoint: Path | None = None
+    progress: bool = True
+
+
+@dataclass
+class TrainLog:
+    """What training leaves behind besides the weights.
+
+    Attributes:
+        epochs: one dictionary an epoch: mean of every loss term, learning rate, and what the method adds.
+        seconds: spent on training, over all interruptions.
+        images_per_second: training throughput.
+    """
+
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+    images_per_second: float = 0.0
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What a method may look at around an epoch: `index` of `count`, a seed, the training embeddings."""
+
+    index: int
+    count: int
+    seed: int
+    embeddings: Callable[[], Tensor]
+
+
+class Trainable(Protocol):
+    """A deep method as the loop sees it: an `nn.Module` with these."""
+
+    def network_parameters(self, config: TrainingConfig) -> list[dict[str, Any]]:
+        """Parameter groups of the network, each with its `lr` and `weight_decay`."""
+
+    def codebook_parameters(self) -> list[dict[str, Any]]:
+        """Parameter groups for Adam, each with its `lr`; may be empty."""
+
+    def before_epoch(self, epoch: Epoch) -> None:
+        """Re-estimate what is not learned by gradient."""
+
+    def losses(self, inputs: Tensor, labels: Tensor, epoch: int, epochs: int) -> dict[str, Tensor]:
+        """Weighted loss terms of a batch of network inputs; their sum is minimised."""
+
+    def after_epoch(self, epoch: Epoch) -> dict[str, Any]:
+        """Tidy up after an epoch; returns what to log of it, JSON-able."""
+
+
+def make_schedule(optimizer: Optimizer, steps: int, config: TrainingConfig) -> Any:
+    """Timm's scheduler; its `step_update(step)` is a function of the step alone, so resuming needs no state."""
+    from timm.scheduler import CosineLRScheduler, StepLRScheduler
+
+    if config.schedule == "exponential":
+        rate = config.decay_rate ** (1 / config.decay_steps)
+        return StepLRScheduler(optimizer, decay_t=1, decay_rate=rate, t_in_epochs=False)
+    warm = round(config.warmup * steps)
+    return CosineLRScheduler(
+        optimizer, t_initial=max(1, steps - warm), warmup_t=warm, warmup_prefix=True, t_in_epochs=False
+    )
+
+
+def autocast(device: torch.device, precision: str) -> Any:
+    """bfloat16 autocast on the device, or nothing."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+class Trainer:
+    """Trains one method on one split; `run` resumes from the checkpoint where there is one.
+
+    Args:
+        method: an `nn.Module` that is `Trainable`.
+        split: training images; moved to the device once, as uint8.
+        config: of the experiment.
+        seed: master seed.
+        execution: device, checkpoint file, progress.
+        embed: the method's embeddings of uint8 images, for `before_epoch`.
+
+    Raises:
+        InputError: the split is smaller than a batch.
+    """
+
+    def __init__(self, method: Any, split: Split, config: TrainingConfig, seed: int, execution: Execution) -> None:
+        self.method: Any = method
+        self.module: nn.Module = method
+        self.config, self.seed, self.execution = config, seed, execution
+        self.images = split.images.to(execution.device)
+        self.labels = split.labels.to(execution.device)
+        self.batch_size = min(config.batch_size, len(split))
+        self.steps = len(split) // self.batch_size
+        self.log = TrainLog()
+        self.epoch = 0
+        self.module.to(execution.device, memory_format=torch.channels_last)
+        network = method.network_parameters(config)
+        self.optimizers: list[Optimizer] = [
+            torch.optim.AdamW(network)
+            if config.optimizer == "adamw"
+            else torch.optim.SGD(network, lr=config.learning_rate, momentum=config.momentum)
+        ]
+        if codebooks := method.codebook_parameters():
+            self.optimizers.append(torch.optim.Adam(codebooks))
+        self.schedules = [make_schedule(o, self.steps * config.epochs, config) for o in self.optimizers]
+
+    def run(self) -> TrainLog:
+        """Train what is left to train and return the log of all epochs."""
+        self._resume()
+        total = self.steps * self.config.epochs
+        bar = tqdm(
+            total=total,
+            initial=self.epoch * self.steps,
+            desc="training",
+            unit="step",
+            leave=False,
+            disable=None if self.execution.progress else True,
+        )
+        # Dropout draws from torch's global generator: fork it, and give the caller's state back.
+        devices = [self.execution.device] if self.execution.device.type == "cuda" else []
+        with bar, torch.random.fork_rng(devices):
+            while self.epoch < self.config.epochs:
+                started = time.perf_counter()
+                report = self._one_epoch(bar)
+                self.log.seconds += time.perf_counter() - started
+                self.log.epochs.append(report)
+                self.epoch += 1
+                self._save()
+                log.info("epoch %d/%d: %s", self.epoch, self.config.epochs, _readable(report))
+        trained = self.steps * self.batch_size * self.config.epochs
+        self.log.images_per_second = trained / self.log.seconds if self.log.seconds else 0.0
+        return self.log
+
+    def _one_epoch(self, bar: tqdm[Any]) -> dict[str, Any]:
+        seed = derive_seed(self.seed, "codebooks", self.epoch)
+        epoch = Epoch(self.epoch, self.config.epochs, seed, lambda: self.method.embed(self.images))
+        self.method.before_epoch(epoch)
+        self.module.train()
+        torch.manual_seed(derive_seed(self.seed, "dropout", self.epoch))
+        geometry = torch.Generator().manual_seed(derive_seed(self.seed, "augment", self.epoch))
+        shuffled = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
+        order = torch.randperm(len(self.images), generator=shuffled).to(self.images.device)
+        sums: dict[str, Tensor] = {}
+        for index in range(self.steps):
+            rows = order[index * self.batch_size : (index + 1) * self.batch_size]
+            for name, value in self.step(rows, geometry, self.epoch * self.steps + index).items():
+                sums[name] = sums[name] + value if name in sums else value
+            bar.update()
+        rate = self.optimizers[0].param_groups[-1]["lr"]
+        means = {name: float(value) / self.steps for name, value in sums.items()}
+        self._refuse_nonfinite(sum(means.values()), f"in epoch {self.epoch + 1}")
+        own: dict[str, Any] = self.method.after_epoch(epoch)
+        return means | {"learning_rate": rate} | own
+
+    def step(self, rows: Tensor, geometry: torch.Generator, step: int) -> dict[str, Tensor]:
+        """One optimiser step on the training images at `rows` [B]; returns the loss terms, detached.
+
+        Raises:
+            InputError: the loss is not finite; nothing is updated.
+        """
+        preprocessing = self.method.backbone.preprocessing
+        inputs = to_input(self.images[rows], self.config.image_size, preprocessing, self.config.augmentation, geometry)
+        terms: dict[str, Tensor] = self.method.losses(inputs, self.labels[rows], self.epoch, self.config.epochs)
+        loss = torch.stack(list(terms.values())).sum()
+        if (
+            self.execution.device.type == "cpu"
+        ):  # on a GPU reading the loss would stall it; there the epoch's sum is read
+            self._refuse_nonfinite(float(loss.detach()), f"at step {step + 1}")
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
+            schedule.step_update(step)
+            optimizer.step()
+        return {name: value.detach() for name, value in terms.items()}
+
+    def _refuse_nonfinite(self, loss: float, where: str) -> None:
+        if not math.isfinite(loss):
+            kept = f"the checkpoint of epoch {self.epoch} is kept" if self.epoch else "no epoch was finished"
+            raise InputError(f"the loss became {loss} {where}; {kept}: lower the learning rate")
+
+    def _save(self) -> None:
+        if self.execution.checkpoint is None:
+            return
+        tensors = {f"method.{name}": value for name, value in self.module.state_dict().items()}
+        for index, optimizer in enumerate(self.optimizers):
+            tensors |= flatten_optimizer(f"optimizer{index}", optimizer)
+        state = {"epoch": self.epoch, "seconds": self.log.seconds, "log": self.log.epochs}
+        save_checkpoint(self.execution.checkpoint, tensors, state)
+
+    def _resume(self) -> None:
+        path = self.execution.checkpoint
+        if path is None or not path.exists():
+            return
+        tensors, state = load_checkpoint(path)
+        method = {name.removeprefix("method."): t for name, t in tensors.items() if name.startswith("method.")}
+        self.module.load_state_dict(method)
+        for index, optimizer in enumerate(self.optimizers):
+            restore_optimizer(f"optimizer{index}", optimizer, tensors)
+        self.epoch, self.log.seconds, self.log.epochs = state["epoch"], state["seconds"], state["log"]
+        log.info("resuming after epoch %d of %d from %s", self.epoch, self.config.epochs, path)
+
+
+def _readable(report: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in report.items() if isinstance(value, float))

@@ -1,0 +1,117 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from dpq import InputError
+from dpq.backbone import Backbone, Preprocessing, read_weights
+
+NAME = "test_resnet"
+
+
+@pytest.fixture
+def weight_file(tmp_path):
+    """Weights of a network with a classifier of its own, as a weight file of timm would have."""
+    import timm
+
+    torch.manual_seed(1)
+    path = tmp_path / "weights.safetensors"
+    save_file(timm.create_model(NAME, num_classes=7).state_dict(), path)
+    return path
+
+
+def test_shapes_and_range():
+    backbone = Backbone(NAME, classes=5, embedding_dim=12)
+    embeddings, logits = backbone(torch.randn(3, 3, 32, 32))
+    assert embeddings.shape == (3, 12)
+    assert logits.shape == (3, 5)
+    assert embeddings.abs().max() < 1
+    assert backbone.pooled(torch.randn(2, 3, 32, 32)).shape[0] == 2
+
+
+def test_the_classifier_reads_the_pooled_feature():
+    backbone = Backbone(NAME, classes=5, embedding_dim=12).eval()
+    images = torch.randn(2, 3, 32, 32)
+    feature = backbone.pooled(images)
+    embeddings, logits = backbone(images)
+    assert torch.allclose(logits, backbone.classifier(feature))
+    assert torch.allclose(embeddings, torch.tanh(backbone.embedding(feature)))
+
+
+def test_weights_are_loaded_and_their_digest_recorded(weight_file):
+    import hashlib
+
+    weights = read_weights(weight_file)
+    assert weights.sha256 == hashlib.sha256(weight_file.read_bytes()).hexdigest()
+    backbone = Backbone(NAME, 5, weights=weights)
+    for name, value in backbone.body.state_dict().items():
+        assert torch.equal(value, weights.tensors[name])
+
+
+def test_a_torch_file_is_read_without_unpickling_objects(weight_file, tmp_path):
+    tensors = dict(read_weights(weight_file).tensors)
+    plain = tmp_path / "weights.pth"
+    torch.save({"state_dict": tensors}, plain)
+    assert read_weights(plain).tensors.keys() == tensors.keys()
+    torch.save({"state_dict": tensors, "object": Path("x")}, plain)
+    with pytest.raises(InputError, match="no readable weight file"):
+        read_weights(plain)
+
+
+def test_preprocessing_follows_the_weights(weight_file, tmp_path):
+    assert Backbone(NAME, 5, weights=read_weights(weight_file)).preprocessing.std == (0.5, 0.5, 0.5)  # timm's own
+    sidecar = tmp_path / "weights.safetensors.json"
+    sidecar.write_text('{"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "interpolation": "bilinear"}')
+    expected = Preprocessing((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "bilinear")
+    assert Backbone(NAME, 5, weights=read_weights(weight_file)).preprocessing == expected
+
+
+def test_padding_follows_the_metadata(tmp_path):
+    import timm
+
+    path = tmp_path / "mobile.safetensors"
+    save_file(timm.create_model("mobilenetv2_035", pad_type="same").state_dict(), path, {"pad_type": "same"})
+    weights = read_weights(path)
+    assert weights.model_options == {"pad_type": "same"}
+    body = Backbone("mobilenetv2_035", 5, weights=weights).body
+    assert "Same" in type(body.conv_stem).__name__
+
+
+def test_weights_of_another_network_are_refused_by_key(weight_file):
+    with pytest.raises(InputError, match=r"does not fit resnet10t: \d+ keys missing .*conv1"):
+        Backbone("resnet10t", 5, weights=read_weights(weight_file))
+
+
+def test_weights_of_another_shape_are_refused_by_key(weight_file, tmp_path):
+    tensors = dict(read_weights(weight_file).tensors)
+    key = next(iter(tensors))
+    tensors[key] = tensors[key][:1].clone()
+    save_file(tensors, tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match=rf"0 keys missing and 1 of another shape \({key}\)"):
+        Backbone(NAME, 5, weights=read_weights(tmp_path / "other.safetensors"))
+
+
+def test_missing_and_damaged_files_are_refused(tmp_path):
+    with pytest.raises(InputError, match="does not exist; give --weights FILE, or --weights none"):
+        read_weights(tmp_path / "nowhere.safetensors")
+    for name in ("damaged.safetensors", "damaged.pth"):
+        (tmp_path / name).write_bytes(b"not a weight file")
+        with pytest.raises(InputError, match="no readable weight file"):
+            read_weights(tmp_path / name)
+
+
+def test_an_unknown_backbone_is_refused_with_suggestions():
+    with pytest.raises(InputError, match=r"unknown backbone 'resnet1000'; give a timm model name"):
+        Backbone("resnet1000", 5)
+
+
+def test_no_network_names_both_ways_out(monkeypatch):
+    import timm
+
+    def offline(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(InputError, match=r"could not download .* go online, give --weights FILE, or --weights none"):
+        Backbone(NAME, 5, weights="timm")

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dpq.backbone import Preprocessing
+from dpq.images import Augmentation, crop_grid, to_input
+
+PLAIN = Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear")
+
+
+@pytest.fixture
+def images():
+    return torch.randint(0, 256, (4, 3, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+
+
+def test_same_size_without_augmentation_is_the_image_itself(images):
+    got = to_input(images, 8, PLAIN, Augmentation(shift=0.0))
+    assert torch.allclose(got, images / 255, atol=1e-6)
+    assert got.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_normalisation_is_per_channel(images):
+    preprocessing = Preprocessing((0.1, 0.2, 0.3), (0.5, 0.25, 2.0), "bilinear")
+    got = to_input(images, 8, preprocessing, Augmentation(shift=0.0))
+    expected = (images / 255 - torch.tensor([0.1, 0.2, 0.3])[:, None, None]) / torch.tensor([0.5, 0.25, 2])[
+        :, None, None
+    ]
+    assert torch.allclose(got, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "resample"), [("bilinear", Image.BILINEAR), ("bicubic", Image.BICUBIC)])
+def test_enlarging_agrees_with_pillow_inside_the_image(name, resample):
+    ramp = np.add.outer(np.arange(16) * 7, np.arange(16) * 5).astype(np.uint8)
+    images = torch.from_numpy(ramp).expand(1, 3, 16, 16).contiguous()
+    got = to_input(images, 64, Preprocessing((0,) * 3, (1,) * 3, name), Augmentation(shift=0.0))
+    expected = np.asarray(Image.fromarray(ramp).resize((64, 64), resample)) / 255
+    assert np.abs(got[0, 0].numpy() - expected)[8:-8, 8:-8].max() < 0.01
+
+
+def test_a_centre_crop_keeps_the_centre(images):
+    got = to_input(images, 4, PLAIN, Augmentation(crop=0.5))
+    assert torch.allclose(got, images[:, :, 2:6, 2:6] / 255, atol=1e-6)
+
+
+def test_random_crops_stay_inside_when_the_shift_allows():
+    augmentation = Augmentation(crop=0.75, shift=0.125)
+    grid = crop_grid(500, 16, augmentation, torch.Generator().manual_seed(0))
+    assert grid.abs().max() < 1
+    assert grid.abs().max() > 0.95  # and they do reach the border
+
+
+def test_half_the_images_are_mirrored_and_none_without_a_generator():
+    augmentation = Augmentation(flip=True, shift=0.0)
+    grid = crop_grid(1000, 4, augmentation, torch.Generator().manual_seed(0))
+    mirrored = (grid[:, 0, 0, 0] > 0).float().mean()
+    assert 0.4 < float(mirrored) < 0.6
+    assert (crop_grid(10, 4, augmentation, None)[:, 0, 0, 0] < 0).all()
