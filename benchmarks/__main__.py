@@ -1,0 +1,160 @@
+"""The command line: `python -m benchmarks`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import commands
+from benchmarks.config import known_experiments
+from dpq.errors import InputError
+
+EXAMPLES = """examples:
+  python -m benchmarks run digits                      train on the bundled digits, a minute or two
+  python -m benchmarks run cifar10 --data-root DIR     the full protocol; DIR holds CIFAR-10
+  python -m benchmarks run cifar10 --dry-run           what would be done, and what it costs
+  python -m benchmarks table digits                    tables from the records
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors are one line that ends in the way out, as everywhere else."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Exit with status 2 and one line."""
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def numbers(text: str) -> list[int]:
+    """Comma-separated integers."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected numbers separated by commas, got {text!r}") from None
+
+
+def positive(text: str) -> int:
+    """An integer above zero."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
+    return value
+
+
+def make_parser() -> Parser:
+    """The parser with all sub-commands."""
+    parser = Parser(
+        prog="python -m benchmarks",
+        description="Train deep quantization methods, evaluate them at every code length, and tabulate them\n"
+        "beside the papers' numbers.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_run(subparsers)
+    table = subparsers.add_parser("table", help="write table.md, table.csv and table.tex from the records")
+    table.add_argument("--check", action="store_true", help="only check that the tables are what the records give")
+    figures = subparsers.add_parser("figures", help="draw the figures from the records (needs the extra 'figures')")
+    for command in (table, figures):
+        command.add_argument("experiment", metavar="EXPERIMENT", help=f"one of {', '.join(known_experiments())}")
+        _add_output(command)
+    evaluate = subparsers.add_parser(
+        "evaluate", help="compute every ranking metric again from the stored codes, and renew the records"
+    )
+    evaluate.add_argument(
+        "records", metavar="RECORD", type=Path, nargs="+", help="a file <output>/<experiment>/runs/<id>.json"
+    )
+    return parser
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--output", type=Path, default=Path("results"), metavar="DIR", help="folder of results (default: results)"
+    )
+
+
+def _add_run(subparsers: argparse._SubParsersAction[Parser]) -> None:
+    run = subparsers.add_parser(
+        "run",
+        help="train, encode, evaluate; what is done already is not repeated",
+        description="Train each method once per seed and evaluate it at all code lengths. An interrupted run goes on "
+        "from its last epoch when the same command is given again; a finished one is not repeated.",
+    )
+    run.add_argument("experiment", metavar="EXPERIMENT", help=f"one of {', '.join(known_experiments())}")
+    what = run.add_argument_group("what to run")
+    what.add_argument("--method", nargs="+", default=["all"], metavar="NAME", help="methods, or all (default)")
+    what.add_argument("--bits", type=numbers, metavar="8,16,24,32", help="code lengths; the longest is trained")
+    what.add_argument("--seeds", type=numbers, metavar="0,1,2", help="one training a seed")
+    what.add_argument(
+        "--variant",
+        default="paper",
+        metavar="paper|released",
+        help="DPQ as the paper says (default) or as its released code does",
+    )
+    setting = run.add_argument_group("changes to the experiment's setting")
+    setting.add_argument("--backbone", metavar="TIMM_NAME", help="any timm model")
+    setting.add_argument("--image-size", type=positive, metavar="N", help="side of the network input in pixels")
+    setting.add_argument("--epochs", type=positive, metavar="N", help="passes over the training images")
+    setting.add_argument("--precision", metavar="32|bf16", help="of the backbone")
+    setting.add_argument(
+        "--views",
+        metavar="centre|mirror",
+        help="evaluate on the centre crop, or on the mean embedding of it and its mirror image; needs no new training",
+    )
+    setting.add_argument(
+        "--label-vectors", metavar="FILE", help="word vectors for the margin, one row a class (default: orthonormal)"
+    )
+    setting.add_argument(
+        "--limit", type=positive, metavar="N", help="a class-balanced subset of about N images in every split"
+    )
+    setting.add_argument(
+        "--validation",
+        action="store_true",
+        help="hold out a fifth of the training images as queries and database, to choose settings",
+    )
+    where = run.add_argument_group("where and how")
+    where.add_argument(
+        "--weights",
+        default=os.environ.get("DPQ_WEIGHTS"),
+        metavar="FILE|none",
+        help="backbone weights (safetensors or torch); none starts from scratch; environment: DPQ_WEIGHTS",
+    )
+    where.add_argument(
+        "--data-root",
+        type=Path,
+        default=os.environ.get("DPQ_DATA_ROOT"),
+        metavar="DIR",
+        help="folder of the data set; environment: DPQ_DATA_ROOT",
+    )
+    where.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="auto takes a GPU if there is one")
+    _add_output(where)  # type: ignore[arg-type]
+    where.add_argument("--force", action="store_true", help="do finished runs again, from the start")
+    where.add_argument("--dry-run", action="store_true", help="print the plan and its cost, and do nothing")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status is 0, 2 for a mistake of the caller, 130 when interrupted."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        options = make_parser().parse_args(arguments)
+        getattr(commands, options.command)(options)
+    except InputError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: finished epochs and records are kept; the same command goes on from there", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

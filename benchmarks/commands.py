@@ -1,0 +1,183 @@
+"""What each sub-command does with its parsed options."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.config import Experiment, load_experiment
+from benchmarks.environment import keep_freed_memory, resolve_device
+from benchmarks.evaluation import evaluate_lengths
+from benchmarks.methods import METHODS, VARIANTS, build_method, check_lengths, read_ingredients
+from benchmarks.records import read_raw, read_record, write_record
+from benchmarks.runner import Run, carry_out, pending, plan
+from dpq.errors import InputError
+from dpq.protocols import Dataset, load_protocol
+
+log = logging.getLogger(__name__)
+
+
+def run(options: argparse.Namespace) -> None:
+    """`run`: plan, say what is done already, carry out the rest, print a summary."""
+    experiment = _overridden(load_experiment(options.experiment), options)
+    methods = _methods(options.method)
+    if options.variant not in VARIANTS:
+        raise InputError(f"unknown variant {options.variant!r}; choose one of {', '.join(VARIANTS)}")
+    check_lengths(experiment.bits, experiment.codebook_size)
+    device = resolve_device(options.device)
+    keep_freed_memory()
+    dataset = _load(experiment, options.data_root)
+    ingredients = read_ingredients(experiment, dataset)
+    _check_size(experiment, dataset)
+    seeds = options.seeds or list(experiment.seeds)
+    runs = plan(
+        experiment, dataset, ingredients, methods=methods, seeds=seeds, variant=options.variant, output=options.output
+    )
+    if options.dry_run:
+        from benchmarks.cost import print_plan
+
+        print_plan(runs, dataset, ingredients, device)
+        return
+    missing = list(runs if options.force else pending(runs))
+    if missing:  # a backbone that cannot be built is refused before anything is written
+        build_method(missing[0].experiment, dataset, ingredients, missing[0].seed)
+    _check_writable(options.output)
+    log.info("%s: %d of %d runs are to be done on %s", experiment.name, len(missing), len(runs), device)
+    if not missing:
+        log.info("nothing to do: every record exists (--force does them again)")
+    for number, one in enumerate(runs, 1):
+        if one in missing:
+            log.info("run %d of %d: %s", number, len(runs), one.identity)
+        record = carry_out(one, dataset, ingredients, device, force=options.force)
+        print(summary(one, record))
+
+
+def summary(run: Run, record: dict[str, Any]) -> str:
+    """The table that ends a run."""
+    import pandas as pd
+
+    table = pd.DataFrame(
+        [
+            {
+                "bits": entry["bits"],
+                "mAP": f"{entry['map']:.4f}",
+                "P@10": f"{entry['precision_at']['10']:.4f}",
+                "P@1000": f"{entry['precision_at']['1000']:.4f}",
+                "distinct codes": entry["distinct_codes"],
+            }
+            for entry in record["lengths"]
+        ]
+    )
+    seconds = record["seconds"]
+    return (
+        f"{record['id']} on {record['data']['variant']}\n"
+        + table.to_markdown(index=False, disable_numparse=True)
+        + f"\nexact search with float features: mAP {record['float_map']:.4f}; class accuracy "
+        f"{record['classification_accuracy']:.4f}; train {seconds['train']:.0f} s, encode {seconds['encode']:.0f} s, "
+        f"evaluate {seconds['evaluate']:.0f} s\nrecord: {run.record}"
+    )
+
+
+def table(options: argparse.Namespace) -> None:
+    """`table`: write the tables, or check the written ones."""
+    from benchmarks.tables import check_tables, write_tables
+
+    load_experiment(options.experiment)
+    if options.check:
+        check_tables(options.output, options.experiment)
+        print(f"the tables of {options.experiment} are what its records give")
+        return
+    for path in write_tables(options.output, options.experiment):
+        print(path)
+
+
+def figures(options: argparse.Namespace) -> None:
+    """`figures`: draw every figure of an experiment."""
+    from benchmarks.figures import draw_figures
+
+    load_experiment(options.experiment)
+    for path in draw_figures(options.output, options.experiment):
+        print(path)
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """`evaluate`: metrics again from the stored codes; a record that differs is renewed."""
+    for path in options.records:
+        record = read_record(path)
+        raw = read_raw(path.with_suffix(".npz"))
+        config = record["config"]["methods"][record["method"]]
+        bits = [entry["bits"] for entry in record["lengths"]]
+        lengths = evaluate_lengths(raw, bits, record["cut"], record["score"], config["query_precision"], progress=True)
+        renewed = [old | new for old, new in zip(record["lengths"], lengths, strict=True)]
+        changed = renewed != record["lengths"]
+        if changed:
+            write_record(path, record | {"lengths": renewed})
+        for old, new in zip(record["lengths"], renewed, strict=True):
+            print(f"{record['id']} {new['bits']} bits: mAP {new['map']:.6f} (was {old['map']:.6f})")
+        print(f"{path}: {'renewed' if changed else 'unchanged'}")
+
+
+def _overridden(experiment: Experiment, options: argparse.Namespace) -> Experiment:
+    training, backbone = experiment.training, experiment.backbone
+    if options.precision not in (None, "32", "bf16"):
+        raise InputError(f"unknown precision {options.precision!r}; choose 32 or bf16")
+    if options.views not in (None, "centre", "mirror"):
+        raise InputError(f"unknown views {options.views!r}; choose centre or mirror")
+    for field, value in (
+        ("evaluation_views", options.views),
+        ("epochs", options.epochs),
+        ("image_size", options.image_size),
+        ("precision", options.precision),
+    ):
+        if value is not None:
+            training = replace(training, **{field: value})
+    if options.backbone is not None:
+        backbone = replace(backbone, name=options.backbone)
+    if options.weights is not None:
+        backbone = replace(backbone, weights=options.weights)
+    return replace(
+        experiment,
+        training=training,
+        backbone=backbone,
+        bits=tuple(sorted(set(options.bits))) if options.bits else experiment.bits,
+        label_vectors=options.label_vectors or experiment.label_vectors,
+        limit=options.limit,
+        validation=options.validation,
+    )
+
+
+def _methods(names: list[str]) -> list[str]:
+    if names == ["all"]:
+        return list(METHODS)
+    for name in names:
+        if name not in METHODS:
+            raise InputError(f"unknown method {name!r}; choose from {', '.join(METHODS)}, or all")
+    return list(dict.fromkeys(names))
+
+
+def _load(experiment: Experiment, data_root: Path | None) -> Dataset:
+    dataset = load_protocol(experiment.protocol, Path(data_root) if data_root else None)
+    if experiment.validation:
+        dataset = dataset.validation()
+    return dataset if experiment.limit is None else dataset.limited(experiment.limit)
+
+
+def _check_size(experiment: Experiment, dataset: Dataset) -> None:
+    if len(dataset.train) < experiment.codebook_size:
+        raise InputError(
+            f"{experiment.codebook_size} codewords a level need at least as many training images; "
+            f"got {len(dataset.train)}: raise --limit or use all images"
+        )
+
+
+def _check_writable(output: Path) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write to {output} ({error.strerror}); choose another --output") from error

@@ -1,0 +1,141 @@
+"""An experiment: one data protocol and one setting that all its methods share, read from TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from dpq.errors import InputError
+from dpq.model import DPQConfig
+from dpq.training import TrainingConfig
+
+CONFIGS = Path(__file__).parent / "configs"
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Which network, and where its first weights come from.
+
+    Attributes:
+        name: timm model name.
+        weights: "timm" for its own download, "none" for random weights, or a path.
+        embedding_dim: D.
+    """
+
+    name: str
+    weights: str = "timm"
+    embedding_dim: int = 300
+
+
+@dataclass(frozen=True)
+class MethodConfigs:
+    """What each method adds to the shared setting, one table per method."""
+
+    dpq: DPQConfig = field(default_factory=DPQConfig)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that decides the numbers of an experiment, but the seed and the method.
+
+    Attributes:
+        name: of the experiment; also the folder of its results.
+        protocol: data protocol.
+        backbone: network and weights.
+        training: optimisation, resolution, augmentation.
+        methods: per-method settings.
+        bits: code lengths to report.
+        seeds: repetitions that a run without `--seeds` makes.
+        codebook_size: codewords per level K.
+        split_seed: of the split; the same for all methods and repetitions.
+        label_vectors: "orthonormal", or a text file of word vectors.
+        limit: class-balanced subset of every split; None uses all.
+        validation: replace query and database by held-out training images.
+    """
+
+    name: str
+    protocol: str
+    backbone: BackboneConfig
+    training: TrainingConfig
+    methods: MethodConfigs = field(default_factory=MethodConfigs)
+    bits: tuple[int, ...] = (8, 16, 24, 32)
+    seeds: tuple[int, ...] = (0,)
+    codebook_size: int = 256
+    split_seed: int = 0
+    label_vectors: str = "orthonormal"
+    limit: int | None = None
+    validation: bool = False
+
+
+def known_experiments() -> list[str]:
+    """Names of the shipped experiments."""
+    return sorted(path.stem for path in CONFIGS.glob("*.toml"))
+
+
+def load_experiment(name: str) -> Experiment:
+    """Read `benchmarks/configs/<name>.toml`.
+
+    Raises:
+        InputError: there is no such experiment, or its file has an unknown key or a value of a wrong type.
+    """
+    path = CONFIGS / f"{name}.toml"
+    if name not in known_experiments():
+        raise InputError(f"unknown experiment {name!r}; choose one of {', '.join(known_experiments())}")
+    return parse_experiment(name, path.read_text(encoding="utf-8"))
+
+
+def parse_experiment(name: str, text: str) -> Experiment:
+    """An experiment from the text of its TOML file."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"configuration {name} is no valid TOML: {error}") from error
+    return _build(Experiment, {"name": name} | table, name)  # type: ignore[no-any-return]
+
+
+def _build(kind: Any, table: Mapping[str, Any], where: str) -> Any:
+    hints = get_type_hints(kind)
+    unknown = set(table) - set(hints)
+    if unknown:
+        raise InputError(f"unknown key {sorted(unknown)[0]!r} in {where}; known are {', '.join(sorted(hints))}")
+    missing = [f.name for f in fields(kind) if f.name not in table and _required(f)]
+    if missing:
+        raise InputError(f"{where} lacks {', '.join(missing)}")
+    return kind(**{key: _value(hints[key], value, f"{where}.{key}") for key, value in table.items()})
+
+
+def _required(f: dataclasses.Field[Any]) -> bool:
+    return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise InputError(f"{where} must be a table; got {value!r}")
+        return _build(hint, value, where)
+    if get_origin(hint) is tuple and isinstance(value, list) and all(type(v) is int for v in value):
+        return tuple(value)
+    choices = get_args(hint)
+    if choices and all(isinstance(choice, str) for choice in choices):
+        if value not in choices:
+            raise InputError(f"{where} must be one of {', '.join(map(repr, choices))}; got {value!r}")
+        return value
+    accepted = {float: (float, int)}.get(hint, choices or (hint,))
+    if not isinstance(value, tuple(t for t in accepted if isinstance(t, type))) or (
+        isinstance(value, bool) and bool not in accepted
+    ):
+        raise InputError(f"{where} must be {getattr(hint, '__name__', hint)}; got {value!r}")
+    checked: Any = value
+    return float(checked) if hint is float else checked
+
+
+def describe(experiment: Experiment, method: str) -> dict[str, Any]:
+    """What a record keeps of the configuration: all of it, for one method, as JSON-able values."""
+    table = dataclasses.asdict(experiment)
+    table["methods"] = {method: table["methods"][method]}
+    del table["seeds"]
+    return table

@@ -1,0 +1,62 @@
+"""What a plan will cost on this machine, from a few timed batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from benchmarks.methods import Ingredients, build_method
+from benchmarks.runner import Run
+from dpq.embedding import BATCH, embed_images
+from dpq.protocols import Dataset
+from dpq.training import Execution, Trainer
+
+
+def print_plan(runs: list[Run], dataset: Dataset, ingredients: Ingredients, device: torch.device) -> None:
+    """Print every run, whether it is done, and an estimate of the time that the others need."""
+    open_runs = [run for run in runs if not run.record.exists()]
+    for run in runs:
+        state = "done" if run not in open_runs else "resume" if run.checkpoint.exists() else "train"
+        print(f"{state:7} {run.identity} -> {run.record}")
+    print(
+        f"data: {dataset.name}, {len(dataset.train)} train, {len(dataset.query)} query, "
+        f"{len(dataset.database)} database"
+    )
+    if not open_runs:
+        print("nothing to do: every record exists (--force does them again)")
+        return
+    train, encode = estimate_seconds(open_runs[0], dataset, ingredients, device)
+    total = len(open_runs) * (train + encode)
+    print(
+        f"{len(open_runs)} runs on {device}: each about {train / 60:.1f} min training and {encode / 60:.1f} min "
+        f"encoding, {total / 60:.0f} min in all (resumed runs need less; evaluation comes on top)"
+    )
+
+
+def estimate_seconds(run: Run, dataset: Dataset, ingredients: Ingredients, device: torch.device) -> tuple[float, float]:
+    """Seconds for training and for encoding, extrapolated from the third of three batches (two warm up)."""
+    method = build_method(run.experiment, dataset, ingredients, run.seed)
+    training = run.experiment.training
+    batch = min(training.batch_size, len(dataset.train))
+    sample = dataset.train.take(torch.arange(batch))
+    method.training_config = training
+    trainer = Trainer(method, sample, training, run.seed, Execution(device, progress=False))
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.arange(batch, device=device)
+    step = _steady_seconds(lambda: trainer.step(rows, generator, 0), device)
+    images = dataset.train.images[:BATCH]
+    pass_ = _steady_seconds(lambda: embed_images(method.backbone, images, training), device)
+    steps = training.epochs * (len(dataset.train) // batch)
+    return step * steps, pass_ / len(images) * (len(dataset.query) + len(dataset.database))
+
+
+def _steady_seconds(work: Callable[[], object], device: torch.device) -> float:
+    for _ in range(2):
+        work()
+    started = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started

@@ -1,0 +1,75 @@
+"""Metrics of all code lengths from a raw result; live runs and `evaluate` share this."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.records import RawResult
+from dpq.ranking import Score, evaluate_codes
+
+KS = (1, 10, 100, 500, 1000)
+
+
+def evaluate_lengths(
+    raw: RawResult, bits: list[int], cut: int | None, score: Score, query_precision: str, *, progress: bool = False
+) -> list[dict[str, Any]]:
+    """One entry a code length, as the record's `lengths` hold them, without the reconstruction error.
+
+    Args:
+        raw: codes, codebooks, queries and labels.
+        bits: lengths to read; each a prefix of the stored code.
+        cut: mAP over the first `cut` ranks; None means all.
+        score: "inner" or "l2".
+        query_precision: "float16" rounds the queries, as the released code does.
+        progress: show a bar on a terminal.
+    """
+    queries = torch.from_numpy(raw.queries)
+    if query_precision == "float16":
+        queries = queries.half().float()
+    codes, codebooks = torch.from_numpy(raw.codes), torch.from_numpy(raw.codebooks)
+    labels = torch.from_numpy(raw.query_labels), torch.from_numpy(raw.database_labels)
+    return [_one_length(queries, labels, codes, codebooks, length, cut, score, progress) for length in bits]
+
+
+def _one_length(
+    queries: Tensor,
+    labels: tuple[Tensor, Tensor],
+    codes: Tensor,
+    codebooks: Tensor,
+    bits: int,
+    cut: int | None,
+    score: Score,
+    progress: bool,
+) -> dict[str, Any]:
+    step = codebooks.shape[1].bit_length() - 1
+    levels = bits // step
+    result = evaluate_codes(
+        queries, labels[0], codes[:, :levels], labels[1], codebooks[:levels], cut, KS, score, progress=progress
+    )
+    return {
+        "bits": bits,
+        "map": result.map,
+        "map_at_r": result.map,
+        "r": cut or len(codes),
+        "map_total": result.map_total,
+        "map_capped": result.map_capped,
+        "map_bounds": list(result.map_bounds),
+        "map_ties_index": result.map_ties_index,
+        "precision_at": {str(k): value for k, value in result.precision_at.items()},
+        "pr": [list(point) for point in result.pr],
+        "distinct_codes": result.distinct_codes,
+        "queries_without_relevant": result.queries_without_relevant,
+        "bytes_per_image": bits / 8,
+    }
+
+
+def reconstruction_errors(embeddings: Tensor, codes: Tensor, codebooks: Tensor) -> list[float]:
+    """Mean squared distance of embeddings [N, D] to their reconstruction, after each level."""
+    errors, residual = [], embeddings
+    for level, codebook in enumerate(codebooks):
+        residual = residual - codebook[codes[:, level].long()]
+        errors.append(float(residual.square().sum(dim=1).mean()))
+    return errors

@@ -1,0 +1,86 @@
+"""Every way to run the project: `nox -l` lists the sessions.
+
+Environments are kept and reused, so a second call starts within seconds; after a change of dependencies, give
+`--reuse-venv=no` once.
+"""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "tests"]
+
+# Versions that the committed results were made with.
+CONSTRAINTS = ("-c", "constraints.txt")
+
+
+def _install(session: nox.Session, extra: str) -> None:
+    session.install("-e", f".[{extra}]", *CONSTRAINTS)
+
+
+def _has_gpu(session: nox.Session) -> bool:
+    probe = "import torch; print(torch.cuda.is_available())"
+    return session.run("python", "-c", probe, silent=True, log=False) == "True\n"
+
+
+def _output(arguments: list[str]) -> list[str]:
+    """The `--output` among the arguments of `run`, for the commands that follow it."""
+    for index, argument in enumerate(arguments):
+        if argument == "--output":
+            return arguments[index : index + 2]
+        if argument.startswith("--output="):
+            return [argument]
+    return []
+
+
+def _reproduce(session: nox.Session, experiment: str, arguments: list[str]) -> None:
+    """Run, table and figures of one experiment."""
+    benchmarks = ("python", "-m", "benchmarks")
+    session.run(*benchmarks, "run", experiment, *arguments)
+    if "--dry-run" in arguments:
+        return
+    for command in ("table", "figures"):
+        session.run(*benchmarks, command, experiment, *_output(arguments))
+
+
+@nox.session(name="reproduce-digits")
+def reproduce_digits(session: nox.Session) -> None:
+    """Train, evaluate and tabulate on the bundled digits: minutes, nothing to download."""
+    _install(session, "benchmarks,figures")
+    _reproduce(session, "digits", list(session.posargs))
+
+
+@nox.session(name="reproduce-cifar10")
+def reproduce_cifar10(session: nox.Session) -> None:
+    """Reproduce the CIFAR-10 table; what follows `--` goes to `python -m benchmarks run`."""
+    _install(session, "benchmarks,figures")
+    arguments = list(session.posargs)
+    if "--experiment" in arguments:
+        at = arguments.index("--experiment")
+        if at + 1 == len(arguments):
+            session.error("--experiment needs a name: cifar10 or cifar10-cpu")
+        experiment = arguments[at + 1]
+        del arguments[at : at + 2]
+    else:
+        experiment = "cifar10" if _has_gpu(session) else "cifar10-cpu"
+        session.log(f"setting {experiment}, which suits this device; -- --experiment NAME takes another")
+    _reproduce(session, experiment, arguments)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests; what follows `--` goes to pytest."""
+    _install(session, "tests")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and types."""
+    _install(session, "dev")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("mypy")

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+
+from benchmarks import config
+from benchmarks.__main__ import main
+
+TINY = """
+protocol = "digits"
+bits = [4, 8]
+codebook_size = 16
+
+[backbone]
+name = "test_resnet"
+weights = "none"
+embedding_dim = 16
+
+[training]
+epochs = 2
+batch_size = 50
+image_size = 32
+
+[methods.dpq]
+classification = 1.0
+tau = 0.1
+"""
+
+
+@pytest.fixture
+def configs(tmp_path, monkeypatch):
+    """A folder of experiments with one tiny experiment, `tiny`."""
+    folder = tmp_path / "configs"
+    folder.mkdir()
+    (folder / "tiny.toml").write_text(TINY)
+    monkeypatch.setattr(config, "CONFIGS", folder)
+    return folder
+
+
+@pytest.fixture
+def run_tiny(configs, tmp_path):
+    """Run `tiny` into `results` and return its one record's path; arguments are appended."""
+
+    def run(*arguments):
+        status = main(["run", "tiny", "--limit", "100", "--output", str(tmp_path / "results"), *arguments])
+        assert status == 0
+        return sorted((tmp_path / "results/tiny/runs").glob("*.json"))
+
+    return run
+
+
+def make_record(method="dpq", variant="paper", seed=0, bits=(8, 16), maps=(0.5, 0.6), **changes):
+    """A record as the runner writes it, with made-up numbers."""
+    lengths = [
+        {
+            "bits": b,
+            "map": m,
+            "map_at_r": m,
+            "r": 54000,
+            "map_total": m - 0.01,
+            "map_capped": m - 0.02,
+            "map_bounds": [m - 0.1, m + 0.1],
+            "map_ties_index": m + 0.001,
+            "precision_at": {str(k): 0.9 - i / 10 for i, k in enumerate((1, 10, 100, 500, 1000))},
+            "pr": [[r, 1 - r / 2] for r in np.linspace(0.1, 1, 10).tolist()],
+            "distinct_codes": 100 * b,
+            "reconstruction_mse": 4.0 / b,
+            "bytes_per_image": b / 8,
+        }
+        for b, m in zip(bits, maps, strict=True)
+    ]
+    record = {
+        "schema_version": 1,
+        "id": f"{method}-{variant}-seed{seed}-0123456789",
+        "experiment": "cifar10",
+        "protocol": "cifar10",
+        "method": method,
+        "variant": variant,
+        "seed": seed,
+        "created": "2026-01-01T00:00:00+00:00",
+        "data": {"name": "cifar10", "variant": "cifar10-jpeg", "fingerprint": "f" * 64}
+        | {"train": 5000, "query": 1000, "database": 54000},
+        "backbone": {"name": "mobilenetv2_100", "weights": "w.safetensors", "weights_sha256": "a" * 64}
+        | {"image_size": 224, "embedding_dim": 300},
+        "score": "inner",
+        "ap_denominator": "hits",
+        "cut": None,
+        "lengths": lengths,
+        "float_map": 0.7,
+        "classification_accuracy": 0.8,
+        "queries_without_relevant": 0,
+        "seconds": {"train": 100.0, "encode": 10.0, "evaluate": 1.0},
+        "images_per_second": {"train": 50.0, "encode": 500.0},
+        "peak_memory_mb": 1000.0,
+        "environment": {"device": "cpu", "cpu": "a processor", "threads": 2, "commit": "c" * 40},
+        "config": {
+            "training": {"epochs": 4, "batch_size": 64, "optimizer": "adamw", "learning_rate": 1e-3, "precision": "32"}
+            | {"evaluation_views": "centre"},
+            "label_vectors": {"source": "orthonormal"},
+            "methods": {method: {"tau": 1.0}},
+            "bits": list(bits),
+            "limit": None,
+            "validation": False,
+        },
+    }
+    return record | changes

@@ -1,0 +1,138 @@
+"""Every mistake: one line on stderr, exit status 2, nothing written."""
+
+import os
+import stat
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from benchmarks.__main__ import main
+from dpq.model import DPQ
+
+
+@pytest.fixture
+def refuse(configs, tmp_path, capsys):
+    """Run `tiny` with arguments that have to be refused; returns the line on stderr."""
+
+    def run(*arguments, experiment="tiny", output=None):
+        target = output or tmp_path / "results"
+        status = main(["run", experiment, "--limit", "100", "--output", str(target), *map(str, arguments)])
+        error = capsys.readouterr().err
+        assert status == 2, error
+        assert error.startswith("error: ")
+        assert error.count("\n") == 1, error
+        assert not (tmp_path / "results").exists()
+        return error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--method", "svm"], "unknown method 'svm'; choose from dpq"),
+        (["--backbone", "resnet1000"], "unknown backbone 'resnet1000'"),
+        (["--device", "tpu"], "unknown device 'tpu'; choose auto, cpu or cuda"),
+        (["--variant", "printed"], "unknown variant 'printed'"),
+        (["--precision", "8"], "unknown precision '8'"),
+        (["--views", "ten"], "unknown views 'ten'; choose centre or mirror"),
+        (["--bits", "6"], "code lengths must be multiples of 4 bits (log2 of 16 codewords); got 6"),
+        (["--bits", "0"], "got 0"),
+        (["--bits", "eight"], "expected numbers separated by commas"),
+        (["--epochs", "0"], "expected a positive number"),
+        (["--limit", "5"], "--limit 5 leaves no image"),
+        (["--limit", "10"], "16 codewords a level need at least as many training images; got 10"),
+        (["--weights", "nowhere.safetensors"], "does not exist; give --weights FILE, or --weights none"),
+        (["--label-vectors", "nowhere.txt"], "cannot read label vectors"),
+        (["--colour"], "unrecognized arguments: --colour"),
+    ],
+)
+def test_bad_arguments(refuse, arguments, words):
+    assert words in refuse(*arguments)
+
+
+def test_an_unknown_experiment(refuse):
+    assert "unknown experiment 'flowers'; choose one of tiny" in refuse(experiment="flowers")
+
+
+def test_an_unknown_protocol(refuse, configs):
+    text = (configs / "tiny.toml").read_text()
+    (configs / "odd.toml").write_text(text.replace('"digits"', '"flowers"'))
+    assert "flowers" in refuse(experiment="odd")
+
+
+def test_no_cuda_device(refuse, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "no CUDA device is available; use --device cpu" in refuse("--device", "cuda")
+
+
+def test_a_command_is_needed(capsys):
+    assert main([]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_weights_that_do_not_fit_name_the_keys(refuse, tmp_path):
+    save_file({"layer.weight": torch.zeros(2)}, tmp_path / "w.safetensors")
+    error = refuse("--weights", tmp_path / "w.safetensors")
+    assert "does not fit test_resnet" in error
+    assert "conv1.0.weight" in error
+
+
+def test_label_vectors_of_the_wrong_shape(refuse, tmp_path):
+    np.savetxt(tmp_path / "v.txt", np.ones((9, 16)))
+    assert "holds 9 vectors of 16 numbers; expected 10 rows" in refuse("--label-vectors", tmp_path / "v.txt")
+
+
+def test_an_archive_that_is_truncated(refuse, configs, tmp_path):
+    text = (configs / "tiny.toml").read_text()
+    (configs / "odd.toml").write_text(text.replace('"digits"', '"cifar10"'))
+    (tmp_path / "cifar10-jpeg.tar.xz").write_bytes(b"\xfd7zXZ\x00 cut short")
+    assert "cifar10-jpeg.tar.xz" in refuse("--data-root", tmp_path, experiment="odd")
+
+
+def test_a_data_root_with_nothing_in_it(refuse, configs, tmp_path):
+    text = (configs / "tiny.toml").read_text()
+    (configs / "odd.toml").write_text(text.replace('"digits"', '"cifar10"'))
+    (tmp_path / "empty").mkdir()
+    assert str(tmp_path / "empty") in refuse("--data-root", tmp_path / "empty", experiment="odd")
+
+
+def test_an_output_that_is_a_file(refuse, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "choose another --output" in refuse(output=tmp_path / "file")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_output_that_is_read_only(refuse, tmp_path):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=stat.S_IRUSR | stat.S_IXUSR)
+    assert "choose another --output" in refuse(output=locked / "results")
+
+
+def test_a_loss_that_is_not_finite(configs, tmp_path, monkeypatch, capsys):
+    losses = DPQ.losses
+
+    def poisoned(self, inputs, labels, epoch, epochs):
+        terms = losses(self, inputs, labels, epoch, epochs)
+        return terms | {"margin": terms["margin"] * float("inf")} if epoch == 1 else terms
+
+    monkeypatch.setattr(DPQ, "losses", poisoned)
+    assert main(["run", "tiny", "--limit", "100", "--output", str(tmp_path / "results")]) == 2
+    assert "at step 3; the checkpoint of epoch 1 is kept" in capsys.readouterr().err
+    assert not (tmp_path / "results/tiny/runs").exists()
+    assert len(list((tmp_path / "results/tiny/checkpoints").iterdir())) == 1
+
+
+@pytest.mark.parametrize("command", ["table", "figures"])
+def test_tables_and_figures_without_records(configs, tmp_path, capsys, command):
+    assert main([command, "tiny", "--output", str(tmp_path)]) == 2
+    assert "no records under" in capsys.readouterr().err
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_evaluating_what_is_no_record(tmp_path, capsys):
+    (tmp_path / "r.json").write_text("{}")
+    assert main(["evaluate", str(tmp_path / "r.json")]) == 2
+    assert "is no result record" in capsys.readouterr().err

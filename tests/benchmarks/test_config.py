@@ -1,0 +1,60 @@
+import dataclasses
+
+import pytest
+
+from benchmarks.config import describe, known_experiments, load_experiment, parse_experiment
+from dpq import InputError
+
+MINIMAL = 'protocol = "digits"\n[backbone]\nname = "resnet18"\n[training]\nepochs = 3\n'
+
+
+@pytest.mark.parametrize("name", known_experiments())
+def test_every_shipped_experiment_is_valid(name):
+    experiment = load_experiment(name)
+    assert experiment.name == name
+    assert experiment.bits == (8, 16, 24, 32)
+
+
+def test_the_contracted_experiments_are_there():
+    assert {"digits", "cifar10", "cifar10-cpu"} <= set(known_experiments())
+
+
+def test_values_are_read_and_defaults_kept():
+    experiment = parse_experiment(
+        "x", MINIMAL + "learning_rate = 1\n[methods.dpq]\ntau = 0.5\nhard_choice = 'cosine'\n"
+    )
+    assert experiment.training.epochs == 3
+    assert experiment.training.learning_rate == 1.0
+    assert experiment.methods.dpq.tau == 0.5
+    assert experiment.methods.dpq.hard_choice == "cosine"
+    assert experiment.split_seed == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (MINIMAL + "epoch = 3\n", "unknown key 'epoch' in x.training"),
+        (MINIMAL.replace("epochs = 3", "epochs = 'many'"), "x.training.epochs must be int; got 'many'"),
+        (MINIMAL.replace("epochs = 3", "epochs = true"), "x.training.epochs must be int; got True"),
+        (MINIMAL + "optimizer = 'lion'\n", "x.training.optimizer must be one of 'adamw', 'sgd'"),
+        (MINIMAL.replace("epochs = 3", ""), "x.training lacks epochs"),
+        ("protocol = ", "no valid TOML"),
+        ("backbone = 3\n" + MINIMAL.replace('[backbone]\nname = "resnet18"\n', ""), "x.backbone must be a table"),
+        ("bits = ['8']\n" + MINIMAL, "x.bits must be"),
+    ],
+)
+def test_mistakes_are_named(text, words):
+    with pytest.raises(InputError, match=words):
+        parse_experiment("x", text)
+
+
+def test_unknown_experiments_list_the_known_ones():
+    with pytest.raises(InputError, match=r"unknown experiment 'cifar'; choose one of .*cifar10"):
+        load_experiment("cifar")
+
+
+def test_a_record_keeps_everything_but_the_seeds():
+    experiment = parse_experiment("x", MINIMAL)
+    description = describe(experiment, "dpq")
+    assert set(description) == {f.name for f in dataclasses.fields(experiment)} - {"seeds"}
+    assert description["methods"]["dpq"]["tau"] == experiment.methods.dpq.tau

@@ -1,0 +1,153 @@
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import runner
+from benchmarks.__main__ import main
+from benchmarks.records import read_record
+from dpq.metrics import mean_average_precision
+from dpq.model import DPQ
+from dpq.training import Trainer
+
+TIMES = ("created", "seconds", "images_per_second", "peak_memory_mb")
+
+
+def metrics(path):
+    return {key: value for key, value in read_record(path).items() if key not in TIMES}
+
+
+def test_a_run_writes_one_record_as_contracted(run_tiny):
+    (path,) = run_tiny()
+    record = read_record(path)
+    assert path.stem == record["id"]
+    assert set(record) >= {
+        "schema_version", "id", "experiment", "protocol", "method", "variant", "seed", "created", "data", "backbone",
+        "lengths", "float_map", "classification_accuracy", "queries_without_relevant", "seconds", "images_per_second",
+        "peak_memory_mb", "environment", "config",
+    }  # fmt: skip
+    assert set(record["data"]) == {"name", "variant", "fingerprint", "train", "query", "database"}
+    assert set(record["environment"]) >= {"python", "torch", "timm", "device", "cpu", "commit"}
+    assert [entry["bits"] for entry in record["lengths"]] == [4, 8]
+    for entry in record["lengths"]:
+        assert set(entry) >= {
+            "bits", "map", "map_at_r", "r", "map_ties_index", "precision_at", "pr", "distinct_codes",
+            "reconstruction_mse", "bytes_per_image", "map_total", "map_capped", "map_bounds",
+        }  # fmt: skip
+        assert entry["map_bounds"][0] <= entry["map"] <= entry["map_bounds"][1]
+        assert set(entry["precision_at"]) == {"1", "10", "100", "500", "1000"}
+    assert record["lengths"][1]["reconstruction_mse"] < record["lengths"][0]["reconstruction_mse"]
+
+
+def test_the_record_agrees_with_the_stored_codes(run_tiny):
+    (path,) = run_tiny()
+    record = read_record(path)
+    with np.load(path.with_suffix(".npz")) as raw:
+        relevant = raw["query_labels"] @ raw["database_labels"].T
+        assert raw["codes"].dtype == np.uint8
+        for levels, entry in enumerate(record["lengths"], 1):
+            rebuilt = sum(raw["codebooks"][m][raw["codes"][:, m]] for m in range(levels))
+            # Sums in another order split ties by rounding: rank the distinct reconstructions instead.
+            distinct, inverse = np.unique(raw["codes"][:, :levels], axis=0, return_inverse=True)
+            first = [int(np.flatnonzero(inverse.ravel() == u)[0]) for u in range(len(distinct))]
+            scores = (raw["queries"] @ rebuilt[first].T)[:, inverse.ravel()]
+            assert mean_average_precision(scores, relevant) == pytest.approx(entry["map"], abs=1e-6)
+            assert entry["distinct_codes"] == len(distinct)
+
+
+def test_a_finished_run_is_not_repeated(run_tiny, monkeypatch, capsys):
+    (path,) = run_tiny()
+    before = path.read_bytes()
+    monkeypatch.setattr(DPQ, "fit", None)
+    assert run_tiny() == [path]
+    assert path.read_bytes() == before
+    assert path.stem in capsys.readouterr().out
+
+
+def test_force_gives_the_same_metrics_to_the_last_bit(run_tiny):
+    (path,) = run_tiny()
+    first, created = metrics(path), path.stat().st_mtime_ns
+    run_tiny("--force")
+    assert path.stat().st_mtime_ns > created
+    assert metrics(path) == first
+
+
+def test_another_setting_is_another_record(run_tiny):
+    assert len(run_tiny()) == 1
+    assert len(run_tiny("--epochs", "1")) == 2
+    assert len(run_tiny("--seeds", "0,1")) == 3
+    assert len(run_tiny("--variant", "released")) == 4
+
+
+def test_another_way_of_evaluating_needs_no_new_training(run_tiny, monkeypatch):
+    (path,) = run_tiny()
+    monkeypatch.setattr(Trainer, "step", None)
+    both = run_tiny("--views", "mirror")
+    (mirrored,) = set(both) - {path}
+    assert read_record(mirrored)["float_map"] != read_record(path)["float_map"]
+    assert read_record(mirrored)["training_log"] == read_record(path)["training_log"]
+
+
+def test_an_interrupted_run_goes_on_to_the_same_numbers(run_tiny, tmp_path, monkeypatch, capsys):
+    (path,) = run_tiny()
+    whole = metrics(path)
+    path.unlink()
+    path.with_suffix(".npz").unlink()
+    (checkpoint,) = (tmp_path / "results/tiny/checkpoints").iterdir()
+    checkpoint.unlink()
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    for stage in ("reconstruction_errors", "write_raw", "write_record"):
+        monkeypatch.setattr(runner, stage, interrupted)
+        assert main(["run", "tiny", "--limit", "100", "--output", str(tmp_path / "results")]) == 130
+        assert "the same command goes on from there" in capsys.readouterr().err
+        assert not path.exists()
+        monkeypatch.undo()
+        monkeypatch.setattr("benchmarks.config.CONFIGS", tmp_path / "configs")
+    run_tiny()
+    assert metrics(path) == whole
+
+
+def test_evaluate_renews_a_record_from_its_codes(run_tiny, capsys):
+    (path,) = run_tiny()
+    right = path.read_text()
+    assert main(["evaluate", str(path)]) == 0
+    assert path.read_text() == right
+    assert "unchanged" in capsys.readouterr().out
+    record = json.loads(right)
+    record["lengths"][0]["map"] = 0.123
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    assert main(["evaluate", str(path)]) == 0
+    assert path.read_text() == right
+    assert "renewed" in capsys.readouterr().out
+
+
+def test_dry_run_prints_plan_and_cost_and_writes_nothing(configs, tmp_path, capsys):
+    output = tmp_path / "results"
+    assert main(["run", "tiny", "--limit", "100", "--dry-run", "--output", str(output)]) == 0
+    printed = capsys.readouterr().out
+    assert "train   dpq-paper-seed0-" in printed
+    assert "min training" in printed
+    assert not output.exists()
+
+
+def test_validation_never_touches_queries_or_database(run_tiny):
+    (path,) = run_tiny("--limit", "300", "--validation")
+    record = read_record(path)
+    assert record["data"]["variant"] == "digits-validation-limit300"
+    assert record["data"]["train"] == 300
+    assert record["data"]["query"] == 50
+
+
+def test_table_and_figures_follow_a_run(run_tiny, tmp_path):
+    run_tiny()
+    output = tmp_path / "results"
+    assert main(["table", "tiny", "--output", str(output)]) == 0
+    assert main(["figures", "tiny", "--output", str(output)]) == 0
+    written = {path.name for path in (output / "tiny").iterdir()}
+    assert written >= {"table.md", "table.csv", "table.tex", "map.svg", "map.png", "precision_recall.svg"}
+    first = (output / "tiny/map.svg").read_bytes()
+    assert main(["figures", "tiny", "--output", str(output)]) == 0
+    assert (output / "tiny/map.svg").read_bytes() == first

@@ -1,0 +1,99 @@
+import csv
+import io
+
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.aggregate import group_by_setting, summarise
+from benchmarks.records import write_record
+from benchmarks.reported_values import marked, reported, reported_value
+from benchmarks.tables import check_tables, make_tables, write_tables
+from dpq import InputError
+from tests.benchmarks.conftest import make_record
+
+
+def put(folder, *records):
+    for record in records:
+        write_record(folder / "cifar10/runs" / f"{record['id']}.json", record)
+
+
+def test_means_and_deviations_over_seeds():
+    summary = summarise([make_record(seed=0, maps=(0.5, 0.6)), make_record(seed=1, maps=(0.7, 0.6))])
+    eight = summary[summary.bits == 8].iloc[0]
+    assert eight["map"] == pytest.approx(0.6)
+    assert eight["map_sd"] == pytest.approx(0.1 * 2**0.5)
+    assert eight["seeds"] == 2
+    assert eight["paper_map"] == 0.814
+    assert eight["difference"] == pytest.approx(0.6 - 0.814)
+
+
+def test_the_markdown_table_shows_ours_the_papers_and_their_status(tmp_path):
+    put(tmp_path, make_record(maps=(0.8204, 0.8311)))
+    text = make_tables(tmp_path, "cifar10")["table.md"]
+    assert "0.820" in text
+    assert "0.814†" in text  # DPQ at 8 bits was checked, not seen
+    assert "+0.006" in text
+    assert "0.785§" in text  # DTQ is unverified
+    assert "† transcribed" in text
+    assert "§ transcribed" in text
+    assert "cifar10-jpeg" in text
+    assert "original CIFAR-10 pixels" in text
+    assert "0.315 " in text  # ITQ-CCA was seen: no mark
+
+
+def test_a_subset_is_never_put_beside_a_paper(tmp_path):
+    record = make_record()
+    record["config"]["limit"] = 100
+    put(tmp_path, record)
+    text = make_tables(tmp_path, "cifar10")["table.md"]
+    assert "not comparable with any paper" in text
+    assert "0.814" not in text
+    assert "DTQ" not in text
+
+
+def test_settings_are_never_mixed(tmp_path):
+    other = make_record(seed=1, maps=(0.1, 0.2))
+    other["config"]["training"] = other["config"]["training"] | {"epochs": 1}
+    put(tmp_path, make_record(), other)
+    records = [make_record(), other]
+    assert [len(group) for group in group_by_setting(records).values()] == [1, 1]
+    assert make_tables(tmp_path, "cifar10")["table.md"].count("n = 1") == 2
+
+
+def test_the_csv_holds_every_length_with_its_records(tmp_path):
+    put(tmp_path, make_record(seed=0), make_record(seed=1))
+    rows = list(csv.DictReader(io.StringIO(make_tables(tmp_path, "cifar10")["table.csv"])))
+    assert [int(row["bits"]) for row in rows] == [8, 16]
+    assert rows[0]["records"].split() == ["dpq-paper-seed0-0123456789", "dpq-paper-seed1-0123456789"]
+    assert rows[0]["paper_status"] == "checked"
+
+
+def test_the_latex_table_is_a_table(tmp_path):
+    put(tmp_path, make_record())
+    text = make_tables(tmp_path, "cifar10")["table.tex"]
+    assert r"\begin{tabular}" in text
+    assert r"0.814$^\dagger$" in text
+    assert "mobilenetv2\\_100" in text
+
+
+def test_check_accepts_what_was_written_and_refuses_what_was_edited(tmp_path):
+    put(tmp_path, make_record())
+    write_tables(tmp_path, "cifar10")
+    check_tables(tmp_path, "cifar10")
+    assert main(["table", "cifar10", "--check", "--output", str(tmp_path)]) == 0
+    path = tmp_path / "cifar10/table.md"
+    path.write_text(path.read_text().replace("0.500", "0.900"))
+    with pytest.raises(InputError, match="is not what the records give"):
+        check_tables(tmp_path, "cifar10")
+    assert main(["table", "cifar10", "--check", "--output", str(tmp_path)]) == 2
+
+
+def test_no_records_is_said(tmp_path):
+    with pytest.raises(InputError, match="no records under"):
+        make_tables(tmp_path, "cifar10")
+
+
+def test_every_reported_status_has_a_mark_and_missing_stays_missing():
+    assert {marked((0.5, status)) for status in reported().status} <= {"0.500", "0.500†", "0.500‡", "0.500§"}
+    assert reported_value("cifar10", "DPQ", 48) is None
+    assert marked(None) == "missing"
