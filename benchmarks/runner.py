@@ -113,11 +113,12 @@ def carry_out(
             old.unlink(missing_ok=True)
     if run.record.exists():
         return read_record(run.record)
+    environment = describe_environment(device)  # before training: sources may change meanwhile
     method = build_method(run.experiment, dataset, ingredients, run.seed)
     training = run.experiment.training
     trained = method.fit(dataset.train, training, run.seed, Execution(device, run.checkpoint))
     record, raw = _measure(run, method, trained, dataset, device)
-    record = _header(run, dataset, ingredients, method) | record | {"environment": describe_environment(device)}
+    record = _header(run, dataset, ingredients, method) | record | {"environment": environment}
     record["config"] = _config(run.experiment, ingredients, run.method)
     write_raw(run.record.with_suffix(".npz"), raw)
     write_record(run.record, record)
