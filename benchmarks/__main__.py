@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tqdm.contrib.logging import logging_redirect_tqdm
+
 from benchmarks import commands
 from benchmarks.config import known_experiments
 from dpq.errors import InputError
@@ -144,7 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         options = make_parser().parse_args(arguments)
-        getattr(commands, options.command)(options)
+        with logging_redirect_tqdm():
+            getattr(commands, options.command)(options)
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -12,9 +12,10 @@ from typing import Any
 from benchmarks.config import Experiment, load_experiment
 from benchmarks.environment import keep_freed_memory, resolve_device
 from benchmarks.evaluation import evaluate_lengths
-from benchmarks.methods import METHODS, VARIANTS, build_method, check_lengths, read_ingredients
+from benchmarks.methods import METHODS, VARIANTS, build_method, read_ingredients
 from benchmarks.records import read_raw, read_record, write_record
 from benchmarks.runner import Run, carry_out, pending, plan
+from dpq.additive import levels_for
 from dpq.errors import InputError
 from dpq.protocols import Dataset, load_protocol
 
@@ -27,7 +28,8 @@ def run(options: argparse.Namespace) -> None:
     methods = _methods(options.method)
     if options.variant not in VARIANTS:
         raise InputError(f"unknown variant {options.variant!r}; choose one of {', '.join(VARIANTS)}")
-    check_lengths(experiment.bits, experiment.codebook_size)
+    for bits in experiment.bits:
+        levels_for(bits, experiment.codebook_size)
     device = resolve_device(options.device)
     keep_freed_memory()
     dataset = _load(experiment, options.data_root)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from dpq.config import DPQConfig
 from dpq.errors import InputError
-from dpq.model import DPQConfig
-from dpq.training import TrainingConfig
+from dpq.settings import TrainingConfig
 
 CONFIGS = Path(__file__).parent / "configs"
 

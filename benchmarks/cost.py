@@ -9,9 +9,10 @@ import torch
 
 from benchmarks.methods import Ingredients, build_method
 from benchmarks.runner import Run
-from dpq.embedding import BATCH, embed_images
+from dpq.embedding import BATCH
 from dpq.protocols import Dataset
-from dpq.training import Execution, Trainer
+from dpq.settings import Execution
+from dpq.training import Trainer
 
 
 def print_plan(runs: list[Run], dataset: Dataset, ingredients: Ingredients, device: torch.device) -> None:
@@ -47,7 +48,7 @@ def estimate_seconds(run: Run, dataset: Dataset, ingredients: Ingredients, devic
     rows = torch.arange(batch, device=device)
     step = _steady_seconds(lambda: trainer.step(rows, generator, 0), device)
     images = dataset.train.images[:BATCH]
-    pass_ = _steady_seconds(lambda: embed_images(method.backbone, images, training), device)
+    pass_ = _steady_seconds(lambda: method.predict(images), device)
     steps = training.epochs * (len(dataset.train) // batch)
     return step * steps, pass_ / len(images) * (len(dataset.query) + len(dataset.database))
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.records import RawResult
+from dpq.additive import levels_for
 from dpq.ranking import Score, evaluate_codes
 
 KS = (1, 10, 100, 500, 1000)
@@ -44,8 +45,7 @@ def _one_length(
     score: Score,
     progress: bool,
 ) -> dict[str, Any]:
-    step = codebooks.shape[1].bit_length() - 1
-    levels = bits // step
+    levels = levels_for(bits, codebooks.shape[1])
     result = evaluate_codes(
         queries, labels[0], codes[:, :levels], labels[1], codebooks[:levels], cut, KS, score, progress=progress
     )

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from benchmarks.config import Experiment
 from dpq.backbone import Backbone, WeightFile, read_weights
-from dpq.errors import InputError
+from dpq.config import DPQConfig
 from dpq.label_vectors import orthonormal_label_vectors, read_label_vectors
-from dpq.model import DPQ, DPQConfig
+from dpq.model import DPQ
 from dpq.protocols import Dataset
 from dpq.seeds import derive_seed
 
@@ -66,20 +66,6 @@ def variant_config(experiment: Experiment, variant: str) -> DPQConfig:
 def with_variant(experiment: Experiment, variant: str) -> Experiment:
     """The experiment with the variant's switches written out, as the record keeps it."""
     return replace(experiment, methods=replace(experiment.methods, dpq=variant_config(experiment, variant)))
-
-
-def check_lengths(bits: tuple[int, ...], codebook_size: int) -> None:
-    """Refuse code lengths that are not multiples of log2 K.
-
-    Raises:
-        InputError: names the length.
-    """
-    step = codebook_size.bit_length() - 1
-    for length in bits:
-        if length <= 0 or length % step:
-            raise InputError(
-                f"code lengths must be multiples of {step} bits (log2 of {codebook_size} codewords); got {length}"
-            )
 
 
 def build_method(experiment: Experiment, dataset: Dataset, ingredients: Ingredients, seed: int) -> DPQ:

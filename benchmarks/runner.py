@@ -17,11 +17,12 @@ from benchmarks.environment import describe_environment, peak_memory_mb
 from benchmarks.evaluation import evaluate_lengths, reconstruction_errors
 from benchmarks.methods import Ingredients, build_method, with_variant
 from benchmarks.records import SCHEMA_VERSION, RawResult, digest, read_record, record_path, write_raw, write_record
+from dpq.additive import levels_for
 from dpq.backbone import WeightFile
 from dpq.model import DPQ, codeword_usage
 from dpq.protocols import Dataset
 from dpq.ranking import evaluate_embeddings
-from dpq.training import Execution, TrainLog
+from dpq.settings import Execution, TrainLog
 
 log = logging.getLogger(__name__)
 
@@ -179,9 +180,8 @@ def _measure(
         raw, list(run.experiment.bits), dataset.cut, config.score, config.query_precision, progress=True
     )
     errors = reconstruction_errors(embeddings, codes, codebooks)
-    step = codebooks.shape[1].bit_length() - 1
     for entry in lengths:
-        entry["reconstruction_mse"] = errors[entry["bits"] // step - 1]
+        entry["reconstruction_mse"] = errors[levels_for(entry["bits"], run.experiment.codebook_size) - 1]
     float_map = evaluate_embeddings(
         queries, dataset.query.labels, embeddings, dataset.database.labels, dataset.cut, config.score, progress=True
     )

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from dpq.backbone import Backbone
 from dpq.images import to_input
-from dpq.training import TrainingConfig, autocast
+from dpq.settings import TrainingConfig, Views, autocast
 
 BATCH = 128
 
@@ -19,6 +19,7 @@ def embed_images(
     images: Tensor,
     config: TrainingConfig,
     *,
+    views: Views = "centre",
     crop_seed: int | None = None,
     progress: bool = False,
 ) -> tuple[Tensor, Tensor]:
@@ -27,7 +28,8 @@ def embed_images(
     Args:
         backbone: as trained; its mode is restored afterwards.
         images: [N, 3, h, w] uint8, on any device.
-        config: image size, crop, views and precision.
+        config: image size, crop and precision.
+        views: the "centre" crop alone, or the mean over it and its "mirror" image.
         crop_seed: draw random crops and flips, as the released code does; None takes the centre crop.
         progress: draw a progress bar on a terminal.
 
@@ -44,9 +46,9 @@ def embed_images(
         for start in range(0, len(images), BATCH):
             batch = images[start : start + BATCH].to(device)
             inputs = to_input(batch, config.image_size, backbone.preprocessing, config.augmentation, generator)
-            views = [inputs, inputs.flip(3)] if config.evaluation_views == "mirror" else [inputs]
+            seen_as = [inputs, inputs.flip(3)] if views == "mirror" else [inputs]
             with autocast(device, config.precision):
-                seen = [backbone(view) for view in views]
+                seen = [backbone(view) for view in seen_as]
             embeddings.append(torch.stack([embedding.float() for embedding, _ in seen]).mean(dim=0).cpu())
             logits.append(torch.stack([scores.float() for _, scores in seen]).mean(dim=0).cpu())
             bar.update(len(batch))

@@ -6,88 +6,24 @@ IJCAI 2019 (arXiv 1906.06698).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dpq.additive import levels_for
 from dpq.backbone import Backbone
+from dpq.config import DPQConfig
 from dpq.embedding import embed_images
 from dpq.errors import InputError
 from dpq.losses import adaptive_margin_loss, classification_loss
 from dpq.optimisation import decayed_groups, released_groups
 from dpq.protocols.base import Split
-from dpq.quantizers import Choice, ProgressiveQuantizer
+from dpq.quantizers import ProgressiveQuantizer
 from dpq.seeds import derive_seed
-from dpq.training import Epoch, Execution, Trainer, TrainingConfig, TrainLog, autocast
-
-
-@dataclass(frozen=True)
-class DPQConfig:
-    """Weights of the objective, and one switch for each way in which paper and released code differ.
-
-    Defaults are the paper's; `released()` turns every switch. The released program's random crop at evaluation
-    stays off in both (`evaluation_crop`), because it makes results change from run to run. Its slips outside
-    the method are not reproduced: channel order of the Caffe mean, command-line defaults, missing files.
-
-    Attributes:
-        classification: weight lambda of L_C.
-        margin: weight of L_S.
-        tau: weight of L_Q.
-        mu: weight of the hard distortion within L_Q.
-        nu: weight of the joint term within L_Q.
-        gamma: sharpness of the soft assignment.
-        codebook_learning_rate: of Adam, for the codebooks.
-        feature_epochs: fraction of the epochs that train features alone, before the codebooks start.
-        hard_choice: nearest codeword by L2, or by cosine.
-        soft_assignment: softmax of squared distances times gamma, or of plain cosines.
-        quantization_gradient: L_Q reaches the "features", or the "codebooks" alone.
-        soft_residual: the soft branch reads the residual of the "hard" or of the "soft" path.
-        joint_levels: the joint term on the "last" level or on "every" one.
-        norm: squared norms as "sum" or "mean" over dimensions.
-        multipliers: "none", or the "released" learning rates of weights, biases and heads.
-        negatives: the margin pushes from "wrong" labels, or from all "others".
-        evaluation_crop: "centre", or "random" as the released program crops queries and database.
-        query_precision: queries in "float32", or rounded to "float16".
-        lost_epoch: train one epoch less than asked for (off by one in the released loop).
-        score: rank by "inner" product, the papers' AQD, or by "l2" distance.
-    """
-
-    classification: float = 0.1
-    margin: float = 1.0
-    tau: float = 1.0
-    mu: float = 1.0
-    nu: float = 0.1
-    gamma: float = 1.0
-    codebook_learning_rate: float = 1e-3
-    feature_epochs: float = 0.5
-    hard_choice: Choice = "l2"
-    soft_assignment: Choice = "l2"
-    quantization_gradient: Literal["features", "codebooks"] = "features"
-    soft_residual: Literal["hard", "soft"] = "hard"
-    joint_levels: Literal["last", "every"] = "last"
-    norm: Literal["sum", "mean"] = "sum"
-    multipliers: Literal["none", "released"] = "none"
-    negatives: Literal["wrong", "others"] = "wrong"
-    evaluation_crop: Literal["centre", "random"] = "centre"
-    query_precision: Literal["float32", "float16"] = "float32"
-    lost_epoch: bool = False
-    score: Literal["inner", "l2"] = "inner"
-
-    def released(self) -> DPQConfig:
-        """The same weights, with every switch as in the released code."""
-        return replace(
-            self,
-            hard_choice="cosine",
-            soft_assignment="cosine",
-            quantization_gradient="codebooks",
-            norm="mean",
-            multipliers="released",
-            negatives="others",
-            query_precision="float16",
-            lost_epoch=True,
-        )
+from dpq.settings import Epoch, Execution, TrainingConfig, TrainLog, Views, autocast
+from dpq.training import Trainer
 
 
 class DPQ(nn.Module):
@@ -129,13 +65,8 @@ class DPQ(nn.Module):
             )
         self.label_vectors: Tensor
         self.register_buffer("label_vectors", label_vectors.float())
-        step = codebook_size.bit_length() - 1
-        if bits <= 0 or bits % step:
-            raise InputError(
-                f"code lengths must be multiples of {step} bits (log2 of {codebook_size} codewords); got {bits}"
-            )
         self.quantizer = ProgressiveQuantizer(
-            bits // step,
+            levels_for(bits, codebook_size),
             codebook_size,
             dim,
             gamma=self.config.gamma,
@@ -173,19 +104,34 @@ class DPQ(nn.Module):
         shortened = replace(training, epochs=training.epochs - 1) if self.config.lost_epoch else training
         return Trainer(self, train, shortened, seed, execution or Execution()).run()
 
-    def embed(self, images: Tensor, *, progress: bool = False) -> Tensor:
+    def embed(self, images: Tensor, *, views: Views | None = None, progress: bool = False) -> Tensor:
         """Embeddings [N, D] of uint8 images [N, 3, h, w], on the CPU."""
-        return self.predict(images, progress=progress)[0]
+        return self.predict(images, views=views, progress=progress)[0]
 
-    def predict(self, images: Tensor, *, progress: bool = False) -> tuple[Tensor, Tensor]:
-        """Embeddings [N, D] and class logits [N, L] of uint8 images, on the CPU."""
+    def predict(self, images: Tensor, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
+        """Embeddings [N, D] and class logits [N, L] of uint8 images, on the CPU.
+
+        `views` are those of the training configuration unless given.
+        """
+        config = self.training_config
         crop_seed = derive_seed(0, "evaluation crop") if self.config.evaluation_crop == "random" else None
-        return embed_images(self.backbone, images, self.training_config, crop_seed=crop_seed, progress=progress)
+        return embed_images(
+            self.backbone,
+            images,
+            config,
+            views=views or config.evaluation_views,
+            crop_seed=crop_seed,
+            progress=progress,
+        )
 
-    def encode(self, embeddings: Tensor) -> Tensor:
-        """Codes [N, M] uint8 of embeddings [N, D], on the CPU."""
-        device = self.quantizer.codebooks.device
-        return self.quantizer.encode(embeddings.to(device)).cpu()
+    def encode(self, embeddings: Tensor, bits: int | None = None) -> Tensor:
+        """Codes [N, M] uint8 of embeddings [N, D], on the CPU; `bits` asks for a shorter code, a prefix.
+
+        Raises:
+            InputError: `bits` is no multiple of log2 K, or more than was trained.
+        """
+        levels = None if bits is None else self.quantizer.levels_for(bits)
+        return self.quantizer.encode(embeddings.to(self.quantizer.codebooks.device))[:, :levels].cpu()
 
     # What the training loop asks for.
 

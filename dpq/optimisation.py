@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dpq.backbone import Backbone
-from dpq.training import TrainingConfig
+from dpq.settings import TrainingConfig
 
 
 def decayed_groups(backbone: Backbone, config: TrainingConfig) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
-"""Additive codebooks, and the progressive quantizer that learns them end to end.
+"""The progressive quantizer, which learns additive codebooks end to end.
 
-An image's reconstruction is the sum of one codeword per level. Axes: N images, B batch, D dimensions,
-M levels, K codewords.
+Axes: N images, B batch, D dimensions, M levels, K codewords.
 """
 
 from __future__ import annotations
@@ -9,59 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from dpq.additive import BLOCK, Choice, affinities, decode, kmeans, levels_for
 from dpq.errors import InputError
 from dpq.losses import QuantizationTerms, quantization_terms
-
-BLOCK = 8192  # rows encoded at once; bounds the [B, K] table of distances to 8 MiB
-
-Choice = Literal["l2", "cosine"]
-
-
-def decode(codes: Tensor, codebooks: Tensor, levels: int | None = None) -> Tensor:
-    """Sum of the chosen codewords of the first `levels` levels.
-
-    Args:
-        codes: [N, M] integer.
-        codebooks: [M, K, D] float.
-        levels: how many levels to sum; None means all that the codes have.
-
-    Returns:
-        Reconstructions, [N, D].
-
-    Raises:
-        InputError: more levels are asked for than there are.
-    """
-    levels = codes.shape[1] if levels is None else levels
-    if not 1 <= levels <= min(codes.shape[1], codebooks.shape[0]):
-        raise InputError(
-            f"cannot decode {levels} levels: the codes have {codes.shape[1]}, the codebooks {len(codebooks)}"
-        )
-    total = codebooks[0][codes[:, 0].long()]
-    for level in range(1, levels):
-        total = total + codebooks[level][codes[:, level].long()]
-    return total
-
-
-def affinities(residual: Tensor, codebook: Tensor, choice: Choice) -> Tensor:
-    """How well each codeword fits each residual; the hard code is the largest.
-
-    Args:
-        residual: [B, D].
-        codebook: [K, D].
-        choice: "l2" gives `2 <r, c> - ||c||^2`, that is `-||r - c||^2` less a term that all codewords share;
-            "cosine" gives the cosine, as in the released code (codeword length ignored in the choice).
-
-    Returns:
-        [B, K].
-    """
-    if choice == "cosine":
-        return F.normalize(residual, dim=1) @ F.normalize(codebook, dim=1).T
-    return 2 * residual @ codebook.T - codebook.square().sum(dim=1)
 
 
 @dataclass(frozen=True)
@@ -138,25 +90,18 @@ class ProgressiveQuantizer(nn.Module):
         """Number of levels M."""
         return self.codebooks.shape[0]
 
-    @property
-    def bits_per_level(self) -> int:
-        """log2 K."""
-        return self.codebooks.shape[1].bit_length() - 1
-
     def levels_for(self, bits: int) -> int:
         """Number of levels that a code of `bits` bits has.
 
         Raises:
             InputError: not a multiple of log2 K, or more than was trained.
         """
-        step = self.bits_per_level
-        if bits <= 0 or bits % step:
-            raise InputError(f"code lengths must be multiples of {step} bits (log2 of {2**step} codewords); got {bits}")
-        if bits > step * self.levels:
-            raise InputError(
-                f"{bits} bits exceed the {step * self.levels} bits that were trained ({self.levels} levels)"
-            )
-        return bits // step
+        size = self.codebooks.shape[1]
+        levels = levels_for(bits, size)
+        if levels > self.levels:
+            trained = bits // levels * self.levels
+            raise InputError(f"{bits} bits exceed the {trained} bits that were trained ({self.levels} levels)")
+        return levels
 
     def soft_codeword(self, residual: Tensor, level: int) -> Tensor:
         """Convex combination of the codewords of a level, [B, D] (FACTS: s^l)."""
@@ -261,19 +206,3 @@ class ProgressiveQuantizer(nn.Module):
                 moved += len(dead)
             residual = residual - codebook[chosen]
         return moved
-
-
-def kmeans(points: np.ndarray, clusters: int, seed: int, iterations: int = 50) -> np.ndarray:
-    """Centres of scikit-learn's k-means, [clusters, D] float32.
-
-    Duplicated points can leave fewer distinct centres than asked for; the surplus repeats points.
-    """
-    import warnings
-
-    from sklearn.cluster import KMeans
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted = KMeans(clusters, n_init=1, max_iter=iterations, random_state=seed).fit(points)
-    return np.ascontiguousarray(fitted.cluster_centers_, dtype=np.float32)

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dpq.additive import BLOCK, decode
 from dpq.errors import InputError
-from dpq.quantizers import BLOCK, decode
 from dpq.tie_groups import Ints
 
 Score = Literal["inner", "l2"]

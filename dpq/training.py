@@ -5,11 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,113 +14,12 @@ from tqdm import tqdm
 
 from dpq.checkpoint import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
 from dpq.errors import InputError
-from dpq.images import Augmentation, to_input
+from dpq.images import to_input
 from dpq.protocols.base import Split
 from dpq.seeds import derive_seed
+from dpq.settings import Epoch, Execution, TrainingConfig, TrainLog
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """What all methods of an experiment share.
-
-    Attributes:
-        epochs: passes over the training images; an incomplete last batch is dropped.
-        batch_size: images a step.
-        image_size: side of the network input, in pixels.
-        optimizer: of the network; codebooks always have Adam.
-        learning_rate: of the network's last layers.
-        head_multiplier: learning rate of the two heads, as a multiple.
-        layer_decay: each earlier layer of the backbone learns by this factor slower.
-        weight_decay: decoupled with AdamW; not on biases and normalisation.
-        momentum: of SGD.
-        schedule: "cosine" to zero after a linear warm-up, or "exponential" decay, continuous.
-        warmup: fraction of all steps.
-        decay_rate: factor per `decay_steps` steps ("exponential").
-        decay_steps: see `decay_rate`.
-        dropout: on the pooled feature.
-        augmentation: crops and flips.
-        evaluation_views: at evaluation, the "centre" crop alone, or the mean embedding of it and its "mirror" image.
-        precision: "32", or "bf16" for the backbone under autocast.
-    """
-
-    epochs: int
-    batch_size: int = 64
-    image_size: int = 224
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = 1e-3
-    head_multiplier: float = 1.0
-    layer_decay: float = 1.0
-    weight_decay: float = 0.05
-    momentum: float = 0.9
-    schedule: Literal["cosine", "exponential"] = "cosine"
-    warmup: float = 0.1
-    decay_rate: float = 0.9
-    decay_steps: int = 10_000
-    dropout: float = 0.2
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    evaluation_views: Literal["centre", "mirror"] = "centre"
-    precision: Literal["32", "bf16"] = "32"
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How a run is carried out; nothing here changes what is computed on one machine.
-
-    Attributes:
-        device: where the network runs.
-        checkpoint: file that is written after every epoch and resumed from; None keeps nothing.
-        progress: draw progress bars on a terminal.
-    """
-
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    checkpoint: Path | None = None
-    progress: bool = True
-
-
-@dataclass
-class TrainLog:
-    """What training leaves behind besides the weights.
-
-    Attributes:
-        epochs: one dictionary an epoch: mean of every loss term, learning rate, and what the method adds.
-        seconds: spent on training, over all interruptions.
-        images_per_second: training throughput.
-    """
-
-    epochs: list[dict[str, Any]] = field(default_factory=list)
-    seconds: float = 0.0
-    images_per_second: float = 0.0
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What a method may look at around an epoch: `index` of `count`, a seed, the training embeddings."""
-
-    index: int
-    count: int
-    seed: int
-    embeddings: Callable[[], Tensor]
-
-
-class Trainable(Protocol):
-    """A deep method as the loop sees it: an `nn.Module` with these."""
-
-    def network_parameters(self, config: TrainingConfig) -> list[dict[str, Any]]:
-        """Parameter groups of the network, each with its `lr` and `weight_decay`."""
-
-    def codebook_parameters(self) -> list[dict[str, Any]]:
-        """Parameter groups for Adam, each with its `lr`; may be empty."""
-
-    def before_epoch(self, epoch: Epoch) -> None:
-        """Re-estimate what is not learned by gradient."""
-
-    def losses(self, inputs: Tensor, labels: Tensor, epoch: int, epochs: int) -> dict[str, Tensor]:
-        """Weighted loss terms of a batch of network inputs; their sum is minimised."""
-
-    def after_epoch(self, epoch: Epoch) -> dict[str, Any]:
-        """Tidy up after an epoch; returns what to log of it, JSON-able."""
 
 
 def make_schedule(optimizer: Optimizer, steps: int, config: TrainingConfig) -> Any:
@@ -138,11 +33,6 @@ def make_schedule(optimizer: Optimizer, steps: int, config: TrainingConfig) -> A
     return CosineLRScheduler(
         optimizer, t_initial=max(1, steps - warm), warmup_t=warm, warmup_prefix=True, t_in_epochs=False
     )
-
-
-def autocast(device: torch.device, precision: str) -> Any:
-    """bfloat16 autocast on the device, or nothing."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
 class Trainer:
@@ -210,7 +100,7 @@ class Trainer:
 
     def _one_epoch(self, bar: tqdm[Any]) -> dict[str, Any]:
         seed = derive_seed(self.seed, "codebooks", self.epoch)
-        epoch = Epoch(self.epoch, self.config.epochs, seed, lambda: self.method.embed(self.images))
+        epoch = Epoch(self.epoch, self.config.epochs, seed, self._embeddings)
         self.method.before_epoch(epoch)
         self.module.train()
         torch.manual_seed(derive_seed(self.seed, "dropout", self.epoch))
@@ -228,6 +118,12 @@ class Trainer:
         self._refuse_nonfinite(sum(means.values()), f"in epoch {self.epoch + 1}")
         own: dict[str, Any] = self.method.after_epoch(epoch)
         return means | {"learning_rate": rate} | own
+
+    def _embeddings(self) -> Tensor:
+        # The mean over the mirror images that training shows, whatever views evaluation will take.
+        views = "mirror" if self.config.augmentation.flip else "centre"
+        embeddings: Tensor = self.method.embed(self.images, views=views)
+        return embeddings
 
     def step(self, rows: Tensor, geometry: torch.Generator, step: int) -> dict[str, Tensor]:
         """One optimiser step on the training images at `rows` [B]; returns the loss terms, detached.

@@ -2,11 +2,12 @@ import pytest
 import torch
 
 from dpq.backbone import Backbone
+from dpq.config import DPQConfig
 from dpq.images import Augmentation
 from dpq.label_vectors import orthonormal_label_vectors
-from dpq.model import DPQ, DPQConfig
+from dpq.model import DPQ
 from dpq.protocols.base import Split
-from dpq.training import TrainingConfig
+from dpq.settings import TrainingConfig
 
 # The smallest network of timm with all the usual parts; an epoch of 64 images takes a fraction of a second.
 BACKBONE = "test_resnet"

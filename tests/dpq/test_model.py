@@ -105,6 +105,9 @@ def test_embeddings_and_codes_repeat_and_fit(make_dpq, split, training):
     assert codes.shape == (96, 2)
     assert codes.dtype == torch.uint8
     assert torch.equal(codes, method.quantizer.encode(embeddings))
+    assert torch.equal(method.encode(embeddings, bits=4), codes[:, :1])
+    with pytest.raises(InputError, match="12 bits exceed the 8 bits that were trained"):
+        method.encode(embeddings, bits=12)
 
 
 def test_random_crops_at_evaluation_move_the_embeddings(make_dpq, split, training):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dpq import InputError, ProgressiveQuantizer
-from dpq.quantizers import affinities, decode, kmeans
+from dpq.additive import affinities, decode, kmeans
 
 
 def trained_like(levels=4, size=16, dim=6, seed=0, **switches):

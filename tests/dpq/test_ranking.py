@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from dpq.additive import decode
 from dpq.metrics import mean_average_precision, precision_at_k, precision_recall_curve
-from dpq.quantizers import decode
 from dpq.ranking import (
     DistinctCodes,
     asymmetric_scores,

@@ -6,7 +6,8 @@ import torch
 from dpq import InputError
 from dpq.checkpoint import load_checkpoint
 from dpq.seeds import derive_seed
-from dpq.training import Execution, Trainer
+from dpq.settings import Execution
+from dpq.training import Trainer
 
 
 def weights(method):
@@ -24,6 +25,13 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(make_dpq, s
     other.fit(split, training, seed=2)
     assert equal(weights(first), weights(again))
     assert not equal(weights(first), weights(other))
+
+
+def test_views_at_evaluation_do_not_change_training(make_dpq, split, training):
+    centre, mirror = make_dpq(), make_dpq()
+    centre.fit(split, replace(training, evaluation_views="centre"))
+    mirror.fit(split, replace(training, evaluation_views="mirror"))
+    assert equal(weights(centre), weights(mirror))
 
 
 @pytest.mark.parametrize("stop", ["after an epoch", "within an epoch"])

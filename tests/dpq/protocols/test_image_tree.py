@@ -18,7 +18,8 @@ import pytest
 from PIL import Image
 
 from dpq.errors import InputError
-from dpq.protocols.image_tree import Bounds, ImageTree, read_image_tree
+from dpq.protocols.archives import Bounds
+from dpq.protocols.image_tree import ImageTree, read_image_tree
 
 SIZE = (6, 5)  # height, width
 PACKERS: dict[str, Callable[[bytes], bytes]] = {"tar": bytes, "tar.gz": gzip.compress, "tar.xz": lzma.compress}

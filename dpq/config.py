@@ -1,0 +1,75 @@
+"""Settings of DPQ: loss weights, and a switch for every difference between paper and released code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from dpq.additive import Choice
+
+
+@dataclass(frozen=True)
+class DPQConfig:
+    """Weights of the objective, and one switch for each way in which paper and released code differ.
+
+    Defaults are the paper's; `released()` turns every switch. The released program's random crop at evaluation
+    stays off in both (`evaluation_crop`), because it makes results change from run to run. Its slips outside
+    the method are not reproduced: channel order of the Caffe mean, command-line defaults, missing files.
+
+    Attributes:
+        classification: weight lambda of L_C.
+        margin: weight of L_S.
+        tau: weight of L_Q.
+        mu: weight of the hard distortion within L_Q.
+        nu: weight of the joint term within L_Q.
+        gamma: sharpness of the soft assignment.
+        codebook_learning_rate: of Adam, for the codebooks.
+        feature_epochs: fraction of the epochs that train features alone, before the codebooks start.
+        hard_choice: nearest codeword by L2, or by cosine.
+        soft_assignment: softmax of squared distances times gamma, or of plain cosines.
+        quantization_gradient: L_Q reaches the "features", or the "codebooks" alone.
+        soft_residual: the soft branch reads the residual of the "hard" or of the "soft" path.
+        joint_levels: the joint term on the "last" level or on "every" one.
+        norm: squared norms as "sum" or "mean" over dimensions.
+        multipliers: "none", or the "released" learning rates of weights, biases and heads.
+        negatives: the margin pushes from "wrong" labels, or from all "others".
+        evaluation_crop: "centre", or "random" as the released program crops queries and database.
+        query_precision: queries in "float32", or rounded to "float16".
+        lost_epoch: train one epoch less than asked for (off by one in the released loop).
+        score: rank by "inner" product, the papers' AQD, or by "l2" distance.
+    """
+
+    classification: float = 0.1
+    margin: float = 1.0
+    tau: float = 1.0
+    mu: float = 1.0
+    nu: float = 0.1
+    gamma: float = 1.0
+    codebook_learning_rate: float = 1e-3
+    feature_epochs: float = 0.5
+    hard_choice: Choice = "l2"
+    soft_assignment: Choice = "l2"
+    quantization_gradient: Literal["features", "codebooks"] = "features"
+    soft_residual: Literal["hard", "soft"] = "hard"
+    joint_levels: Literal["last", "every"] = "last"
+    norm: Literal["sum", "mean"] = "sum"
+    multipliers: Literal["none", "released"] = "none"
+    negatives: Literal["wrong", "others"] = "wrong"
+    evaluation_crop: Literal["centre", "random"] = "centre"
+    query_precision: Literal["float32", "float16"] = "float32"
+    lost_epoch: bool = False
+    score: Literal["inner", "l2"] = "inner"
+
+    def released(self) -> DPQConfig:
+        """The same weights, with every switch as in the released code."""
+        return replace(
+            self,
+            hard_choice="cosine",
+            soft_assignment="cosine",
+            quantization_gradient="codebooks",
+            norm="mean",
+            multipliers="released",
+            negatives="others",
+            query_precision="float16",
+            lost_epoch=True,
+        )
