@@ -1,0 +1,43 @@
+"""What the README shows is what the repository holds."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_python_example_runs(capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(compile(example, "README.md", "exec"), {})
+    assert 0 < float(capsys.readouterr().out) <= 1
+
+
+def test_the_table_is_the_committed_one():
+    rows = [line for line in README.splitlines() if line.startswith("|")]
+    committed = (ROOT / "results/cifar10/table.md").read_text(encoding="utf-8").splitlines()
+    assert len(rows) > 5
+    assert [row for row in rows if row not in committed] == []
+
+
+def test_links_to_files_are_alive():
+    targets = re.findall(r"\]\((?!http)([^)#]+)", README)
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_ci_calls_the_test_command():
+    (command,) = re.findall(r"^    (.* -s tests)$", README, re.MULTILINE)
+    assert command in (ROOT / ".ci/run").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("experiment", ["digits", "cifar10", "cifar10-cpu"])
+def test_committed_tables_are_what_the_records_give(experiment):
+    from benchmarks.records import read_records
+    from benchmarks.tables import check_tables
+
+    check_tables(ROOT / "results", experiment)
+    for record in read_records(ROOT / "results", experiment):
+        assert re.fullmatch(r"[0-9a-f]{40}", record["environment"]["commit"]), record["id"]
