@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
+from benchmarks.config import load_experiment
 from benchmarks.records import digest
 from benchmarks.reported_values import reported_value
 
@@ -20,14 +22,20 @@ def setting_of(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def group_by_setting(records: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Records by the digest of their setting; full data before subsets, then the largest group first."""
+    """Records by the digest of their setting.
+
+    Full data come before subsets, the experiment's own training setting before changed ones, large groups before
+    small ones.
+    """
+    shipped = asdict(load_experiment(records[0]["experiment"]).training) if records else None
     groups: dict[str, list[dict[str, Any]]] = {}
     for record in records:
         groups.setdefault(digest(setting_of(record)), []).append(record)
 
-    def rank(item: tuple[str, list[dict[str, Any]]]) -> tuple[bool, int, str]:
+    def rank(item: tuple[str, list[dict[str, Any]]]) -> tuple[bool, bool, int, str]:
         config = item[1][0]["config"]
-        return (config["limit"] is not None or config["validation"], -len(item[1]), item[0])
+        subset = config["limit"] is not None or config["validation"]
+        return (subset, config["training"] != shipped, -len(item[1]), item[0])
 
     return dict(sorted(groups.items(), key=rank))
 

@@ -71,7 +71,7 @@ def _map_figure(records: Sequence[dict[str, Any]]) -> Figure:
         method, variant = str(keys[0]), str(keys[1])
         colour, marker = STYLES[method]
         label = f"{TITLES[method]}, {variant} variant"
-        errors = part["map_sd"].fillna(0.0)
+        errors = part["map_sd"] if part["map_sd"].notna().all() else None
         axes.errorbar(
             part["bits"],
             part["map"],

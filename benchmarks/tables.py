@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.aggregate import TITLES, group_by_setting, summarise
+from benchmarks.config import CONFIGS
 from benchmarks.records import read_records
 from benchmarks.reported_values import MARKS, MEANINGS, marked, reported_methods, reported_value
 from dpq.errors import InputError
@@ -39,6 +40,9 @@ def make_tables(output: Path, experiment: str) -> dict[str, str]:
         )
     groups = group_by_setting(records)
     sections = [_markdown_section(group) for group in groups.values()]
+    notes = CONFIGS / f"{experiment}.md"  # what a reader must know of the result, written by hand
+    if notes.is_file():
+        sections.append("Notes:\n\n" + notes.read_text(encoding="utf-8").strip())
     summaries = [summarise(group).assign(setting=key) for key, group in groups.items()]
     latex = [_latex(group) for group in groups.values()]
     return {

@@ -1,10 +1,12 @@
 import csv
 import io
+from dataclasses import asdict
 
 import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.aggregate import group_by_setting, summarise
+from benchmarks.config import load_experiment
 from benchmarks.records import write_record
 from benchmarks.reported_values import marked, reported, reported_value
 from benchmarks.tables import check_tables, make_tables, write_tables
@@ -58,6 +60,13 @@ def test_settings_are_never_mixed(tmp_path):
     records = [make_record(), other]
     assert [len(group) for group in group_by_setting(records).values()] == [1, 1]
     assert make_tables(tmp_path, "cifar10")["table.md"].count("n = 1") == 2
+
+
+def test_the_experiments_own_setting_comes_first():
+    own, changed = make_record(), make_record(seed=1)
+    own["config"]["training"] = asdict(load_experiment("cifar10").training)
+    for records in ([own, changed, changed], [changed, own, changed]):
+        assert next(iter(group_by_setting(records).values())) == [own]
 
 
 def test_the_csv_holds_every_length_with_its_records(tmp_path):
