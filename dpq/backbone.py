@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,7 +163,8 @@ def create_body(name: str, weights: WeightFile | str | None) -> tuple[Any, Prepr
         )
     options = dict(weights.model_options) if isinstance(weights, WeightFile) else {}
     try:
-        body: Any = timm.create_model(name, pretrained=weights == "timm", num_classes=0, **options)
+        with _quiet("huggingface_hub", "timm"):
+            body: Any = timm.create_model(name, pretrained=weights == "timm", num_classes=0, **options)
     except Exception as error:
         if weights != "timm":
             raise
@@ -175,6 +178,19 @@ def create_body(name: str, weights: WeightFile | str | None) -> tuple[Any, Prepr
         _load(body, name, weights)
         preprocessing = weights.preprocessing or preprocessing
     return body, preprocessing
+
+
+@contextmanager
+def _quiet(*loggers: str) -> Iterator[None]:
+    """Without a network the download retries for most of a minute, with a warning each time; ours is one line."""
+    levels = {name: logging.getLogger(name).level for name in loggers}
+    try:
+        for name in loggers:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def _load(body: nn.Module, name: str, weights: WeightFile) -> None:

@@ -1,3 +1,4 @@
+import logging
 from pathlib import Path
 
 import pytest
@@ -106,12 +107,16 @@ def test_an_unknown_backbone_is_refused_with_suggestions():
         Backbone("resnet1000", 5)
 
 
-def test_no_network_names_both_ways_out(monkeypatch):
+def test_no_network_names_both_ways_out_in_one_line(monkeypatch, caplog):
     import timm
 
     def offline(*_, **__):
+        logging.getLogger("huggingface_hub.utils").warning("Retrying in 8s")
         raise OSError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(InputError, match=r"could not download .* go online, give --weights FILE, or --weights none"):
         Backbone(NAME, 5, weights="timm")
+    assert caplog.records == []
+    logging.getLogger("huggingface_hub.utils").warning("heard again")
+    assert len(caplog.records) == 1
