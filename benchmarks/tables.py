@@ -217,7 +217,8 @@ def _latex(records: list[dict[str, Any]]) -> str:
     data, backbone = records[0]["data"], records[0]["backbone"]
     caption = (
         f"mAP on {data['variant']} ({data['train']} train, {data['query']} query, {data['database']} database), "
-        f"{backbone['name']} at {backbone['image_size']} pixels. "
+        f"{backbone['name']} at {backbone['image_size']} pixels; evaluation: "
+        f"{VIEWS[records[0]['config']['training']['evaluation_views']]} "
     )
     notes = [
         f"{command}: {MEANINGS[s]}."
