@@ -9,6 +9,7 @@ import warnings
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -31,6 +32,60 @@ def levels_for(bits: int, codebook_size: int) -> int:
             f"code lengths must be multiples of {step} bits (log2 of {codebook_size} codewords); got {bits}"
         )
     return bits // step
+
+
+def prefix_levels(bits: int, trained: int, codebook_size: int) -> int:
+    """Number of levels that a code of `bits` bits takes of the `trained` levels.
+
+    Raises:
+        InputError: not a multiple of log2 K, or more than was trained.
+    """
+    levels = levels_for(bits, codebook_size)
+    if levels > trained:
+        raise InputError(f"{bits} bits exceed the {bits // levels * trained} bits that were trained ({trained} levels)")
+    return levels
+
+
+def check_enough(points: int, codebook_size: int) -> None:
+    """Refuse to fit more codewords than there are points.
+
+    Raises:
+        InputError: fewer points than codewords.
+    """
+    if points < codebook_size:
+        raise InputError(
+            f"{codebook_size} codewords a level need at least as many training images; got {points}: "
+            "use more images or a smaller codebook"
+        )
+
+
+@torch.no_grad()
+def encode(x: Tensor, codebooks: Tensor, choice: Choice = "l2") -> Tensor:
+    """Greedy codes: level by level, the codeword that fits best what the earlier levels left.
+
+    For codebooks whose levels live in disjoint sub-spaces (product quantization) greedy is exact.
+
+    Args:
+        x: [N, D] float.
+        codebooks: [M, K, D] float.
+        choice: as for `affinities`.
+
+    Returns:
+        [N, M] uint8.
+
+    Raises:
+        InputError: the dimension differs from the codebooks'.
+    """
+    if x.ndim != 2 or x.shape[1] != codebooks.shape[2]:
+        raise InputError(f"expected embeddings [N, {codebooks.shape[2]}]; got {list(x.shape)}")
+    codes = torch.empty(len(x), len(codebooks), dtype=torch.uint8, device=x.device)
+    for start in range(0, len(x), BLOCK):
+        residual = x[start : start + BLOCK]
+        for level, codebook in enumerate(codebooks):
+            code = affinities(residual, codebook, choice).argmax(dim=1)
+            codes[start : start + BLOCK, level] = code.to(torch.uint8)
+            residual = residual - codebook[code]
+    return codes
 
 
 def decode(codes: Tensor, codebooks: Tensor, levels: int | None = None) -> Tensor:
@@ -79,7 +134,11 @@ def kmeans(points: np.ndarray, clusters: int, seed: int, iterations: int = 50) -
     """Centres of scikit-learn's k-means, [clusters, D] float32.
 
     Duplicated points can leave fewer distinct centres than asked for; the surplus repeats points.
+
+    Raises:
+        InputError: fewer points than clusters.
     """
+    check_enough(len(points), clusters)
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
@@ -87,3 +146,26 @@ def kmeans(points: np.ndarray, clusters: int, seed: int, iterations: int = 50) -
         warnings.simplefilter("ignore", ConvergenceWarning)
         fitted = KMeans(clusters, n_init=1, max_iter=iterations, random_state=seed).fit(points)
     return np.ascontiguousarray(fitted.cluster_centers_, dtype=np.float32)
+
+
+@torch.no_grad()
+def residual_kmeans(x: Tensor, levels: int, codebook_size: int, seed: int, choice: Choice = "l2") -> Tensor:
+    """Codebooks by k-means on successive residuals (residual quantization), [M, K, D] on the CPU.
+
+    Args:
+        x: [N, D] float, on any device.
+        levels: M.
+        codebook_size: K.
+        seed: of k-means.
+        choice: which codeword a residual is assigned to before the next level.
+
+    Raises:
+        InputError: fewer points than codewords.
+    """
+    residual = x.float().cpu()
+    codebooks = []
+    for level in range(levels):
+        codebook = torch.from_numpy(kmeans(residual.numpy(), codebook_size, seed + level))
+        residual = residual - codebook[affinities(residual, codebook, choice).argmax(dim=1)]
+        codebooks.append(codebook)
+    return torch.stack(codebooks)

@@ -113,7 +113,7 @@ class Backbone(nn.Module):
 
     Args:
         name: any timm model name.
-        classes: number of classes L.
+        classes: number of classes L; 0 for methods without a classifier.
         embedding_dim: D.
         dropout: on the pooled feature, while training.
         weights: a file that was read, "timm" for timm's own download, or None to start from scratch.
@@ -136,15 +136,21 @@ class Backbone(nn.Module):
         self.body: nn.Module = body
         self.dropout = nn.Dropout(dropout)
         self.embedding = nn.Linear(width, embedding_dim)
-        self.classifier = nn.Linear(width, classes)
-        for head in (self.embedding, self.classifier):
+        self.classifier = nn.Linear(width, classes) if classes else None
+        for head in self.heads:
             nn.init.normal_(head.weight, std=0.01)
             nn.init.zeros_(head.bias)
+
+    @property
+    def heads(self) -> list[nn.Linear]:
+        """The embedding head, and the classifier where there is one."""
+        return [self.embedding] if self.classifier is None else [self.embedding, self.classifier]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings [B, D] and logits [B, L] of normalised images [B, 3, H, W]."""
         feature = self.dropout(self.body(images))
-        return torch.tanh(self.embedding(feature)), self.classifier(feature)
+        logits = feature[:, :0] if self.classifier is None else self.classifier(feature)
+        return torch.tanh(self.embedding(feature)), logits
 
     def pooled(self, images: Tensor) -> Tensor:
         """The pooled feature itself, [B, F]."""

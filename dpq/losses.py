@@ -67,9 +67,9 @@ class QuantizationTerms:
     hard: Tensor
     joint: Tensor
 
-    def total(self, tau: float, mu: float, nu: float) -> Tensor:
-        """L_Q = tau (L_soft + mu L_hard + nu L_joint)."""
-        return tau * (self.soft + mu * self.hard + nu * self.joint)
+    def weighted(self, tau: float, mu: float, nu: float) -> dict[str, Tensor]:
+        """The addends of L_Q = tau (L_soft + mu L_hard + nu L_joint), by name."""
+        return {"soft": tau * self.soft, "hard": tau * mu * self.hard, "joint": tau * nu * self.joint}
 
 
 def quantization_terms(

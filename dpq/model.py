@@ -10,23 +10,23 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dpq.additive import levels_for
 from dpq.backbone import Backbone
 from dpq.config import DPQConfig
+from dpq.deep_method import DeepMethod
 from dpq.embedding import embed_images
 from dpq.errors import InputError
 from dpq.losses import adaptive_margin_loss, classification_loss
-from dpq.optimisation import decayed_groups, released_groups
+from dpq.optimisation import released_groups
 from dpq.protocols.base import Split
 from dpq.quantizers import ProgressiveQuantizer
 from dpq.seeds import derive_seed
 from dpq.settings import Epoch, Execution, TrainingConfig, TrainLog, Views, autocast
-from dpq.training import Trainer
 
 
-class DPQ(nn.Module):
+class DPQ(DeepMethod):
     """Trained once, read at every code length.
 
     Args:
@@ -54,15 +54,13 @@ class DPQ(nn.Module):
         codebook_size: int = 256,
         multi_label: bool = False,
     ) -> None:
-        super().__init__()
         self.config = config or DPQConfig()
-        self.backbone = backbone
+        super().__init__(backbone, self.config.feature_epochs)
         self.multi_label = multi_label
         dim = backbone.embedding.out_features
-        if label_vectors.shape != (backbone.classifier.out_features, dim):
-            raise InputError(
-                f"label vectors are {list(label_vectors.shape)}; expected [{backbone.classifier.out_features}, {dim}]"
-            )
+        classes = backbone.classifier.out_features if backbone.classifier else 0
+        if label_vectors.shape != (classes, dim):
+            raise InputError(f"label vectors are {list(label_vectors.shape)}; expected [{classes}, {dim}]")
         self.label_vectors: Tensor
         self.register_buffer("label_vectors", label_vectors.float())
         self.quantizer = ProgressiveQuantizer(
@@ -85,28 +83,15 @@ class DPQ(nn.Module):
         return self.quantizer.codebooks.detach()
 
     def fit(
-        self,
-        train: Split,
-        training: TrainingConfig,
-        seed: int = 0,
-        execution: Execution | None = None,
+        self, train: Split, training: TrainingConfig, seed: int = 0, execution: Execution | None = None
     ) -> TrainLog:
         """Train features and codebooks end to end, going on from the checkpoint where there is one.
 
         Raises:
             InputError: fewer images than codewords; the loss is not finite any more.
         """
-        if len(train) < self.codebooks.shape[1]:
-            raise InputError(
-                f"{self.codebooks.shape[1]} codewords a level need at least as many training images; got {len(train)}"
-            )
-        self.training_config = training
         shortened = replace(training, epochs=training.epochs - 1) if self.config.lost_epoch else training
-        return Trainer(self, train, shortened, seed, execution or Execution()).run()
-
-    def embed(self, images: Tensor, *, views: Views | None = None, progress: bool = False) -> Tensor:
-        """Embeddings [N, D] of uint8 images [N, 3, h, w], on the CPU."""
-        return self.predict(images, views=views, progress=progress)[0]
+        return super().fit(train, shortened, seed, execution)
 
     def predict(self, images: Tensor, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
         """Embeddings [N, D] and class logits [N, L] of uint8 images, on the CPU.
@@ -115,45 +100,37 @@ class DPQ(nn.Module):
         """
         config = self.training_config
         crop_seed = derive_seed(0, "evaluation crop") if self.config.evaluation_crop == "random" else None
+        views = views or config.evaluation_views
         return embed_images(
-            self.backbone,
-            images,
-            config,
-            views=views or config.evaluation_views,
-            crop_seed=crop_seed,
-            progress=progress,
+            self.backbone, self.preprocessing, images, config, views=views, crop_seed=crop_seed, progress=progress
         )
 
-    def encode(self, embeddings: Tensor, bits: int | None = None) -> Tensor:
-        """Codes [N, M] uint8 of embeddings [N, D], on the CPU; `bits` asks for a shorter code, a prefix.
-
-        Raises:
-            InputError: `bits` is no multiple of log2 K, or more than was trained.
-        """
-        levels = None if bits is None else self.quantizer.levels_for(bits)
-        return self.quantizer.encode(embeddings.to(self.quantizer.codebooks.device))[:, :levels].cpu()
-
-    # What the training loop asks for.
+    def assign(self, embeddings: Tensor) -> Tensor:
+        """Codes [N, M] uint8 of embeddings [N, D], on their device."""
+        return self.quantizer.encode(embeddings)
 
     def network_parameters(self, config: TrainingConfig) -> list[dict[str, Any]]:
         """Parameter groups of backbone and heads."""
-        groups = released_groups if self.config.multipliers == "released" else decayed_groups
-        return groups(self.backbone, config)
+        if self.config.multipliers == "released":
+            return released_groups(self.backbone, config)
+        return super().network_parameters(config)
 
     def codebook_parameters(self) -> list[dict[str, Any]]:
         """The codebooks, with their own learning rate."""
         return [{"params": [self.quantizer.codebooks], "lr": self.config.codebook_learning_rate}]
 
-    def _codebooks_start(self) -> int:
-        return int(self.config.feature_epochs * self.training_config.epochs)
-
     def before_epoch(self, epoch: Epoch) -> None:
         """Start the codebooks from residual k-means when their time comes."""
         self._seen, self._codes = [], []
-        if epoch.index == self._codebooks_start():
-            self.quantizer.initialise(epoch.embeddings(), epoch.seed)
+        if epoch.index == self.codes_start(epoch.count):
+            self._initialise(epoch)
 
-    def losses(self, inputs: Tensor, labels: Tensor, epoch: int, epochs: int) -> dict[str, Tensor]:
+    def _initialise(self, epoch: Epoch) -> None:
+        # The mean over the mirror images that training shows, whatever views evaluation will take.
+        views: Views = "mirror" if self.training_config.augmentation.flip else "centre"
+        self.quantizer.initialise(epoch.embeddings(views), epoch.seed)
+
+    def losses(self, inputs: Tensor, labels: Tensor, rows: Tensor, epoch: int) -> dict[str, Tensor]:
         """Weighted terms of the objective for one batch of network inputs [B, 3, H, W] and labels [B, L]."""
         config = self.config
         with autocast(inputs.device, self.training_config.precision):
@@ -163,16 +140,18 @@ class DPQ(nn.Module):
             "margin": config.margin * adaptive_margin_loss(embeddings, self.label_vectors, labels, config.negatives),
             "classification": config.classification * classification_loss(logits, labels, self.multi_label),
         }
-        if epoch >= self._codebooks_start():
+        if epoch >= self.codes_start(self.training_config.epochs):
             reached = embeddings if config.quantization_gradient == "features" else embeddings.detach()
             quantized = self.quantizer(reached)
             self._seen.append(embeddings.detach())
             self._codes.append(quantized.codes)
-            terms["quantization"] = quantized.terms.total(config.tau, config.mu, config.nu)
+            terms |= quantized.terms.weighted(config.tau, config.mu, config.nu)
         return terms
 
     def after_epoch(self, epoch: Epoch) -> dict[str, Any]:
         """Revive codewords that died, except after the last epoch; report how codewords were used."""
+        if epoch.count == epoch.index + 1 == self.codes_start(epoch.count):
+            self._initialise(epoch)  # features alone in every epoch: codebooks on top of them
         if not self._seen:
             return {}
         usage = codeword_usage(torch.cat(self._codes), self.codebooks.shape[1])

@@ -21,7 +21,7 @@ def decayed_groups(backbone: Backbone, config: TrainingConfig) -> list[dict[str,
         }
         for group in groups
     ]
-    heads = [backbone.embedding, backbone.classifier]
+    heads = backbone.heads
     rate = config.learning_rate * config.head_multiplier
     return [
         *body,
@@ -41,7 +41,7 @@ def released_groups(backbone: Backbone, config: TrainingConfig) -> list[dict[str
         return {"params": parameters, "weight_decay": config.weight_decay, "lr": config.learning_rate * multiple}
 
     body = list(backbone.body.named_parameters())
-    heads = [backbone.embedding, backbone.classifier]
+    heads = backbone.heads
     return [
         group([p for name, p in body if not name.endswith("bias")], 0.5),
         group([p for name, p in body if name.endswith("bias")], 1.0),

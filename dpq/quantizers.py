@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from dpq.additive import BLOCK, Choice, affinities, decode, kmeans, levels_for
+from dpq.additive import Choice, affinities, decode, encode, prefix_levels, residual_kmeans
 from dpq.errors import InputError
 from dpq.losses import QuantizationTerms, quantization_terms
 
@@ -96,12 +96,7 @@ class ProgressiveQuantizer(nn.Module):
         Raises:
             InputError: not a multiple of log2 K, or more than was trained.
         """
-        size = self.codebooks.shape[1]
-        levels = levels_for(bits, size)
-        if levels > self.levels:
-            trained = bits // levels * self.levels
-            raise InputError(f"{bits} bits exceed the {trained} bits that were trained ({self.levels} levels)")
-        return levels
+        return prefix_levels(bits, self.levels, self.codebooks.shape[1])
 
     def soft_codeword(self, residual: Tensor, level: int) -> Tensor:
         """Convex combination of the codewords of a level, [B, D] (FACTS: s^l)."""
@@ -144,16 +139,7 @@ class ProgressiveQuantizer(nn.Module):
         Raises:
             InputError: the dimension differs from the codebooks'.
         """
-        if x.ndim != 2 or x.shape[1] != self.codebooks.shape[2]:
-            raise InputError(f"expected embeddings [N, {self.codebooks.shape[2]}]; got {list(x.shape)}")
-        codes = torch.empty(len(x), self.levels, dtype=torch.uint8, device=x.device)
-        for start in range(0, len(x), BLOCK):
-            residual = x[start : start + BLOCK]
-            for level, codebook in enumerate(self.codebooks):
-                code = affinities(residual, codebook, self.hard_choice).argmax(dim=1)
-                codes[start : start + BLOCK, level] = code.to(torch.uint8)
-                residual = residual - codebook[code]
-        return codes
+        return encode(x, self.codebooks, self.hard_choice)
 
     @torch.no_grad()
     def decode(self, codes: Tensor, levels: int | None = None) -> Tensor:
@@ -167,18 +153,8 @@ class ProgressiveQuantizer(nn.Module):
         Raises:
             InputError: fewer embeddings than codewords.
         """
-        size = self.codebooks.shape[1]
-        if len(embeddings) < size:
-            raise InputError(
-                f"{size} codewords need at least {size} training images; got {len(embeddings)}: "
-                "use more images or a smaller codebook size"
-            )
-        residual = embeddings.float().cpu()
-        for level in range(self.levels):
-            codebook = kmeans(residual.numpy(), size, seed + level)
-            self.codebooks[level] = torch.from_numpy(codebook).to(self.codebooks)
-            chosen = affinities(residual, torch.from_numpy(codebook), self.hard_choice).argmax(dim=1)
-            residual = residual - torch.from_numpy(codebook)[chosen]
+        levels, size = self.codebooks.shape[:2]
+        self.codebooks.copy_(residual_kmeans(embeddings, levels, size, seed, self.hard_choice))
 
     @torch.no_grad()
     def revive(self, embeddings: Tensor, seed: int) -> int:

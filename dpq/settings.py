@@ -1,4 +1,4 @@
-"""What the training loop is told, and what it asks of a method."""
+"""What the training loop is told, and what a method is to those who use one."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from dpq.backbone import Preprocessing
 from dpq.images import Augmentation
+from dpq.protocols.base import Split
 
 Views = Literal["centre", "mirror"]
 
@@ -66,11 +68,14 @@ class Execution:
     Attributes:
         device: where the network runs.
         checkpoint: file that is written after every epoch and resumed from; None keeps nothing.
+        feature_checkpoint: file that is written after the feature epochs, and started from where there is no
+            checkpoint; for trainings that differ in their codes alone, which share those epochs.
         progress: draw progress bars on a terminal.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     checkpoint: Path | None = None
+    feature_checkpoint: Path | None = None
     progress: bool = True
 
 
@@ -91,31 +96,46 @@ class TrainLog:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What a method may look at around an epoch: `index` of `count`, a seed, the training embeddings."""
+    """What a method may look at around an epoch: `index` of `count`, a seed, the training embeddings by views."""
 
     index: int
     count: int
     seed: int
-    embeddings: Callable[[], Tensor]
+    embeddings: Callable[[Views], Tensor]
 
 
-class Trainable(Protocol):
-    """A deep method as the loop sees it: an `nn.Module` with these."""
+class Method(Protocol):
+    """What a method is to a benchmark: features, and additive codes of them.
 
-    def network_parameters(self, config: TrainingConfig) -> list[dict[str, Any]]:
-        """Parameter groups of the network, each with its `lr` and `weight_decay`."""
+    Attributes:
+        name: of the method.
+        progressive: a prefix of a code is itself a code, so one training serves every length.
+    """
 
-    def codebook_parameters(self) -> list[dict[str, Any]]:
-        """Parameter groups for Adam, each with its `lr`; may be empty."""
+    name: ClassVar[str]
+    progressive: ClassVar[bool]
 
-    def before_epoch(self, epoch: Epoch) -> None:
-        """Re-estimate what is not learned by gradient."""
+    @property
+    def codebooks(self) -> Tensor:
+        """[M, K, D]."""
 
-    def losses(self, inputs: Tensor, labels: Tensor, epoch: int, epochs: int) -> dict[str, Tensor]:
-        """Weighted loss terms of a batch of network inputs; their sum is minimised."""
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the backbone expects of its input."""
 
-    def after_epoch(self, epoch: Epoch) -> dict[str, Any]:
-        """Tidy up after an epoch; returns what to log of it, JSON-able."""
+    def fit(
+        self, train: Split, training: TrainingConfig, seed: int = 0, execution: Execution | None = None
+    ) -> TrainLog:
+        """Learn from the training split; go on from the checkpoint where there is one."""
+
+    def predict(self, images: Tensor, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
+        """Embeddings [N, D] and class logits [N, L] (L = 0 without a classifier) of uint8 images, on the CPU."""
+
+    def embed(self, images: Tensor, *, views: Views | None = None, progress: bool = False) -> Tensor:
+        """Embeddings [N, D] of uint8 images, on the CPU."""
+
+    def encode(self, embeddings: Tensor, bits: int | None = None) -> Tensor:
+        """Codes [N, M] uint8 of embeddings [N, D], on the CPU."""
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:

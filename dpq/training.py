@@ -17,9 +17,11 @@ from dpq.errors import InputError
 from dpq.images import to_input
 from dpq.protocols.base import Split
 from dpq.seeds import derive_seed
-from dpq.settings import Epoch, Execution, TrainingConfig, TrainLog
+from dpq.settings import Epoch, Execution, TrainingConfig, TrainLog, Views
 
 log = logging.getLogger(__name__)
+
+SHARED = ("method.backbone.", "optimizer0.")  # what the feature epochs change, whatever the code length
 
 
 def make_schedule(optimizer: Optimizer, steps: int, config: TrainingConfig) -> Any:
@@ -44,7 +46,6 @@ class Trainer:
         config: of the experiment.
         seed: master seed.
         execution: device, checkpoint file, progress.
-        embed: the method's embeddings of uint8 images, for `before_epoch`.
 
     Raises:
         InputError: the split is smaller than a batch.
@@ -119,9 +120,7 @@ class Trainer:
         own: dict[str, Any] = self.method.after_epoch(epoch)
         return means | {"learning_rate": rate} | own
 
-    def _embeddings(self) -> Tensor:
-        # The mean over the mirror images that training shows, whatever views evaluation will take.
-        views = "mirror" if self.config.augmentation.flip else "centre"
+    def _embeddings(self, views: Views) -> Tensor:
         embeddings: Tensor = self.method.embed(self.images, views=views)
         return embeddings
 
@@ -133,7 +132,7 @@ class Trainer:
         """
         preprocessing = self.method.backbone.preprocessing
         inputs = to_input(self.images[rows], self.config.image_size, preprocessing, self.config.augmentation, geometry)
-        terms: dict[str, Tensor] = self.method.losses(inputs, self.labels[rows], self.epoch, self.config.epochs)
+        terms: dict[str, Tensor] = self.method.losses(inputs, self.labels[rows], rows, self.epoch)
         loss = torch.stack(list(terms.values())).sum()
         if (
             self.execution.device.type == "cpu"
@@ -153,21 +152,24 @@ class Trainer:
             raise InputError(f"the loss became {loss} {where}; {kept}: lower the learning rate")
 
     def _save(self) -> None:
-        if self.execution.checkpoint is None:
-            return
+        own, shared = self.execution.checkpoint, self.execution.feature_checkpoint
         tensors = {f"method.{name}": value for name, value in self.module.state_dict().items()}
         for index, optimizer in enumerate(self.optimizers):
             tensors |= flatten_optimizer(f"optimizer{index}", optimizer)
         state = {"epoch": self.epoch, "seconds": self.log.seconds, "log": self.log.epochs}
-        save_checkpoint(self.execution.checkpoint, tensors, state)
+        if own is not None:
+            save_checkpoint(own, tensors, state)
+        if shared is not None and self.epoch == self.method.codes_start(self.config.epochs):
+            save_checkpoint(shared, {n: t for n, t in tensors.items() if n.startswith(SHARED)}, state)
 
     def _resume(self) -> None:
-        path = self.execution.checkpoint
-        if path is None or not path.exists():
+        candidates = (self.execution.checkpoint, self.execution.feature_checkpoint)
+        path = next((path for path in candidates if path is not None and path.exists()), None)
+        if path is None:
             return
         tensors, state = load_checkpoint(path)
         method = {name.removeprefix("method."): t for name, t in tensors.items() if name.startswith("method.")}
-        self.module.load_state_dict(method)
+        self.module.load_state_dict(method, strict=path == self.execution.checkpoint)
         for index, optimizer in enumerate(self.optimizers):
             restore_optimizer(f"optimizer{index}", optimizer, tensors)
         self.epoch, self.log.seconds, self.log.epochs = state["epoch"], state["seconds"], state["log"]

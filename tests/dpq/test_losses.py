@@ -83,7 +83,7 @@ def test_quantization_terms_against_loops(norm, joint_levels):
     assert float(terms.soft) == pytest.approx(sum(distance(x, soft[m]) for m in range(3)))
     assert float(terms.hard) == pytest.approx(sum(distance(x, hard[m]) for m in range(3)))
     assert float(terms.joint) == pytest.approx(sum(distance(soft[m], hard[m]) for m in levels))
-    total = terms.total(tau=2.0, mu=0.5, nu=0.1)
+    total = sum(terms.weighted(tau=2.0, mu=0.5, nu=0.1).values())
     assert float(total) == pytest.approx(2 * float(terms.soft + 0.5 * terms.hard + 0.1 * terms.joint))
 
 

@@ -93,8 +93,8 @@ def test_training_lowers_the_loss_and_logs_every_term(make_dpq, split, training)
     log = make_dpq().fit(split, replace(training, epochs=8), seed=0)
     assert log.epochs[3]["margin"] < log.epochs[0]["margin"]
     assert log.epochs[3]["classification"] < log.epochs[0]["classification"]
-    assert "quantization" not in log.epochs[3]
-    assert log.epochs[-1]["quantization"] < log.epochs[4]["quantization"]
+    assert "hard" not in log.epochs[3]
+    assert log.epochs[-1]["hard"] < log.epochs[4]["hard"]
     assert log.epochs[-1]["codewords_used"][0] > 1
     assert log.images_per_second > 0
 

@@ -1,0 +1,183 @@
+"""What the deep methods share: a backbone, codebooks, and the hooks that the training loop calls."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from dpq import additive
+from dpq.backbone import Backbone, Preprocessing
+from dpq.embedding import embed_images
+from dpq.optimisation import decayed_groups
+from dpq.protocols.base import Split
+from dpq.settings import Epoch, Execution, TrainingConfig, TrainLog, Views
+from dpq.training import Trainer
+
+
+class DeepMethod(nn.Module):
+    """A network and additive codebooks that are trained together.
+
+    A method adds its feature loss and how it learns codebooks; training, embedding and encoding stand here.
+
+    Args:
+        backbone: network with its heads.
+        feature_epochs: fraction of the epochs that train features alone, before there are codes.
+
+    Attributes:
+        name: of the method.
+        progressive: a prefix of a code is itself a code.
+    """
+
+    name: ClassVar[str]
+    progressive: ClassVar[bool]
+
+    def __init__(self, backbone: Backbone, feature_epochs: float) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.feature_epochs = feature_epochs
+        self.training_config = TrainingConfig(epochs=1)  # until `fit`
+
+    @property
+    def codebooks(self) -> Tensor:
+        """[M, K, D]."""
+        raise NotImplementedError
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the backbone expects of its input."""
+        return self.backbone.preprocessing
+
+    def fit(
+        self, train: Split, training: TrainingConfig, seed: int = 0, execution: Execution | None = None
+    ) -> TrainLog:
+        """Train features and codebooks, going on from the checkpoint where there is one.
+
+        Raises:
+            InputError: fewer images than codewords; the loss is not finite any more.
+        """
+        additive.check_enough(len(train), self.codebooks.shape[1])
+        self.training_config = training
+        return Trainer(self, train, training, seed, execution or Execution()).run()
+
+    def embed(self, images: Tensor, *, views: Views | None = None, progress: bool = False) -> Tensor:
+        """Embeddings [N, D] of uint8 images [N, 3, h, w], on the CPU."""
+        return self.predict(images, views=views, progress=progress)[0]
+
+    def predict(self, images: Tensor, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
+        """Embeddings [N, D] and class logits [N, L] of uint8 images, on the CPU; L = 0 without a classifier.
+
+        `views` are those of the training configuration unless given.
+        """
+        config = self.training_config
+        views = views or config.evaluation_views
+        return embed_images(self.backbone, self.preprocessing, images, config, views=views, progress=progress)
+
+    def encode(self, embeddings: Tensor, bits: int | None = None) -> Tensor:
+        """Codes [N, M] uint8 of embeddings [N, D], on the CPU; `bits` asks for a prefix.
+
+        Raises:
+            InputError: `bits` is no multiple of log2 K, or more than was trained.
+        """
+        levels, size = self.codebooks.shape[:2]
+        wanted = None if bits is None else additive.prefix_levels(bits, levels, size)
+        return self.assign(embeddings.to(self.codebooks.device))[:, :wanted].cpu()
+
+    def assign(self, embeddings: Tensor) -> Tensor:
+        """Codes [N, M] uint8 of embeddings [N, D], on their device."""
+        return additive.encode(embeddings, self.codebooks)
+
+    # What the training loop asks for.
+
+    def codes_start(self, epochs: int) -> int:
+        """Number of epochs that train features alone."""
+        return int(self.feature_epochs * epochs)
+
+    def network_parameters(self, config: TrainingConfig) -> list[dict[str, Any]]:
+        """Parameter groups of backbone and heads."""
+        return decayed_groups(self.backbone, config)
+
+    def codebook_parameters(self) -> list[dict[str, Any]]:
+        """Parameter groups for Adam; none where codebooks are not learned by gradient."""
+        return []
+
+    def before_epoch(self, epoch: Epoch) -> None:
+        """Re-estimate what is not learned by gradient."""
+
+    def losses(self, inputs: Tensor, labels: Tensor, rows: Tensor, epoch: int) -> dict[str, Tensor]:
+        """Weighted loss terms of a batch; their sum is minimised.
+
+        Args:
+            inputs: [B, 3, H, W] network inputs.
+            labels: [B, L] bool.
+            rows: [B] positions in the training split.
+            epoch: index of the epoch.
+        """
+        raise NotImplementedError
+
+    def after_epoch(self, epoch: Epoch) -> dict[str, Any]:
+        """Tidy up after an epoch; returns what to log of it, JSON-able."""
+        return {}
+
+
+class AlternatingMethod(DeepMethod):
+    """Codes and codebooks are re-estimated between epochs, on the embeddings that the network then gives.
+
+    Within an epoch they stand still, and the quantization loss pulls each embedding to its reconstruction.
+
+    Args:
+        backbone: network with its embedding head.
+        bits: code length; one level per log2 K bits.
+        codebook_size: codewords per level K.
+        feature_epochs: as for `DeepMethod`.
+
+    Raises:
+        InputError: the code length does not fit.
+    """
+
+    def __init__(self, backbone: Backbone, bits: int, codebook_size: int, feature_epochs: float) -> None:
+        super().__init__(backbone, feature_epochs)
+        shape = (additive.levels_for(bits, codebook_size), codebook_size, backbone.embedding.out_features)
+        self._codebooks: Tensor
+        self.register_buffer("_codebooks", torch.zeros(shape))
+        self._reconstructions = torch.empty(0)  # [N, D], of the training images, for this epoch
+
+    @property
+    def codebooks(self) -> Tensor:
+        """[M, K, D]."""
+        return self._codebooks
+
+    def first_codebooks(self, embeddings: Tensor, seed: int) -> Tensor:
+        """Codebooks [M, K, D] that the first codes are made with, from embeddings [N, D]."""
+        raise NotImplementedError
+
+    def next_codebooks(self, embeddings: Tensor, codebooks: Tensor, seed: int) -> Tensor:
+        """Codebooks re-estimated on embeddings [N, D], starting from those of the epoch before."""
+        raise NotImplementedError
+
+    def before_epoch(self, epoch: Epoch) -> None:
+        """Re-estimate codebooks and codes, once the features have had their epochs."""
+        start = self.codes_start(epoch.count)
+        if epoch.index >= start:
+            self._estimate(epoch, first=epoch.index == start)
+
+    def after_epoch(self, epoch: Epoch) -> dict[str, Any]:
+        """After the last epoch, fit the codebooks to the features as they are in the end."""
+        if epoch.index + 1 == epoch.count:
+            self._estimate(epoch, first=self.codes_start(epoch.count) == epoch.count)
+        return {}
+
+    @torch.no_grad()
+    def _estimate(self, epoch: Epoch, first: bool) -> None:
+        embeddings = epoch.embeddings("centre").to(self._codebooks.device)
+        if first:
+            codebooks = self.first_codebooks(embeddings, epoch.seed)
+        else:
+            codebooks = self.next_codebooks(embeddings, self._codebooks, epoch.seed)
+        self._codebooks.copy_(codebooks)
+        self._reconstructions = additive.decode(self.assign(embeddings), self._codebooks)
+
+    def quantization_error(self, embeddings: Tensor, rows: Tensor) -> Tensor:
+        """Mean squared distance of a batch's embeddings [B, D] to the reconstructions of its images."""
+        return (embeddings - self._reconstructions[rows]).square().sum(dim=1).mean()
