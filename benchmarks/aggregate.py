@@ -2,23 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from benchmarks.config import load_experiment
-from benchmarks.records import digest
+from benchmarks.methods import METHODS
+from benchmarks.records import digest, read_records
 from benchmarks.reported_values import reported_value
+from dpq.errors import InputError
 
-TITLES = {"dpq": "DPQ"}
+# How the lengths of a row were trained: one training for all, one for each, or the longest one's truncated codes.
+TRAININGS = ("once", "each", "truncated")
+ROW = ["method", "variant", "method_settings", "training"]
+
+
+def records_of(output: Path, experiment: str) -> list[dict[str, Any]]:
+    """All records of an experiment.
+
+    Raises:
+        InputError: there are none.
+    """
+    records = read_records(output, experiment)
+    if not records:
+        raise InputError(
+            f"no records under {output / experiment / 'runs'}; make them with: python -m benchmarks run {experiment}"
+        )
+    return records
+
+
+def comparable(record: dict[str, Any]) -> bool:
+    """Whether a record may stand beside a paper: the whole protocol, and its own queries."""
+    return record["config"]["limit"] is None and not record["config"]["validation"]
+
+
+def row_title(method: str, variant: str, training: str, bits: int) -> str:
+    """What a table or legend calls a row; `bits` is the longest length."""
+    entry = METHODS[method]
+    title = entry.title + (f" on {entry.features}" if entry.features else "")
+    title += f", {variant} variant" if variant != "paper" else ""
+    return title + (f", trained at {bits} bits and truncated" if training == "truncated" else "")
 
 
 def setting_of(record: dict[str, Any]) -> dict[str, Any]:
     """What records of one table must share: all of the configuration but the method's own part."""
     config = {key: value for key, value in record["config"].items() if key not in ("methods", "bits")}
-    return config | {"data": record["data"], "backbone": record["backbone"]}
+    # Frozen features have the network's own width; what the experiment asks for is in the configuration.
+    backbone = {key: value for key, value in record["backbone"].items() if key != "embedding_dim"}
+    return config | {"data": record["data"], "backbone": backbone}
 
 
 def group_by_setting(records: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -33,23 +67,37 @@ def group_by_setting(records: Sequence[dict[str, Any]]) -> dict[str, list[dict[s
         groups.setdefault(digest(setting_of(record)), []).append(record)
 
     def rank(item: tuple[str, list[dict[str, Any]]]) -> tuple[bool, bool, int, str]:
-        config = item[1][0]["config"]
-        subset = config["limit"] is not None or config["validation"]
-        return (subset, config["training"] != shipped, -len(item[1]), item[0])
+        first = item[1][0]
+        return (not comparable(first), first["config"]["training"] != shipped, -len(item[1]), item[0])
 
     return dict(sorted(groups.items(), key=rank))
 
 
+def entries_of(record: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The code lengths of a record, each with how it was trained.
+
+    The longest code of a method that is not progressive appears twice, as trained for its length and as the end of the
+    truncated row.
+    """
+    if METHODS[record["method"]].progressive:
+        yield from (("once", entry) for entry in record["lengths"])
+        return
+    yield "each", record["lengths"][-1]
+    if len(record["lengths"]) > 1:
+        yield from (("truncated", entry) for entry in record["lengths"])
+
+
 def tidy(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """One row per record and code length."""
+    """One row per record and code length; two for lengths that stand in two rows of a table."""
     rows = []
     for record in records:
-        for entry in record["lengths"]:
+        for training, entry in entries_of(record):
             rows.append(
                 {
                     "method": record["method"],
                     "variant": record["variant"],
                     "method_settings": digest(record["config"]["methods"]),
+                    "training": training,
                     "seed": record["seed"],
                     "id": record["id"],
                     "float_map": record["float_map"],
@@ -69,27 +117,42 @@ def tidy(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 
 def summarise(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Mean over seeds, one row per method, variant, method settings and code length.
+    """Mean over seeds, one row per row of the table and code length, in the order of the registry.
 
     `map_sd` is the sample standard deviation (missing with one seed); `paper_map`, `paper_status` and
-    `difference` are missing where no value is reported, and on validation parts and subsets.
+    `difference` are missing where no value is reported, on validation parts and subsets, for truncated codes and
+    for quantizers of another method's embeddings.
     """
     table = tidy(records)
-    keys = ["method", "variant", "method_settings", "bits"]
+    table["method"] = pd.Categorical(table["method"], list(METHODS), ordered=True)
+    table["training"] = pd.Categorical(table["training"], TRAININGS, ordered=True)
+    keys = [*ROW, "bits"]
     numbers = [c for c in table.columns if c not in (*keys, "seed", "id")]
-    grouped = table.groupby(keys, sort=True)
+    grouped = table.groupby(keys, sort=True, observed=True)
     summary = grouped[numbers].mean()
     summary.insert(0, "seeds", grouped["seed"].nunique())
     summary.insert(2, "map_sd", grouped["map"].std())
     summary["records"] = grouped["id"].agg(lambda ids: " ".join(sorted(ids)))
-    summary = summary.reset_index()
-    config, dataset = records[0]["config"], records[0]["protocol"]
-    comparable = config["limit"] is None and not config["validation"]
+    summary = summary.reset_index().astype({"method": str, "training": str})
     papers = [
-        reported_value(dataset, TITLES[method], bits) if comparable else None
-        for method, bits in zip(summary["method"], summary["bits"], strict=True)
+        _paper_value(records[0], method, training, bits)
+        for method, training, bits in zip(summary["method"], summary["training"], summary["bits"], strict=True)
     ]
     summary["paper_map"] = [p[0] if p else None for p in papers]
     summary["paper_status"] = [p[1] if p else None for p in papers]
     summary["difference"] = summary["map"] - summary["paper_map"].astype(float)
     return summary
+
+
+def _paper_value(record: dict[str, Any], method: str, training: str, bits: int) -> tuple[float, str] | None:
+    entry = METHODS[method]
+    if not comparable(record) or training == "truncated" or entry.source in METHODS:
+        return None
+    return reported_value(record["protocol"], entry.title, bits)
+
+
+def rows_of(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of a table: title, and its part of the summary."""
+    longest = int(summary["bits"].max())
+    for keys, part in summary.groupby(ROW, sort=False):
+        yield row_title(str(keys[0]), str(keys[1]), str(keys[3]), longest), part

@@ -12,10 +12,11 @@ from typing import Any
 from benchmarks.config import Experiment, load_experiment
 from benchmarks.environment import keep_freed_memory, resolve_device
 from benchmarks.evaluation import evaluate_lengths
-from benchmarks.methods import METHODS, VARIANTS, build_method, read_ingredients
+from benchmarks.methods import METHODS, VARIANTS, read_ingredients
 from benchmarks.records import read_raw, read_record, write_record
-from benchmarks.runner import Run, carry_out, pending, plan
-from dpq.additive import levels_for
+from benchmarks.runner import Run, carry_out, forget, plan
+from dpq.additive import check_enough, levels_for
+from dpq.backbone import create_body
 from dpq.errors import InputError
 from dpq.protocols import Dataset, load_protocol
 
@@ -25,41 +26,57 @@ log = logging.getLogger(__name__)
 def run(options: argparse.Namespace) -> None:
     """`run`: plan, say what is done already, carry out the rest, print a summary."""
     experiment = _overridden(load_experiment(options.experiment), options)
-    methods = _methods(options.method)
     if options.variant not in VARIANTS:
         raise InputError(f"unknown variant {options.variant!r}; choose one of {', '.join(VARIANTS)}")
+    methods = _methods(options.method, options.variant)
     for bits in experiment.bits:
         levels_for(bits, experiment.codebook_size)
     device = resolve_device(options.device)
     keep_freed_memory()
     dataset = _load(experiment, options.data_root)
     ingredients = read_ingredients(experiment, dataset)
-    _check_size(experiment, dataset)
+    check_enough(len(dataset.train), experiment.codebook_size)
     seeds = options.seeds or list(experiment.seeds)
     runs = plan(
         experiment, dataset, ingredients, methods=methods, seeds=seeds, variant=options.variant, output=options.output
     )
+    missing = runs if options.force else [one for one in runs if not one.record.exists()]
     if options.dry_run:
         from benchmarks.cost import print_plan
 
-        print_plan(runs, dataset, ingredients, device)
+        print_plan(runs, missing, dataset, ingredients, device)
         return
-    missing = list(runs if options.force else pending(runs))
     if missing:  # a backbone that cannot be built is refused before anything is written
-        build_method(missing[0].experiment, dataset, ingredients, missing[0].seed)
+        create_body(experiment.backbone.name, ingredients.weights)
     _check_writable(options.output)
     log.info("%s: %d of %d runs are to be done on %s", experiment.name, len(missing), len(runs), device)
     if not missing:
         log.info("nothing to do: every record exists (--force does them again)")
+    if options.force:
+        forget(runs)
     for number, one in enumerate(runs, 1):
         if one in missing:
             log.info("run %d of %d: %s", number, len(runs), one.identity)
         record = carry_out(one, dataset, ingredients, device, force=options.force)
-        print(summary(one, record))
+        if one in missing or len(runs) == 1:
+            print(summary(one, record))
+    print(overview(runs))
+
+
+def overview(runs: list[Run]) -> str:
+    """What a call ends with: mAP of every run at every length."""
+    import pandas as pd
+
+    rows = []
+    for run in runs:
+        record = read_record(run.record)
+        lengths = {f"{entry['bits']} bits": f"{entry['map']:.4f}" for entry in record["lengths"]}
+        rows.append({"mAP": record["id"]} | lengths)
+    return str(pd.DataFrame(rows).fillna("").to_markdown(index=False, disable_numparse=True))
 
 
 def summary(run: Run, record: dict[str, Any]) -> str:
-    """The table that ends a run."""
+    """What is printed of a finished run."""
     import pandas as pd
 
     table = pd.DataFrame(
@@ -74,13 +91,14 @@ def summary(run: Run, record: dict[str, Any]) -> str:
             for entry in record["lengths"]
         ]
     )
-    seconds = record["seconds"]
+    seconds, accuracy = record["seconds"], record["classification_accuracy"]
+    classified = "" if accuracy is None else f" class accuracy {accuracy:.4f};"
     return (
         f"{record['id']} on {record['data']['variant']}\n"
         + table.to_markdown(index=False, disable_numparse=True)
-        + f"\nexact search with float features: mAP {record['float_map']:.4f}; class accuracy "
-        f"{record['classification_accuracy']:.4f}; train {seconds['train']:.0f} s, encode {seconds['encode']:.0f} s, "
-        f"evaluate {seconds['evaluate']:.0f} s\nrecord: {run.record}"
+        + f"\nexact search with float features: mAP {record['float_map']:.4f};{classified} train "
+        f"{seconds['train']:.0f} s, encode {seconds['encode']:.0f} s, evaluate {seconds['evaluate']:.0f} s"
+        f"\nrecord: {run.record}"
     )
 
 
@@ -111,9 +129,10 @@ def evaluate(options: argparse.Namespace) -> None:
     for path in options.records:
         record = read_record(path)
         raw = read_raw(path.with_suffix(".npz"))
-        config = record["config"]["methods"][record["method"]]
         bits = [entry["bits"] for entry in record["lengths"]]
-        lengths = evaluate_lengths(raw, bits, record["cut"], record["score"], config["query_precision"], progress=True)
+        config = record["config"]["methods"][METHODS[record["method"]].configs[0]]
+        precision = config.get("query_precision", "float32")
+        lengths = evaluate_lengths(raw, bits, record["cut"], record["score"], precision, progress=True)
         renewed = [old | new for old, new in zip(record["lengths"], lengths, strict=True)]
         changed = renewed != record["lengths"]
         if changed:
@@ -152,12 +171,16 @@ def _overridden(experiment: Experiment, options: argparse.Namespace) -> Experime
     )
 
 
-def _methods(names: list[str]) -> list[str]:
+def _methods(names: list[str], variant: str) -> list[str]:
+    """The methods that were asked for; "all" are those that have the variant."""
     if names == ["all"]:
-        return list(METHODS)
+        return [name for name, entry in METHODS.items() if variant in entry.variants]
     for name in names:
         if name not in METHODS:
             raise InputError(f"unknown method {name!r}; choose from {', '.join(METHODS)}, or all")
+        if variant not in METHODS[name].variants:
+            having = [other for other, entry in METHODS.items() if variant in entry.variants]
+            raise InputError(f"{name} has no {variant} variant; {', '.join(having)} have one")
     return list(dict.fromkeys(names))
 
 
@@ -166,14 +189,6 @@ def _load(experiment: Experiment, data_root: Path | None) -> Dataset:
     if experiment.validation:
         dataset = dataset.validation()
     return dataset if experiment.limit is None else dataset.limited(experiment.limit)
-
-
-def _check_size(experiment: Experiment, dataset: Dataset) -> None:
-    if len(dataset.train) < experiment.codebook_size:
-        raise InputError(
-            f"{experiment.codebook_size} codewords a level need at least as many training images; "
-            f"got {len(dataset.train)}: raise --limit or use all images"
-        )
 
 
 def _check_writable(output: Path) -> None:

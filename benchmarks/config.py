@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from baselines.dqn import DQNConfig
+from baselines.dtq import DTQConfig
+from baselines.on_embeddings import SearchConfig
 from dpq.config import DPQConfig
 from dpq.errors import InputError
 from dpq.settings import TrainingConfig
@@ -36,6 +39,10 @@ class MethodConfigs:
     """What each method adds to the shared setting, one table per method."""
 
     dpq: DPQConfig = field(default_factory=DPQConfig)
+    dtq: DTQConfig = field(default_factory=DTQConfig)
+    dqn: DQNConfig = field(default_factory=DQNConfig)
+    pq: SearchConfig = field(default_factory=SearchConfig)
+    rq: SearchConfig = field(default_factory=SearchConfig)
 
 
 @dataclass(frozen=True)
@@ -133,9 +140,9 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     return float(checked) if hint is float else checked
 
 
-def describe(experiment: Experiment, method: str) -> dict[str, Any]:
-    """What a record keeps of the configuration: all of it, for one method, as JSON-able values."""
+def describe(experiment: Experiment, tables: Sequence[str]) -> dict[str, Any]:
+    """What a record keeps of the configuration: all of it, but only these of `methods`, as JSON-able values."""
     table = dataclasses.asdict(experiment)
-    table["methods"] = {method: table["methods"][method]}
+    table["methods"] = {name: table["methods"][name] for name in tables}
     del table["seeds"]
     return table

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
-from benchmarks.methods import Ingredients, build_method
+from benchmarks.methods import METHODS, Context, Ingredients, build_method
 from benchmarks.runner import Run
 from dpq.embedding import BATCH
 from dpq.protocols import Dataset
@@ -15,30 +16,37 @@ from dpq.settings import Execution
 from dpq.training import Trainer
 
 
-def print_plan(runs: list[Run], dataset: Dataset, ingredients: Ingredients, device: torch.device) -> None:
-    """Print every run, whether it is done, and an estimate of the time that the others need."""
-    open_runs = [run for run in runs if not run.record.exists()]
+def print_plan(
+    runs: list[Run], missing: list[Run], dataset: Dataset, ingredients: Ingredients, device: torch.device
+) -> None:
+    """Print every run, whether it is done, and an estimate of the time that the `missing` ones need."""
     for run in runs:
-        state = "done" if run not in open_runs else "resume" if run.checkpoint.exists() else "train"
+        state = "done" if run not in missing else "resume" if run.checkpoint.exists() else "train"
         print(f"{state:7} {run.identity} -> {run.record}")
     print(
         f"data: {dataset.name}, {len(dataset.train)} train, {len(dataset.query)} query, "
         f"{len(dataset.database)} database"
     )
-    if not open_runs:
+    if not missing:
         print("nothing to do: every record exists (--force does them again)")
         return
-    train, encode = estimate_seconds(open_runs[0], dataset, ingredients, device)
-    total = len(open_runs) * (train + encode)
+    deep = [run for run in missing if METHODS[run.method].source is None]
+    if not deep:
+        print(f"{len(missing)} runs on {device}: k-means on embeddings that are computed once, no training")
+        return
+    train, encode = estimate_seconds(deep[0], dataset, ingredients, device)
+    total = len(deep) * (train + encode)
     print(
-        f"{len(open_runs)} runs on {device}: each about {train / 60:.1f} min training and {encode / 60:.1f} min "
-        f"encoding, {total / 60:.0f} min in all (resumed runs need less; evaluation comes on top)"
+        f"{len(deep)} deep runs on {device}: each at most {train / 60:.1f} min training and {encode / 60:.1f} min "
+        f"encoding, {total / 60:.0f} min in all (less where runs resume or share feature epochs; k-means "
+        "and evaluation come on top)"
     )
 
 
 def estimate_seconds(run: Run, dataset: Dataset, ingredients: Ingredients, device: torch.device) -> tuple[float, float]:
     """Seconds for training and for encoding, extrapolated from the third of three batches (two warm up)."""
-    method = build_method(run.experiment, dataset, ingredients, run.seed)
+    context = Context(run.experiment, dataset, ingredients, run.seed, device)
+    method: Any = build_method(run.method, context)
     training = run.experiment.training
     batch = min(training.batch_size, len(dataset.train))
     sample = dataset.train.take(torch.arange(batch))

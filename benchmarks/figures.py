@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.aggregate import TITLES, group_by_setting, summarise
-from benchmarks.records import read_records
+from benchmarks.aggregate import group_by_setting, records_of, row_title, rows_of, summarise
+from benchmarks.methods import METHODS
 from dpq.errors import InputError
 from dpq.files import write_atomically
 
@@ -17,8 +17,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # One colour and one marker per method, everywhere; Okabe and Ito's palette, told apart in grey by the markers.
-STYLES = {"dpq": ("#0072B2", "o")}
-LINES = {"paper": "-", "released": "--"}
+STYLES = {
+    "dpq": ("#0072B2", "o"),
+    "dtq": ("#D55E00", "s"),
+    "dqn": ("#009E73", "^"),
+    "pq": ("#000000", "D"),
+    "rq": ("#E69F00", "v"),
+    "pq-dpq": ("#56B4E9", "P"),
+    "rq-dpq": ("#CC79A7", "X"),
+}
+LINES = {"once": "-", "each": "-", "truncated": "--"}
 
 
 def draw_figures(output: Path, experiment: str) -> list[Path]:
@@ -31,12 +39,7 @@ def draw_figures(output: Path, experiment: str) -> list[Path]:
         import matplotlib
     except ImportError as error:
         raise InputError("figures need matplotlib; install it with: pip install '.[figures]'") from error
-    records = read_records(output, experiment)
-    if not records:
-        raise InputError(
-            f"no records under {output / experiment / 'runs'}; make them with: python -m benchmarks run {experiment}"
-        )
-    group = next(iter(group_by_setting(records).values()))
+    group = next(iter(group_by_setting(records_of(output, experiment)).values()))
     matplotlib.use("Agg")
     # Fixed identifiers and no date: the same records give the same file.
     with matplotlib.rc_context({"svg.hashsalt": experiment, "font.size": 9, "savefig.bbox": "tight"}):
@@ -54,10 +57,10 @@ def _save(figure: Figure, stem: Path) -> list[Path]:
     return paths
 
 
-def _axes(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+def _axes(title: str, xlabel: str, ylabel: str, size: tuple[float, float]) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.6, 3.4))
+    figure = Figure(figsize=size)
     axes = figure.add_subplot(title=title, xlabel=xlabel, ylabel=ylabel)
     axes.grid(alpha=0.3)
     return figure, axes
@@ -65,47 +68,54 @@ def _axes(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
 
 def _map_figure(records: Sequence[dict[str, Any]]) -> Figure:
     data = records[0]["data"]["variant"]
-    figure, axes = _axes(f"mAP by code length, {data}", "code length [bits]", "mAP")
+    figure, axes = _axes(f"mAP by code length, {data}", "code length [bits]", "mAP", (5.2, 4.2))
     summary = summarise(records)
-    for keys, part in summary.groupby(["method", "variant", "method_settings"], sort=True):
-        method, variant = str(keys[0]), str(keys[1])
+    for title, part in rows_of(summary):
+        method, variant, training = str(part["method"].iloc[0]), part["variant"].iloc[0], part["training"].iloc[0]
         colour, marker = STYLES[method]
-        label = f"{TITLES[method]}, {variant} variant"
-        errors = part["map_sd"] if part["map_sd"].notna().all() else None
         axes.errorbar(
             part["bits"],
             part["map"],
-            errors,
+            part["map_sd"] if part["map_sd"].notna().all() else None,
             color=colour,
             marker=marker,
-            linestyle=LINES[variant],
+            markerfacecolor=colour if variant == "paper" else "white",
+            linestyle=LINES[training],
             capsize=3,
-            label=label,
+            label=title,
         )
     papers = summary.dropna(subset="paper_map").drop_duplicates(["method", "bits"])
-    for name, part in papers.groupby("method"):
+    for name, part in papers.groupby("method", sort=False):
+        colour, marker = STYLES[str(name)]
         axes.plot(
             part["bits"],
             part["paper_map"],
-            color="0.45",
-            marker="x",
+            color=colour,
+            marker=marker,
+            markersize=4,
+            markerfacecolor="white",
+            linewidth=1,
             linestyle=":",
-            label=f"{TITLES[str(name)]}, as printed",
+            label=f"{METHODS[str(name)].title}, as printed",
         )
     axes.set_xticks(sorted(summary["bits"].unique()))
-    axes.legend()
+    figure.legend(loc="upper left", bbox_to_anchor=(0.92, 0.9), frameon=False, fontsize=8)
     return figure
 
 
 def _curves_figure(records: Sequence[dict[str, Any]]) -> Figure:
-    first = sorted(records, key=lambda r: (r["method"], r["variant"], r["seed"]))[0]
+    """Precision and recall of the paper's own method, or of the first there is, at every length."""
+    own = [r for r in records if r["method"] == "dpq"] or list(records)
+    first = min(own, key=lambda r: (r["variant"], r["seed"], -len(r["lengths"]), r["id"]))
+    title = row_title(first["method"], first["variant"], "once", 0)
     figure, axes = _axes(
-        f"{TITLES[first['method']]}, {first['variant']} variant, seed {first['seed']}, {first['data']['variant']}",
+        f"{title}, seed {first['seed']}, {first['data']['variant']}",
         "recall (of all relevant images)",
         "precision",
+        (4.6, 3.4),
     )
-    greys = ("#000000", "#0072B2", "#D55E00", "#009E73")
-    for entry, colour, line in zip(first["lengths"], greys, ("-", "--", "-.", ":"), strict=False):
+    colours = ("#000000", "#0072B2", "#D55E00", "#009E73")
+    for entry, colour, line in zip(first["lengths"], colours, ("-", "--", "-.", ":"), strict=False):
         recall, precision = zip(*entry["pr"], strict=True)
         axes.plot(recall, precision, color=colour, linestyle=line, label=f"{entry['bits']} bits")
     axes.set_ylim(0, 1.02)

@@ -1,8 +1,9 @@
-"""The methods that `--method` knows, each built from an experiment and a data set."""
+"""The registry: the methods that `--method` knows, each built from an experiment and a data set."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from baselines.dqn import DQN
+from baselines.dtq import DTQ
+from baselines.on_embeddings import FrozenFeatures, Source
+from baselines.pq import PQ
+from baselines.rq import RQ
 from benchmarks.config import Experiment
 from dpq.backbone import Backbone, WeightFile, read_weights
-from dpq.config import DPQConfig
 from dpq.label_vectors import orthonormal_label_vectors, read_label_vectors
 from dpq.model import DPQ
 from dpq.protocols import Dataset
 from dpq.seeds import derive_seed
+from dpq.settings import Method
 
-METHODS = ("dpq",)
 VARIANTS = ("paper", "released")
 
 
@@ -35,6 +40,130 @@ class Ingredients:
     weights: WeightFile | str | None
     label_vectors: Tensor
     label_vectors_source: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a method is built from.
+
+    Attributes:
+        experiment: with the variant's switches written out; its longest code is trained.
+        dataset: for classes and labels.
+        ingredients: weights and label vectors.
+        seed: master seed.
+        device: where frozen features are computed.
+        source: where embeddings come from, for methods that quantize those of another.
+    """
+
+    experiment: Experiment
+    dataset: Dataset
+    ingredients: Ingredients
+    seed: int
+    device: torch.device
+    source: Source | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered method.
+
+    Attributes:
+        build: makes an untrained one.
+        progressive: a prefix of a code is itself a code, so one training serves every length.
+        title: name in tables and figures, and in the papers' numbers.
+        features: what its codes are made of, where that is not the method's own training.
+        configs: tables of `MethodConfigs` that decide its numbers; the first is its own and holds its score.
+        source: "backbone" for frozen features, or the registered method whose embeddings are quantized.
+        variants: of which it has.
+    """
+
+    build: Callable[[Context], Method]
+    progressive: bool
+    title: str
+    features: str = ""
+    configs: tuple[str, ...] = ()
+    source: str | None = None
+    variants: tuple[str, ...] = ("paper",)
+
+
+def _backbone(context: Context, classes: int) -> Backbone:
+    setting = context.experiment.backbone
+    dropout, weights = context.experiment.training.dropout, context.ingredients.weights
+    return Backbone(setting.name, classes, setting.embedding_dim, dropout, weights)
+
+
+def _dpq(context: Context) -> DPQ:
+    return DPQ(
+        _backbone(context, len(context.dataset.classes)),
+        context.ingredients.label_vectors,
+        context.experiment.methods.dpq,
+        bits=max(context.experiment.bits),
+        codebook_size=context.experiment.codebook_size,
+        multi_label=bool((context.dataset.train.labels.sum(dim=1) > 1).any()),
+    )
+
+
+def _dqn(context: Context) -> DQN:
+    experiment = context.experiment
+    options = {"bits": max(experiment.bits), "codebook_size": experiment.codebook_size}
+    return DQN(_backbone(context, 0), experiment.methods.dqn, **options)
+
+
+def _dtq(context: Context) -> DTQ:
+    experiment = context.experiment
+    options = {"bits": max(experiment.bits), "codebook_size": experiment.codebook_size}
+    return DTQ(_backbone(context, 0), experiment.methods.dtq, **options)
+
+
+def frozen_features(context: Context) -> FrozenFeatures:
+    """The backbone as its weights came."""
+    experiment = context.experiment
+    return FrozenFeatures(experiment.backbone.name, context.ingredients.weights, experiment.training, context.device)
+
+
+def _on_embeddings(kind: type[PQ] | type[RQ]) -> Callable[[Context], Method]:
+    def build(context: Context) -> PQ | RQ:
+        source = context.source or frozen_features(context)
+        return kind(source, max(context.experiment.bits), context.experiment.codebook_size)
+
+    return build
+
+
+# In the order in which tables list them: shallow before deep, the paper's own method last, then the controls.
+METHODS: dict[str, Entry] = {
+    "pq": Entry(_on_embeddings(PQ), PQ.progressive, "PQ", "frozen features", ("pq",), "backbone"),
+    "rq": Entry(_on_embeddings(RQ), RQ.progressive, "RQ", "frozen features", ("rq",), "backbone"),
+    "dqn": Entry(_dqn, DQN.progressive, "DQN", configs=("dqn",)),
+    "dtq": Entry(_dtq, DTQ.progressive, "DTQ", configs=("dtq",), variants=VARIANTS),
+    "dpq": Entry(_dpq, DPQ.progressive, "DPQ", configs=("dpq",), variants=VARIANTS),
+    "pq-dpq": Entry(_on_embeddings(PQ), PQ.progressive, "PQ", "DPQ's embedding", ("dpq", "pq"), "dpq"),
+    "rq-dpq": Entry(_on_embeddings(RQ), RQ.progressive, "RQ", "DPQ's embedding", ("dpq", "rq"), "dpq"),
+}
+
+
+def build_method(name: str, context: Context) -> Method:
+    """A fresh, untrained method; its random weights come from the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(context.seed, "weights"))
+        return METHODS[name].build(context)
+
+
+def score_of(name: str, experiment: Experiment) -> Any:
+    """How a method ranks: quantizers of another method's embeddings rank as that method does."""
+    return getattr(experiment.methods, METHODS[name].configs[0]).score
+
+
+def query_precision_of(name: str, experiment: Experiment) -> str:
+    """The precision that queries are rounded to before ranking; DPQ's released code has a lower one."""
+    return str(getattr(getattr(experiment.methods, METHODS[name].configs[0]), "query_precision", "float32"))
+
+
+def with_variant(experiment: Experiment, variant: str) -> Experiment:
+    """The experiment with the variant's switches written out, as the record keeps it."""
+    if variant == "paper":
+        return experiment
+    methods = experiment.methods
+    return replace(experiment, methods=replace(methods, dpq=methods.dpq.released(), dtq=methods.dtq.released()))
 
 
 def read_ingredients(experiment: Experiment, dataset: Dataset) -> Ingredients:
@@ -55,35 +184,3 @@ def read_ingredients(experiment: Experiment, dataset: Dataset) -> Ingredients:
     vectors = read_label_vectors(path, classes, dim)
     source = {"source": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     return Ingredients(weights, vectors, source)
-
-
-def variant_config(experiment: Experiment, variant: str) -> DPQConfig:
-    """DPQ's settings in a variant."""
-    config = experiment.methods.dpq
-    return config.released() if variant == "released" else config
-
-
-def with_variant(experiment: Experiment, variant: str) -> Experiment:
-    """The experiment with the variant's switches written out, as the record keeps it."""
-    return replace(experiment, methods=replace(experiment.methods, dpq=variant_config(experiment, variant)))
-
-
-def build_method(experiment: Experiment, dataset: Dataset, ingredients: Ingredients, seed: int) -> DPQ:
-    """A fresh, untrained DPQ; its random weights come from the seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "weights"))
-        backbone = Backbone(
-            experiment.backbone.name,
-            len(dataset.classes),
-            experiment.backbone.embedding_dim,
-            experiment.training.dropout,
-            ingredients.weights,
-        )
-        return DPQ(
-            backbone,
-            ingredients.label_vectors,
-            experiment.methods.dpq,
-            bits=max(experiment.bits),
-            codebook_size=experiment.codebook_size,
-            multi_label=bool((dataset.train.labels.sum(dim=1) > 1).any()),
-        )

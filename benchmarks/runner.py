@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from baselines.on_embeddings import Source
 from benchmarks.config import Experiment, describe
 from benchmarks.environment import describe_environment, peak_memory_mb
 from benchmarks.evaluation import evaluate_lengths, reconstruction_errors
-from benchmarks.methods import Ingredients, build_method, with_variant
+from benchmarks.features import StoredSource, TrainedOnDemand
+from benchmarks.methods import (
+    METHODS,
+    Context,
+    Ingredients,
+    build_method,
+    frozen_features,
+    query_precision_of,
+    score_of,
+    with_variant,
+)
 from benchmarks.records import SCHEMA_VERSION, RawResult, digest, read_record, record_path, write_raw, write_record
 from dpq.additive import levels_for
 from dpq.backbone import WeightFile
-from dpq.model import DPQ, codeword_usage
+from dpq.model import codeword_usage
 from dpq.protocols import Dataset
 from dpq.ranking import evaluate_embeddings
-from dpq.settings import Execution, TrainLog
+from dpq.settings import Execution, Method, TrainLog
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +46,7 @@ class Run:
     """One record to be: a method, a variant and a seed in one setting.
 
     Attributes:
-        experiment: with the variant's switches written out.
+        experiment: with the variant's switches written out; its longest code is trained, its `bits` are reported.
         method: name.
         variant: "paper" or "released".
         seed: master seed.
@@ -40,6 +54,9 @@ class Run:
         identity: file name of the record; a function of everything that decides its numbers.
         training: file name of the checkpoint; a function of everything that decides the trained weights, so that
             one training serves several ways of evaluating it.
+        features: file name of the checkpoint after the feature epochs, which trainings of other code lengths start
+            from; None where one training serves all lengths.
+        source: the run whose embeddings this one quantizes.
     """
 
     experiment: Experiment
@@ -49,6 +66,8 @@ class Run:
     output: Path
     identity: str
     training: str
+    features: str | None = None
+    source: Run | None = None
 
     @property
     def record(self) -> Path:
@@ -56,9 +75,24 @@ class Run:
         return record_path(self.output, self.experiment.name, self.identity)
 
     @property
+    def folder(self) -> Path:
+        """Where everything of the experiment lies."""
+        return self.output / self.experiment.name
+
+    @property
     def checkpoint(self) -> Path:
         """Weights, optimiser and log after the last finished epoch."""
-        return self.output / self.experiment.name / "checkpoints" / f"{self.training}.safetensors"
+        return self.folder / "checkpoints" / f"{self.training}.safetensors"
+
+    @property
+    def feature_checkpoint(self) -> Path | None:
+        """Weights, optimiser and log after the feature epochs, which other code lengths share."""
+        return self.folder / "checkpoints" / f"{self.features}.safetensors" if self.features else None
+
+    @property
+    def embeddings(self) -> Path:
+        """Folder of the stored embeddings, for methods whose embeddings other runs quantize."""
+        return self.folder / "embeddings" / self.identity
 
 
 def plan(
@@ -71,24 +105,62 @@ def plan(
     variant: str,
     output: Path,
 ) -> list[Run]:
-    """The runs that a call asks for, done or not."""
+    """The runs that a call asks for, done or not, in the order of the registry."""
     complete = with_variant(experiment, variant)
+    make = partial(_make_run, complete, dataset, ingredients, variant, output)
     runs = []
-    for method in methods:
-        setting = _config(complete, ingredients, method) | {
-            "fingerprint": dataset.fingerprint,
-            "weights_sha256": _weights(ingredients)["weights_sha256"],
-        }
-        training = {k: v for k, v in setting["training"].items() if k != "evaluation_views"}
-        for seed in seeds:
-            stem = f"{method}-{variant}-seed{seed}"
-            trained = f"{stem}-{digest(setting | {'training': training})}"
-            runs.append(Run(complete, method, variant, seed, output, f"{stem}-{digest(setting)}", trained))
+    for seed in seeds:
+        for method in sorted(methods, key=list(METHODS).index):
+            entry = METHODS[method]
+            lengths = [complete.bits] if entry.progressive else _one_training_each(complete.bits)
+            source = make(entry.source, seed, complete.bits) if entry.source in METHODS else None
+            runs += [make(method, seed, bits, source) for bits in lengths]
     return runs
 
 
+def _one_training_each(bits: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """What each training reports: its own length; the longest one also its truncated codes."""
+    return [*((length,) for length in sorted(bits)[:-1]), bits]
+
+
+def _make_run(
+    experiment: Experiment,
+    dataset: Dataset,
+    ingredients: Ingredients,
+    variant: str,
+    output: Path,
+    method: str,
+    seed: int,
+    bits: tuple[int, ...],
+    source: Run | None = None,
+) -> Run:
+    experiment = replace(experiment, bits=bits)
+    setting = _config(experiment, ingredients, method) | {
+        "fingerprint": dataset.fingerprint,
+        "weights_sha256": _weights(ingredients)["weights_sha256"],
+    }
+    trained = setting | {"training": {k: v for k, v in setting["training"].items() if k != "evaluation_views"}}
+    stem = f"{method}-{variant}-seed{seed}"
+    features = None
+    if not METHODS[method].progressive:
+        if METHODS[method].source is None:
+            features = f"{stem}-features-{digest({k: v for k, v in trained.items() if k != 'bits'})}"
+        stem = f"{stem}-{max(bits)}bits"
+    return Run(
+        experiment,
+        method,
+        variant,
+        seed,
+        output,
+        identity=f"{stem}-{digest(setting)}",
+        training=f"{stem}-{digest(trained if METHODS[method].source is None else setting)}",
+        features=features,
+        source=source,
+    )
+
+
 def _config(experiment: Experiment, ingredients: Ingredients, method: str) -> dict[str, Any]:
-    table = describe(experiment, method)
+    table = describe(experiment, METHODS[method].configs)
     table["backbone"]["weights"] = _weights(ingredients)["weights"]  # the file's name: its folder decides nothing
     table["label_vectors"] = ingredients.label_vectors_source
     return table
@@ -106,19 +178,19 @@ def carry_out(
 ) -> dict[str, Any]:
     """Do what is left of a run and return its record.
 
-    A run whose record exists is only read. An interrupted training goes on from its checkpoint. With `force`
-    everything is done again.
+    A run whose record exists is only read, unless `force` asks for a new one. An interrupted training goes on from
+    its checkpoint.
     """
-    if force:
-        for old in (run.record, run.checkpoint):
-            old.unlink(missing_ok=True)
-    if run.record.exists():
+    if run.record.exists() and not force:
         return read_record(run.record)
     environment = describe_environment(device)  # before training: sources may change meanwhile
-    method = build_method(run.experiment, dataset, ingredients, run.seed)
-    training = run.experiment.training
-    trained = method.fit(dataset.train, training, run.seed, Execution(device, run.checkpoint))
-    record, raw = _measure(run, method, trained, dataset, device)
+    source = _source(run, dataset, ingredients, device)
+    method = _build(run, dataset, ingredients, device, source)
+    execution = Execution(device, run.checkpoint, run.feature_checkpoint)
+    trained = method.fit(dataset.train, run.experiment.training, run.seed, execution)
+    if any(entry.source == run.method for entry in METHODS.values()):
+        source = StoredSource(method, run.embeddings)
+    record, raw = _measure(run, method, source, trained, dataset, device)
     record = _header(run, dataset, ingredients, method) | record | {"environment": environment}
     record["config"] = _config(run.experiment, ingredients, run.method)
     write_raw(run.record.with_suffix(".npz"), raw)
@@ -126,7 +198,43 @@ def carry_out(
     return record
 
 
-def _header(run: Run, dataset: Dataset, ingredients: Ingredients, method: DPQ) -> dict[str, Any]:
+def forget(runs: Sequence[Run]) -> None:
+    """Delete what the trainings of these runs have left, so that they start anew; records stay until replaced."""
+    for run in runs:
+        for checkpoint in (run.checkpoint, run.feature_checkpoint):
+            if checkpoint is not None:
+                checkpoint.unlink(missing_ok=True)
+        shutil.rmtree(run.embeddings, ignore_errors=True)
+
+
+def _build(
+    run: Run, dataset: Dataset, ingredients: Ingredients, device: torch.device, source: Source | None = None
+) -> Method:
+    return build_method(run.method, Context(run.experiment, dataset, ingredients, run.seed, device, source))
+
+
+def _source(run: Run, dataset: Dataset, ingredients: Ingredients, device: torch.device) -> StoredSource | None:
+    """Where the run's embeddings come from, if not from a training of its own."""
+    if METHODS[run.method].source == "backbone":
+        context = Context(run.experiment, dataset, ingredients, run.seed, device)
+        config = _config(run.experiment, ingredients, run.method)
+        decisive = {"backbone": config["backbone"], "training": config["training"], **_weights(ingredients)}
+        folder = run.folder / "embeddings" / f"backbone-{digest(decisive)}"
+        return StoredSource(frozen_features(context), folder)
+    if run.source is None:
+        return None
+    parent = run.source
+    method = _build(parent, dataset, ingredients, device)
+    training = parent.experiment.training
+
+    def train() -> None:
+        log.info("embeddings of %s", parent.training)
+        method.fit(dataset.train, training, parent.seed, Execution(device, parent.checkpoint))
+
+    return StoredSource(TrainedOnDemand(method, train), parent.embeddings)
+
+
+def _header(run: Run, dataset: Dataset, ingredients: Ingredients, method: Method) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "id": run.identity,
@@ -148,67 +256,67 @@ def _header(run: Run, dataset: Dataset, ingredients: Ingredients, method: DPQ) -
             "name": run.experiment.backbone.name,
             **_weights(ingredients),
             "image_size": run.experiment.training.image_size,
-            "embedding_dim": run.experiment.backbone.embedding_dim,
-            "mean": list(method.backbone.preprocessing.mean),
-            "std": list(method.backbone.preprocessing.std),
-            "interpolation": method.backbone.preprocessing.interpolation,
+            "embedding_dim": method.codebooks.shape[2],
+            "mean": list(method.preprocessing.mean),
+            "std": list(method.preprocessing.std),
+            "interpolation": method.preprocessing.interpolation,
         },
-        "score": run.experiment.methods.dpq.score,
+        "score": score_of(run.method, run.experiment),
         "ap_denominator": dataset.denominator,
         "cut": dataset.cut,
     }
 
 
 def _measure(
-    run: Run, method: DPQ, trained: TrainLog, dataset: Dataset, device: torch.device
+    run: Run,
+    method: Method,
+    source: StoredSource | None,
+    trained: TrainLog,
+    dataset: Dataset,
+    device: torch.device,
 ) -> tuple[dict[str, Any], RawResult]:
-    config = run.experiment.methods.dpq
+    score, query_precision = score_of(run.method, run.experiment), query_precision_of(run.method, run.experiment)
+    embedder: Source = source or method
+    read = source.spared if source else 0.0
     started = time.perf_counter()
-    queries, logits = method.predict(dataset.query.images, progress=True)
-    embeddings = method.embed(dataset.database.images, progress=True)
+    queries, logits = embedder.predict(dataset.query.images, progress=True)
+    embeddings = embedder.predict(dataset.database.images, progress=True)[0]
     codes = method.encode(embeddings)
     encoded = time.perf_counter()
+    encoding = encoded - started + (source.spared - read if source else 0.0)
     codebooks = method.codebooks.float().cpu()
-    raw = RawResult(
-        codes.numpy(),
-        codebooks.numpy(),
-        queries.numpy(),
-        dataset.query.labels.numpy(),
-        dataset.database.labels.numpy(),
-    )
-    lengths = evaluate_lengths(
-        raw, list(run.experiment.bits), dataset.cut, config.score, config.query_precision, progress=True
-    )
+    labels = dataset.query.labels, dataset.database.labels
+    raw = RawResult(codes.numpy(), codebooks.numpy(), queries.numpy(), labels[0].numpy(), labels[1].numpy())
+    lengths = evaluate_lengths(raw, list(run.experiment.bits), dataset.cut, score, query_precision, progress=True)
     errors = reconstruction_errors(embeddings, codes, codebooks)
     for entry in lengths:
         entry["reconstruction_mse"] = errors[levels_for(entry["bits"], run.experiment.codebook_size) - 1]
-    float_map = evaluate_embeddings(
-        queries, dataset.query.labels, embeddings, dataset.database.labels, dataset.cut, config.score, progress=True
-    )
-    correct = dataset.query.labels[torch.arange(len(logits)), logits.argmax(dim=1)]
+    float_map = evaluate_embeddings(queries, labels[0], embeddings, labels[1], dataset.cut, score, progress=True)
     evaluated = time.perf_counter()
     images = len(dataset.query) + len(dataset.database)
     return {
         "lengths": lengths,
         "float_map": float_map,
         "embedding_mean_squared_norm": float(embeddings.square().sum(dim=1).mean()),
-        "classification_accuracy": float(correct.float().mean()),
+        "classification_accuracy": _accuracy(logits, labels[0]),
         "queries_without_relevant": lengths[0]["queries_without_relevant"],
         **codeword_usage(codes, codebooks.shape[1]),
         "seconds": {
             "train": round(trained.seconds, 2),
-            "encode": round(encoded - started, 2),
+            "encode": round(encoding, 2),
             "evaluate": round(evaluated - encoded, 2),
         },
         "images_per_second": {
             "train": round(trained.images_per_second, 1),
-            "encode": round(images / (encoded - started), 1),
+            "encode": round(images / encoding, 1),
         },
         "peak_memory_mb": peak_memory_mb(device),
         "training_log": trained.epochs,
     }, raw
 
 
-def pending(runs: list[Run]) -> Iterator[Run]:
-    """The runs that have no record yet."""
-    return (run for run in runs if not run.record.exists())
+def _accuracy(logits: Tensor, labels: Tensor) -> float | None:
+    """Share of queries whose best class is right; None without a classifier."""
+    if not logits.shape[1]:
+        return None
+    return float(labels[torch.arange(len(logits)), logits.argmax(dim=1)].float().mean())

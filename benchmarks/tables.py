@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from benchmarks.aggregate import TITLES, group_by_setting, summarise
+from benchmarks.aggregate import comparable, group_by_setting, records_of, rows_of, summarise
 from benchmarks.config import CONFIGS
-from benchmarks.records import read_records
+from benchmarks.methods import METHODS, Entry
 from benchmarks.reported_values import MARKS, MEANINGS, marked, reported_methods, reported_value
 from dpq.errors import InputError
 from dpq.files import write_atomically
 
 KS = (1, 10, 100, 500, 1000)
+# Shallow before deep and weak before strong, as the papers list them; PQ and RQ are in none of their tables.
+PAPER_ORDER = ("ITQ-CCA", "PQ", "RQ", "SQ", "DQN", "DVSQ", "DTQ", "DPQ")
 VIEWS = {
     "centre": "centre crop.",
     "mirror": "mean embedding of the centre crop and its mirror image, for queries and database of every method "
@@ -33,12 +38,7 @@ def make_tables(output: Path, experiment: str) -> dict[str, str]:
     Raises:
         InputError: there are no records.
     """
-    records = read_records(output, experiment)
-    if not records:
-        raise InputError(
-            f"no records under {output / experiment / 'runs'}; make them with: python -m benchmarks run {experiment}"
-        )
-    groups = group_by_setting(records)
+    groups = group_by_setting(records_of(output, experiment))
     sections = [_markdown_section(group) for group in groups.values()]
     notes = CONFIGS / f"{experiment}.md"  # what a reader must know of the result, written by hand
     if notes.is_file():
@@ -80,28 +80,54 @@ def _value(mean: float, deviation: float, seeds: int) -> str:
 
 
 def main_table(records: list[dict[str, Any]]) -> pd.DataFrame:
-    """MAP by method and length: our rows, under each the paper's and the difference, then the other papers' rows."""
+    """MAP by method and length, in the papers' order: our rows, under each the paper's and the difference.
+
+    The best of our values at each length is bold, in Markdown.
+    """
     summary = summarise(records)
-    lengths = sorted(summary["bits"].unique())
-    rows: list[dict[str, str]] = []
-    for keys, part in summary.groupby(["method", "variant", "method_settings"], sort=True):
-        method, variant = str(keys[0]), str(keys[1])
-        by_bits = part.set_index("bits")
-        seeds = int(part["seeds"].iloc[0])
-        name = f"{TITLES[method]}, {variant} variant"
+    lengths = [int(bits) for bits in sorted(summary["bits"].unique())]
+    best = summary.groupby("bits")["map"].max()
+    blocks: list[tuple[int, list[dict[str, str]]]] = [
+        (_place(METHODS[str(part["method"].iloc[0])]), _block(title, part, lengths, best))
+        for title, part in rows_of(summary)
+    ]
+    if comparable(records[0]):
+        ours = {METHODS[record["method"]].title for record in records}
+        dataset = records[0]["protocol"]
+        for name in reported_methods(dataset):
+            if name not in ours:
+                cells = {f"{b} bits": marked(reported_value(dataset, name, b)) for b in lengths}
+                blocks.append((PAPER_ORDER.index(name), [{"method": name, "source": "paper"} | cells]))
+    return pd.DataFrame([row for _, block in sorted(blocks, key=lambda b: b[0]) for row in block])
 
-        def cells(make: Any, by_bits: pd.DataFrame = by_bits) -> dict[str, str]:
-            return {f"{b} bits": make(by_bits.loc[b]) if b in by_bits.index else "" for b in lengths}
 
-        rows.append(
-            {"method": name, "source": f"ours, n = {seeds}"}
-            | cells(lambda r: _value(r["map"], r["map_sd"], r["seeds"]))
-        )
-        if part["paper_map"].notna().any():
-            rows.append({"method": "", "source": "paper"} | cells(lambda r: _paper_cell(r)))
-            rows.append({"method": "", "source": "difference"} | cells(lambda r: _difference(r["difference"])))
-        rows.append({"method": "", "source": "exact search, float features"} | cells(lambda r: f"{r['float_map']:.3f}"))
-    return pd.DataFrame(rows + _other_papers(records, [int(b) for b in lengths]))
+def _place(entry: Entry) -> int:
+    return len(PAPER_ORDER) if entry.source in METHODS else PAPER_ORDER.index(entry.title)
+
+
+def _block(title: str, part: pd.DataFrame, lengths: list[int], best: pd.Series[Any]) -> list[dict[str, str]]:
+    by_bits = {int(entry["bits"]): entry for _, entry in part.iterrows()}
+
+    def row(method: str, source: str, cell: Callable[[pd.Series[Any]], str]) -> dict[str, str]:
+        cells = {f"{b} bits": cell(by_bits[b]) if b in by_bits else "" for b in lengths}
+        return {"method": method, "source": source} | cells
+
+    def ours(r: pd.Series[Any]) -> str:
+        value = _value(r["map"], r["map_sd"], r["seeds"])
+        return f"**{value}**" if r["map"] == best[r["bits"]] else value
+
+    rows = [row(title, f"ours, {_seeds(part)}", ours)]
+    if part["paper_map"].notna().any():
+        rows.append(row("", "paper", _paper_cell))
+        rows.append(row("", "difference", lambda r: _difference(r["difference"])))
+    if (part["training"] != "truncated").all():
+        rows.append(row("", "exact search, float features", lambda r: f"{r['float_map']:.3f}"))
+    return rows
+
+
+def _seeds(part: pd.DataFrame) -> str:
+    fewest, most = int(part["seeds"].min()), int(part["seeds"].max())
+    return f"n = {most}" if fewest == most else f"n = {fewest} to {most}"
 
 
 def _paper_cell(row: pd.Series[Any]) -> str:
@@ -112,25 +138,29 @@ def _difference(value: float) -> str:
     return "" if pd.isna(value) else f"{value:+.3f}"
 
 
-def _other_papers(records: list[dict[str, Any]], lengths: list[int]) -> list[dict[str, str]]:
-    config, dataset = records[0]["config"], records[0]["protocol"]
-    if config["limit"] is not None or config["validation"]:
-        return []
-    ours = {TITLES[record["method"]] for record in records}
-    return [
-        {"method": name, "source": "paper"} | {f"{b} bits": marked(reported_value(dataset, name, b)) for b in lengths}
-        for name in reported_methods(dataset)
-        if name not in ours
-    ]
+def order_notes(records: list[dict[str, Any]]) -> str:
+    """Where two methods stand in another order than in their papers, length by length; empty where nowhere."""
+    summary = summarise(records)
+    known = summary[summary["paper_map"].notna() & (summary["variant"] == "paper")]
+    notes = []
+    for bits, part in known.groupby("bits"):
+        ranked = sorted(zip(part["map"], part["paper_map"], part["method"], strict=True), reverse=True)
+        for (above, above_printed, one), (below, below_printed, other) in combinations(ranked, 2):
+            if above_printed < below_printed:
+                notes.append(
+                    f"at {bits} bits {METHODS[one].title} above {METHODS[other].title} ({above:.3f} and {below:.3f}; "
+                    f"in print {above_printed:.3f} and {below_printed:.3f})"
+                )
+    return "Order of methods unlike the papers': " + "; ".join(notes) + "." if notes else ""
 
 
 def _detail_tables(records: list[dict[str, Any]]) -> str:
-    summary = summarise(records)
-    names = summary["method"].map(TITLES) + ", " + summary["variant"]
-    precision = pd.DataFrame({"method": names, "bits": summary["bits"]})
+    parts = list(rows_of(summarise(records)))
+    summary = pd.concat([part.assign(name=title) for title, part in parts])
+    columns = pd.DataFrame({"method": summary["name"], "bits": summary["bits"]})
+    precision, ties = columns.copy(), columns.copy()
     for k in KS:
         precision[f"P@{k}"] = summary[f"precision_at_{k}"].map("{:.3f}".format)
-    ties = pd.DataFrame({"method": names, "bits": summary["bits"]})
     for title, column in {
         "mAP": "map",
         "÷ all relevant": "map_total",
@@ -142,30 +172,66 @@ def _detail_tables(records: list[dict[str, Any]]) -> str:
         ties[title] = summary[column].map("{:.4f}".format)
     ties["distinct codes"] = summary["distinct_codes"].map("{:.0f}".format)
     ties["reconstruction error"] = summary["reconstruction_mse"].map("{:.3f}".format)
-    runs = pd.DataFrame(
+    return "\n\n".join(
+        [
+            "Cost of one seed (feature epochs that trainings of several lengths share are run once and counted for "
+            "each; for PQ and RQ, training is k-means alone and encoding includes the network):",
+            _as_markdown(cost_table(parts)),
+            "Precision at K:",
+            _as_markdown(precision),
+            "Ties, denominators and reconstruction (mean squared distance of the database embeddings):",
+            _as_markdown(ties),
+            "Runs:",
+            _as_markdown(_runs_table(records)),
+        ]
+    )
+
+
+def cost_table(rows: list[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
+    """Trainings and their seconds for all lengths of a row, and encoding speed."""
+    return pd.DataFrame(
+        [
+            {
+                "method": title,
+                "trainings": len(part) if (part["training"] == "each").all() else 1,
+                "train s": f"{_training_seconds(part):.1f}",
+                "encode images/s": f"{part['encode_per_second'].mean():.0f}",
+            }
+            for title, part in rows
+        ]
+    )
+
+
+def _training_seconds(part: pd.DataFrame) -> float:
+    seconds = part["train_seconds"]
+    return float(seconds.sum() if (part["training"] == "each").all() else seconds.mean())
+
+
+def _runs_table(records: list[dict[str, Any]]) -> pd.DataFrame:
+    order = list(METHODS)
+    ranked = sorted(
+        records, key=lambda r: (order.index(r["method"]), r["variant"], r["seed"], max(r["config"]["bits"]))
+    )
+    return pd.DataFrame(
         [
             {
                 "run": f"[{r['id']}](runs/{r['id']}.json)",
                 "seed": r["seed"],
-                "train s": f"{r['seconds']['train']:.0f}",
+                "train s": f"{r['seconds']['train']:.1f}",
                 "encode images/s": f"{r['images_per_second']['encode']:.0f}",
-                "class. accuracy": f"{r['classification_accuracy']:.3f}",
+                "class. accuracy": ""
+                if r["classification_accuracy"] is None
+                else f"{r['classification_accuracy']:.3f}",
                 "device": _device(r["environment"]),
                 "commit": r["environment"]["commit"][:10] + r["environment"]["commit"][40:],
             }
-            for r in sorted(records, key=lambda r: r["id"])
+            for r in ranked
         ]
     )
-    return "\n\n".join(
-        [
-            "Precision at K:",
-            precision.to_markdown(index=False, disable_numparse=True),
-            "Ties, denominators and reconstruction (mean squared distance of the database embeddings):",
-            ties.to_markdown(index=False, disable_numparse=True),
-            "Runs (one training each serves all lengths):",
-            runs.to_markdown(index=False, disable_numparse=True),
-        ]
-    )
+
+
+def _as_markdown(table: pd.DataFrame) -> str:
+    return str(table.to_markdown(index=False, disable_numparse=True))
 
 
 def _device(environment: dict[str, Any]) -> str:
@@ -181,11 +247,12 @@ def _describe(record: dict[str, Any]) -> str:
     lines = [
         f"- Data: `{data['variant']}`, {data['train']:,} training, {data['query']:,} query, {data['database']:,} "
         f"database images (fingerprint `{data['fingerprint'][:12]}`).",
-        f"- Backbone: `{backbone['name']}` at {backbone['image_size']} pixels, weights `{backbone['weights']}`, "
-        f"{backbone['embedding_dim']}-d embedding; label vectors: {config['label_vectors']['source']}.",
-        f"- Training: {training['epochs']} epochs, batch {training['batch_size']}, {training['optimizer']}, "
-        f"learning rate {training['learning_rate']:g}, precision {training['precision']}. Evaluation: "
-        + VIEWS[training["evaluation_views"]],
+        f"- Backbone of all methods: `{backbone['name']}` at {backbone['image_size']} pixels, weights "
+        f"`{backbone['weights']}`, {config['backbone']['embedding_dim']}-d embedding (frozen features: the network's "
+        f"pooled width); label vectors: {config['label_vectors']['source']}.",
+        f"- Training of all deep methods: {training['epochs']} epochs, batch {training['batch_size']}, "
+        f"{training['optimizer']}, learning rate {training['learning_rate']:g}, precision {training['precision']}, "
+        f"augmentation: {_augmentation(training)}. Evaluation: " + VIEWS[training["evaluation_views"]],
         f"- mAP over {cut}, expected value over tie orders, {DENOMINATORS[record['ap_denominator']]}; "
         "n is the number of seeds, ± the standard deviation over them.",
     ]
@@ -196,6 +263,12 @@ def _describe(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _augmentation(training: dict[str, Any]) -> str:
+    augmentation = training["augmentation"]
+    moves = f"random shifts of up to {augmentation['shift']:g} of the side"
+    return ("mirroring, " if augmentation["flip"] else "") + moves
+
+
 def _marks_note(text: str) -> str:
     notes = [f"{MARKS[status]} {meaning}." for status, meaning in MEANINGS.items() if MARKS[status] in text]
     if data_note := ("The papers used the original CIFAR-10 pixels." if "cifar10-jpeg" in text else ""):
@@ -203,10 +276,26 @@ def _marks_note(text: str) -> str:
     return "Values of the papers carry their status: " + " ".join(notes) if notes else ""
 
 
+def _method_settings(records: list[dict[str, Any]]) -> str:
+    """What each method adds to the shared setting, once per method and variant."""
+    lines = []
+    for title, part in rows_of(summarise(records)):
+        if part["training"].iloc[0] == "truncated":
+            continue
+        record = next(r for r in records if r["id"] == part["records"].iloc[0].split()[0])
+        settings = next(iter(record["config"]["methods"].values()))
+        if METHODS[record["method"]].source in METHODS:
+            settings = {"score": record["score"]}
+        lines.append(f"- {title}: " + ", ".join(f"{key} {value}" for key, value in settings.items()) + ".")
+    return "\n".join(lines)
+
+
 def _markdown_section(records: list[dict[str, Any]]) -> str:
     described = _describe(records[0])
-    table = main_table(records).to_markdown(index=False, disable_numparse=True)
-    parts = [described, "mAP:", table, _marks_note(described + table), _detail_tables(records)]
+    table = _as_markdown(main_table(records))
+    marks = _marks_note(described + table)
+    settings = "Settings of the methods:\n\n" + _method_settings(records)
+    parts = [described, "mAP:", table, marks, order_notes(records), _detail_tables(records), settings]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -214,6 +303,7 @@ def _latex(records: list[dict[str, Any]]) -> str:
     table = main_table(records)
     for mark, command in {"†": r"$^\dagger$", "‡": r"$^\ddagger$", "§": r"$^\S$", "±": r"$\pm$"}.items():
         table = table.map(lambda cell, m=mark, c=command: cell.replace(m, c))
+    table = table.map(lambda cell: re.sub(r"\*\*(.*)\*\*", r"\\textbf{\1}", cell))
     data, backbone = records[0]["data"], records[0]["backbone"]
     caption = (
         f"mAP on {data['variant']} ({data['train']} train, {data['query']} query, {data['database']} database), "
@@ -226,7 +316,8 @@ def _latex(records: list[dict[str, Any]]) -> str:
         if command in "".join(table.to_numpy().ravel())
     ]
     caption = (caption + " ".join(notes)).replace("_", r"\_")
-    return str(table.to_latex(index=False, escape=False, caption=caption.strip(), position="t", column_format="llrrrr"))
+    columns = "ll" + "r" * (table.shape[1] - 2)
+    return str(table.to_latex(index=False, escape=False, caption=caption.strip(), position="t", column_format=columns))
 
 
 _LATEX_MARKS = {"checked": r"$^\dagger$", "derived": r"$^\ddagger$", "unverified": r"$^\S$"}

@@ -40,7 +40,8 @@ def run_tiny(configs, tmp_path):
     """Run `tiny` into `results` and return its one record's path; arguments are appended."""
 
     def run(*arguments):
-        status = main(["run", "tiny", "--limit", "100", "--output", str(tmp_path / "results"), *arguments])
+        only = ["--limit", "100", "--output", str(tmp_path / "results"), "--method", "dpq"]
+        status = main(["run", "tiny", *only, *arguments])
         assert status == 0
         return sorted((tmp_path / "results/tiny/runs").glob("*.json"))
 
@@ -93,7 +94,8 @@ def make_record(method="dpq", variant="paper", seed=0, bits=(8, 16), maps=(0.5, 
         "environment": {"device": "cpu", "cpu": "a processor", "threads": 2, "commit": "c" * 40},
         "config": {
             "training": {"epochs": 4, "batch_size": 64, "optimizer": "adamw", "learning_rate": 1e-3, "precision": "32"}
-            | {"evaluation_views": "centre"},
+            | {"evaluation_views": "centre", "augmentation": {"flip": True, "shift": 0.125}},
+            "backbone": {"embedding_dim": 300},
             "label_vectors": {"source": "orthonormal"},
             "methods": {method: {"tau": 1.0}},
             "bits": list(bits),

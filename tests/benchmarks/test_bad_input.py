@@ -32,7 +32,7 @@ def refuse(configs, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--method", "svm"], "unknown method 'svm'; choose from dpq"),
+        (["--method", "svm"], "unknown method 'svm'; choose from pq, rq, dqn, dtq, dpq, pq-dpq, rq-dpq"),
         (["--backbone", "resnet1000"], "unknown backbone 'resnet1000'"),
         (["--device", "tpu"], "unknown device 'tpu'; choose auto, cpu or cuda"),
         (["--variant", "printed"], "unknown variant 'printed'"),
@@ -114,12 +114,13 @@ def test_an_output_that_is_read_only(refuse, tmp_path):
 def test_a_loss_that_is_not_finite(configs, tmp_path, monkeypatch, capsys):
     losses = DPQ.losses
 
-    def poisoned(self, inputs, labels, epoch, epochs):
-        terms = losses(self, inputs, labels, epoch, epochs)
+    def poisoned(self, inputs, labels, rows, epoch):
+        terms = losses(self, inputs, labels, rows, epoch)
         return terms | {"margin": terms["margin"] * float("inf")} if epoch == 1 else terms
 
     monkeypatch.setattr(DPQ, "losses", poisoned)
-    assert main(["run", "tiny", "--limit", "100", "--output", str(tmp_path / "results")]) == 2
+    only = ["--limit", "100", "--method", "dpq"]
+    assert main(["run", "tiny", *only, "--output", str(tmp_path / "results")]) == 2
     assert "at step 3; the checkpoint of epoch 1 is kept" in capsys.readouterr().err
     assert not (tmp_path / "results/tiny/runs").exists()
     assert len(list((tmp_path / "results/tiny/checkpoints").iterdir())) == 1

@@ -55,6 +55,7 @@ def test_unknown_experiments_list_the_known_ones():
 
 def test_a_record_keeps_everything_but_the_seeds():
     experiment = parse_experiment("x", MINIMAL)
-    description = describe(experiment, "dpq")
+    description = describe(experiment, ("dpq", "pq"))
     assert set(description) == {f.name for f in dataclasses.fields(experiment)} - {"seeds"}
+    assert set(description["methods"]) == {"dpq", "pq"}
     assert description["methods"]["dpq"]["tau"] == experiment.methods.dpq.tau

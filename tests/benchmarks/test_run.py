@@ -101,7 +101,7 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(run_tiny, tmp_path, monk
 
     for stage in ("reconstruction_errors", "write_raw", "write_record"):
         monkeypatch.setattr(runner, stage, interrupted)
-        assert main(["run", "tiny", "--limit", "100", "--output", str(tmp_path / "results")]) == 130
+        assert main(["run", "tiny", "--limit", "100", "--method", "dpq", "--output", str(tmp_path / "results")]) == 130
         assert "the same command goes on from there" in capsys.readouterr().err
         assert not path.exists()
         monkeypatch.undo()
@@ -126,7 +126,7 @@ def test_evaluate_renews_a_record_from_its_codes(run_tiny, capsys):
 
 def test_dry_run_prints_plan_and_cost_and_writes_nothing(configs, tmp_path, capsys):
     output = tmp_path / "results"
-    assert main(["run", "tiny", "--limit", "100", "--dry-run", "--output", str(output)]) == 0
+    assert main(["run", "tiny", "--limit", "100", "--method", "dpq", "--dry-run", "--output", str(output)]) == 0
     printed = capsys.readouterr().out
     assert "train   dpq-paper-seed0-" in printed
     assert "min training" in printed

@@ -1,0 +1,1 @@
+"""Baselines on the same parts as DPQ, one file per method."""

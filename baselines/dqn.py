@@ -1,0 +1,91 @@
+"""Deep Quantization Network (Cao, Long, Wang, Zhu and Wen, AAAI 2016).
+
+Objective: `mean_ij (s_ij - cos(z_i, z_j))^2 + quantization * mean_i ||z_i - C b_i||^2` with s in {-1, +1} and C a
+product quantizer, whose codebooks and codes are re-estimated between epochs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from baselines.pq import product_kmeans
+from dpq.backbone import Backbone
+from dpq.deep_method import AlternatingMethod
+from dpq.scores import Score
+from dpq.settings import autocast
+
+
+@dataclass(frozen=True)
+class DQNConfig:
+    """Settings of DQN.
+
+    Attributes:
+        quantization: weight lambda of the product quantization loss.
+        feature_epochs: fraction of the epochs that train features alone.
+        score: rank by "inner" product or by "l2" distance.
+    """
+
+    quantization: float = 1e-4
+    feature_epochs: float = 0.5
+    score: Score = "inner"
+
+
+class DQN(AlternatingMethod):
+    """Pairwise cosine loss and product quantization; one training per code length.
+
+    Args:
+        backbone: network with its embedding head; a classifier is not used.
+        config: objective.
+        bits: code length.
+        codebook_size: codewords per sub-space K.
+
+    Raises:
+        InputError: the code length does not fit.
+    """
+
+    name = "dqn"
+    progressive = False
+
+    def __init__(
+        self, backbone: Backbone, config: DQNConfig | None = None, *, bits: int = 32, codebook_size: int = 256
+    ) -> None:
+        self.config = config or DQNConfig()
+        super().__init__(backbone, bits, codebook_size, self.config.feature_epochs)
+
+    def losses(self, inputs: Tensor, labels: Tensor, rows: Tensor, epoch: int) -> dict[str, Tensor]:
+        """Weighted terms of the objective for one batch."""
+        with autocast(inputs.device, self.training_config.precision):
+            embeddings = self.backbone(inputs)[0]
+        embeddings = embeddings.float()
+        terms = {"pairwise": pairwise_cosine_loss(embeddings, labels)}
+        if epoch >= self.codes_start(self.training_config.epochs):
+            terms["quantization"] = self.config.quantization * self.quantization_error(embeddings, rows)
+        return terms
+
+    def first_codebooks(self, embeddings: Tensor, seed: int) -> Tensor:
+        """K-means in every sub-space."""
+        levels, size = self.codebooks.shape[:2]
+        return product_kmeans(embeddings, levels, size, seed)
+
+    def next_codebooks(self, embeddings: Tensor, codebooks: Tensor, seed: int) -> Tensor:
+        """K-means again, from scratch as in the released code."""
+        return self.first_codebooks(embeddings, seed)
+
+
+def pairwise_cosine_loss(embeddings: Tensor, labels: Tensor) -> Tensor:
+    """Mean over all pairs of a batch of `(s_ij - cos(z_i, z_j))^2` (Cao et al. 2016; i = j included).
+
+    Args:
+        embeddings: [B, D].
+        labels: [B, L] bool; pairs that share a label have s = +1, others s = -1.
+
+    Returns:
+        Scalar.
+    """
+    unit = F.normalize(embeddings, dim=1)
+    positive = labels.to(embeddings.dtype)
+    similarity = (positive @ positive.T > 0).to(embeddings.dtype) * 2 - 1  # [B, B]
+    return (similarity - unit @ unit.T).square().mean()

@@ -1,0 +1,188 @@
+"""Deep Triplet Quantization (Liu, Cao, Long, Wang and Wang, ACM MM 2018, arXiv 1902.00153).
+
+Objective: triplets with group-hard mining, plus `quantization * mean_i ||z_i - sum_m C_m b_im||^2`, plus
+`orthogonality` times a penalty that keeps the codebooks weakly orthogonal. Between epochs codes come from iterated
+conditional modes and codebooks from (penalised) least squares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from dpq.additive import residual_kmeans
+from dpq.backbone import Backbone
+from dpq.deep_method import AlternatingMethod
+from dpq.icm import icm_encode
+from dpq.scores import Score
+from dpq.settings import autocast
+
+
+@dataclass(frozen=True)
+class DTQConfig:
+    """Settings of DTQ.
+
+    Attributes:
+        margin: between squared distances.
+        quantization: weight of the quantization loss.
+        orthogonality: weight of the penalty on the codebooks, relative to the mean squared error of an image.
+        sweeps: of iterated conditional modes.
+        feature_epochs: fraction of the epochs that train features alone.
+        score: rank by "inner" product or by "l2" distance.
+    """
+
+    margin: float = 30.0
+    quantization: float = 1e-4
+    orthogonality: float = 1e-4
+    sweeps: int = 3
+    feature_epochs: float = 0.5
+    score: Score = "inner"
+
+    def released(self) -> DTQConfig:
+        """As in the released code: no penalty, and quantization that does not reach the features."""
+        return replace(self, quantization=0.0, orthogonality=0.0)
+
+
+class DTQ(AlternatingMethod):
+    """Triplet loss and additive codes by iterated conditional modes; one training per code length.
+
+    A mining group is a batch, mined on the embeddings of this very step.
+
+    Args:
+        backbone: network with its embedding head; a classifier is not used.
+        config: objective.
+        bits: code length.
+        codebook_size: codewords per level K.
+
+    Raises:
+        InputError: the code length does not fit.
+    """
+
+    name = "dtq"
+    progressive = False
+
+    def __init__(
+        self, backbone: Backbone, config: DTQConfig | None = None, *, bits: int = 32, codebook_size: int = 256
+    ) -> None:
+        self.config = config or DTQConfig()
+        super().__init__(backbone, bits, codebook_size, self.config.feature_epochs)
+
+    def assign(self, embeddings: Tensor) -> Tensor:
+        """Codes [N, M] uint8 of embeddings [N, D], on their device."""
+        return icm_encode(embeddings, self.codebooks, self.config.sweeps)
+
+    def losses(self, inputs: Tensor, labels: Tensor, rows: Tensor, epoch: int) -> dict[str, Tensor]:
+        """Weighted terms of the objective for one batch."""
+        with autocast(inputs.device, self.training_config.precision):
+            embeddings = self.backbone(inputs)[0]
+        embeddings = embeddings.float()
+        terms = {"triplet": group_hard_triplet_loss(embeddings, labels, self.config.margin)}
+        if epoch >= self.codes_start(self.training_config.epochs):
+            terms["quantization"] = self.config.quantization * self.quantization_error(embeddings, rows)
+        return terms
+
+    def first_codebooks(self, embeddings: Tensor, seed: int) -> Tensor:
+        """K-means on residuals, then one re-estimation."""
+        levels, size = self.codebooks.shape[:2]
+        codebooks = residual_kmeans(embeddings, levels, size, seed).to(embeddings.device)
+        return self.next_codebooks(embeddings, codebooks, seed)
+
+    def next_codebooks(self, embeddings: Tensor, codebooks: Tensor, seed: int) -> Tensor:
+        """Least squares on the codes that iterated conditional modes find."""
+        codes = icm_encode(embeddings, codebooks, self.config.sweeps)
+        return least_squares_codebooks(embeddings, codes, codebooks, self.config.orthogonality)
+
+
+def group_hard_triplet_loss(embeddings: Tensor, labels: Tensor, margin: float) -> Tensor:
+    """Triplet loss with group-hard mining (Liu et al. 2018, Sec. 3.1); the group is the batch.
+
+    For every anchor and positive one negative is drawn at random among those that violate
+    `||z_a - z_n||^2 - ||z_a - z_p||^2 >= margin`; pairs without such a negative are skipped.
+
+    Args:
+        embeddings: [B, D].
+        labels: [B, L] bool; images that share a label are positives of each other.
+        margin: between squared distances.
+
+    Returns:
+        Mean of `margin + ||z_a - z_p||^2 - ||z_a - z_n||^2` over the drawn triplets; 0 without any.
+    """
+    positive_labels = labels.to(embeddings.dtype)
+    similar = positive_labels @ positive_labels.T > 0  # [B, B]
+    distances = squared_distances(embeddings)
+    violation = margin + distances[:, :, None] - distances[:, None, :]  # [anchor, positive, negative]
+    itself = torch.eye(len(embeddings), dtype=torch.bool, device=embeddings.device)
+    eligible = (similar & ~itself)[:, :, None] & ~similar[:, None, :] & (violation.detach() > 0)
+    drawn = torch.rand_like(violation).masked_fill(~eligible, -1).argmax(dim=2, keepdim=True)
+    found = eligible.any(dim=2)  # [B, B]
+    losses = violation.gather(2, drawn)[:, :, 0] * found
+    return losses.sum() / found.sum().clamp(min=1)
+
+
+def squared_distances(x: Tensor) -> Tensor:
+    """Squared Euclidean distances [B, B] between the rows of x [B, D]."""
+    norms = x.square().sum(dim=1)
+    return (norms[:, None] + norms - 2 * x @ x.T).clamp(min=0)
+
+
+def orthogonality_penalty(codebooks: Tensor) -> Tensor:
+    """Mean over codeword pairs of the entries of `sum_{m, m'} ||C_m^T C_m' - I||^2` (Liu et al. 2018).
+
+    Args:
+        codebooks: [M, K, D]; the paper's C_m has codewords as columns.
+
+    Returns:
+        Scalar: the sum divided by (M K)^2.
+    """
+    levels, size, _ = codebooks.shape
+    flat = codebooks.flatten(0, 1)
+    identity = torch.eye(size, dtype=flat.dtype, device=flat.device).repeat(levels, levels)
+    return (flat @ flat.T - identity).square().mean()
+
+
+def least_squares_codebooks(
+    x: Tensor, codes: Tensor, codebooks: Tensor, orthogonality: float = 0.0, ridge: float = 1e-3
+) -> Tensor:
+    """Codebooks that minimise the squared error of given codes, plus the weighted penalty.
+
+    Args:
+        x: [N, D].
+        codes: [N, M] uint8.
+        codebooks: [M, K, D], the present ones; codewords that no code uses stay as they are.
+        orthogonality: weight of `orthogonality_penalty` against the mean squared error of an image; 0 has a closed
+            form.
+        ridge: weight of the squared distance to the present codewords; the systems of additive codes are singular.
+
+    Returns:
+        [M, K, D].
+    """
+    levels, size, dim = codebooks.shape
+    columns = codes.long() + size * torch.arange(levels, device=codes.device)
+    chosen = torch.zeros(len(x), levels * size, dtype=torch.float64, device=x.device).scatter_(1, columns, 1.0)
+    present = codebooks.reshape(-1, dim).double()
+    normal = chosen.T @ chosen + ridge * torch.eye(levels * size, dtype=torch.float64, device=x.device)
+    right = chosen.T @ x.double() + ridge * present
+    solved: Tensor = torch.linalg.solve(normal, right)
+    if orthogonality > 0:
+        error = (part.float() / len(x) for part in (normal, right))
+        solved = _penalised(solved.float(), *error, codebooks.shape, orthogonality)
+    return solved.reshape(levels, size, dim).to(codebooks.dtype)
+
+
+def _penalised(start: Tensor, normal: Tensor, right: Tensor, shape: torch.Size, orthogonality: float) -> Tensor:
+    """Minimise the quadratic `tr(C^T normal C) - 2 tr(C^T right)` plus the penalty, from the unpenalised solution."""
+    flat = start.clone(memory_format=torch.contiguous_format).requires_grad_()
+    optimizer = torch.optim.LBFGS([flat], max_iter=10, line_search_fn="strong_wolfe")
+
+    def objective() -> Tensor:
+        optimizer.zero_grad()
+        error = (flat * (normal @ flat - 2 * right)).sum()
+        value = error + orthogonality * orthogonality_penalty(flat.view(shape))
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    with torch.enable_grad():
+        optimizer.step(objective)  # type: ignore[no-untyped-call]
+    return flat.detach()

@@ -1,0 +1,147 @@
+"""Quantizers that are fitted to the embeddings of a given source: frozen features, or another method's."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from dpq import additive
+from dpq.backbone import Preprocessing, WeightFile, create_body
+from dpq.checkpoint import load_checkpoint, save_checkpoint
+from dpq.embedding import embed_images
+from dpq.protocols.base import Split
+from dpq.scores import Score
+from dpq.seeds import derive_seed
+from dpq.settings import Execution, TrainingConfig, TrainLog, Views
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Settings of a quantizer on given embeddings.
+
+    Attributes:
+        score: rank by "inner" product or by "l2" distance, as published for product quantization.
+    """
+
+    score: Score = "l2"
+
+
+class Source(Protocol):
+    """Where embeddings come from."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the backbone expects of its input."""
+
+    def predict(self, images: Tensor, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
+        """Embeddings [N, D] and class logits [N, L] of uint8 images, on the CPU."""
+
+
+class FrozenFeatures(nn.Module):
+    """The pooled features of a backbone as its weights came, without any training.
+
+    Args:
+        name: timm model name.
+        weights: as for `dpq.backbone.Backbone`.
+        training: image size, crop geometry, precision and views.
+        device: where the network runs.
+    """
+
+    def __init__(
+        self, name: str, weights: WeightFile | str | None, training: TrainingConfig, device: torch.device
+    ) -> None:
+        super().__init__()
+        body, preprocessing = create_body(name, weights)
+        self.body: nn.Module = body.to(device, memory_format=torch.channels_last)
+        self.preprocessing: Preprocessing = preprocessing
+        self.training_config = training
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [B, F], and logits [B, 0]: there is no classifier."""
+        features: Tensor = self.body(images)
+        return features, features[:, :0]
+
+    def predict(self, images: Tensor, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
+        """Features [N, F] and logits [N, 0] of uint8 images, on the CPU."""
+        config = self.training_config
+        views = views or config.evaluation_views
+        return embed_images(self, self.preprocessing, images, config, views=views, progress=progress)
+
+
+class EmbeddingQuantizer:
+    """Codebooks learned on the source's embeddings of the training images.
+
+    Args:
+        source: of the embeddings; not changed.
+        bits: code length; one level per log2 K bits.
+        codebook_size: codewords per level K.
+
+    Raises:
+        InputError: the code length does not fit.
+    """
+
+    name: ClassVar[str]
+    progressive: ClassVar[bool]
+
+    def __init__(self, source: Source, bits: int, codebook_size: int = 256) -> None:
+        self.source = source
+        self.levels = additive.levels_for(bits, codebook_size)
+        self.codebook_size = codebook_size
+        self._codebooks = torch.zeros(self.levels, codebook_size, 0)
+
+    @property
+    def codebooks(self) -> Tensor:
+        """[M, K, D]; D = 0 before `fit`."""
+        return self._codebooks
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the source's backbone expects of its input."""
+        return self.source.preprocessing
+
+    def learn(self, embeddings: Tensor, seed: int) -> Tensor:
+        """Codebooks [M, K, D] from embeddings [N, D]."""
+        raise NotImplementedError
+
+    def fit(
+        self, train: Split, training: TrainingConfig, seed: int = 0, execution: Execution | None = None
+    ) -> TrainLog:
+        """Learn the codebooks, or read them from the checkpoint where there is one.
+
+        Raises:
+            InputError: fewer images than codewords.
+        """
+        additive.check_enough(len(train), self.codebook_size)
+        checkpoint = (execution or Execution()).checkpoint
+        if checkpoint is not None and checkpoint.exists():
+            tensors, state = load_checkpoint(checkpoint)
+            self._codebooks = tensors["codebooks"]
+            return TrainLog(seconds=state["seconds"], images_per_second=len(train) / state["seconds"])
+        embeddings = self.embed(train.images)
+        started = time.perf_counter()
+        self._codebooks = self.learn(embeddings, derive_seed(seed, "codebooks", 0))
+        seconds = time.perf_counter() - started
+        if checkpoint is not None:
+            save_checkpoint(checkpoint, {"codebooks": self._codebooks}, {"seconds": seconds})
+        return TrainLog(seconds=seconds, images_per_second=len(train) / seconds)
+
+    def predict(self, images: Tensor, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
+        """The source's embeddings [N, D] and class logits [N, L]."""
+        return self.source.predict(images, views=views, progress=progress)
+
+    def embed(self, images: Tensor, *, views: Views | None = None, progress: bool = False) -> Tensor:
+        """The source's embeddings [N, D]."""
+        return self.predict(images, views=views, progress=progress)[0]
+
+    def encode(self, embeddings: Tensor, bits: int | None = None) -> Tensor:
+        """Codes [N, M] uint8 of embeddings [N, D]; `bits` asks for a prefix.
+
+        Raises:
+            InputError: `bits` is no multiple of log2 K, or more than was trained.
+        """
+        wanted = None if bits is None else additive.prefix_levels(bits, self.levels, self.codebook_size)
+        return additive.encode(embeddings, self._codebooks)[:, :wanted]

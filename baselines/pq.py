@@ -1,0 +1,58 @@
+"""Product quantization: k-means in every sub-space (Jegou, Douze and Schmid, TPAMI 2011).
+
+In the form of an additive codebook: the codewords of a level are zero outside its sub-space. So the greedy code is
+the nearest codeword of every sub-space, and look-up tables, ranking and records are those of every other method.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from baselines.on_embeddings import EmbeddingQuantizer
+from dpq.additive import kmeans
+from dpq.errors import InputError
+
+
+class PQ(EmbeddingQuantizer):
+    """Product quantization of given embeddings; one training per code length."""
+
+    name = "pq"
+    progressive = False
+
+    def learn(self, embeddings: Tensor, seed: int) -> Tensor:
+        """Codebooks [M, K, D] by k-means in M sub-spaces."""
+        return product_kmeans(embeddings, self.levels, self.codebook_size, seed)
+
+
+def sub_spaces(dim: int, parts: int) -> list[slice]:
+    """Consecutive dimensions of every part; their numbers differ by at most one where `parts` does not divide `dim`.
+
+    Raises:
+        InputError: fewer dimensions than parts.
+    """
+    if dim < parts:
+        raise InputError(f"{dim} dimensions cannot be divided into {parts} sub-spaces; shorten the code")
+    edges = [round(dim * part / parts) for part in range(parts + 1)]
+    return [slice(first, last) for first, last in pairwise(edges)]
+
+
+def product_kmeans(x: Tensor, parts: int, codebook_size: int, seed: int) -> Tensor:
+    """K-means in every sub-space, as an additive codebook [M, K, D] on the CPU.
+
+    Args:
+        x: [N, D] float, on any device.
+        parts: number of sub-spaces M.
+        codebook_size: K.
+        seed: of k-means.
+
+    Raises:
+        InputError: fewer points than codewords, or fewer dimensions than parts.
+    """
+    points = x.float().cpu().numpy()
+    codebooks = torch.zeros(parts, codebook_size, x.shape[1])
+    for level, dimensions in enumerate(sub_spaces(x.shape[1], parts)):
+        codebooks[level, :, dimensions] = torch.from_numpy(kmeans(points[:, dimensions], codebook_size, seed + level))
+    return codebooks

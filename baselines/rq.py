@@ -1,0 +1,23 @@
+"""Residual quantization: k-means on successive residuals (Chen, Guan and Wang, Sensors 2010).
+
+The unsupervised twin of DPQ's code: the same greedy, full-width codes, whose codebooks saw neither labels nor the
+network's gradient. Fitted to DPQ's own embeddings it shows what learning the quantizer adds.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from baselines.on_embeddings import EmbeddingQuantizer
+from dpq.additive import residual_kmeans
+
+
+class RQ(EmbeddingQuantizer):
+    """Residual quantization of given embeddings; a prefix of a code is the shorter code."""
+
+    name = "rq"
+    progressive = True
+
+    def learn(self, embeddings: Tensor, seed: int) -> Tensor:
+        """Codebooks [M, K, D] by k-means on residuals, level after level."""
+        return residual_kmeans(embeddings, self.levels, self.codebook_size, seed)
