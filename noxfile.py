@@ -78,6 +78,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def regression(session: nox.Session) -> None:
+    """Check every method on small data against the reference; what follows `--` goes to `regress`."""
+    _install(session, "benchmarks")
+    session.run("python", "-m", "benchmarks", "regress", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and types."""
     _install(session, "dev")

@@ -166,8 +166,8 @@ def least_squares_codebooks(
     right = chosen.T @ x.double() + ridge * present
     solved: Tensor = torch.linalg.solve(normal, right)
     if orthogonality > 0:
-        error = (part.float() / len(x) for part in (normal, right))
-        solved = _penalised(solved.float(), *error, codebooks.shape, orthogonality)
+        normal, right = normal.float() / len(x), right.float() / len(x)
+        solved = _penalised(solved.float(), normal, right, codebooks.shape, orthogonality)
     return solved.reshape(levels, size, dim).to(codebooks.dtype)
 
 

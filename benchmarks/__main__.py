@@ -8,11 +8,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from benchmarks import commands
 from benchmarks.config import known_experiments
+from benchmarks.methods import METHODS
+from benchmarks.regress import Moved
 from dpq.errors import InputError
 
 EXAMPLES = """examples:
@@ -67,6 +70,7 @@ def make_parser() -> Parser:
     for command in (table, figures):
         command.add_argument("experiment", metavar="EXPERIMENT", help=f"one of {', '.join(known_experiments())}")
         _add_output(command)
+    _add_regress(subparsers)
     evaluate = subparsers.add_parser(
         "evaluate", help="compute every ranking metric again from the stored codes, and renew the records"
     )
@@ -76,7 +80,35 @@ def make_parser() -> Parser:
     return parser
 
 
-def _add_output(parser: argparse.ArgumentParser) -> None:
+def _add_regress(subparsers: argparse._SubParsersAction[Parser]) -> None:
+    regress = subparsers.add_parser(
+        "regress",
+        help="check every method on small data against the committed reference",
+        description="Run every method on digits, and on 1,000 images of CIFAR-10 where data and weights are given, and "
+        "compare settings, loss terms and metrics with the committed reference. The exit status is 1 if one moved.",
+    )
+    regress.add_argument("--update", action="store_true", help="make the reference anew, from five seeds")
+    _add_inputs(regress)
+
+
+def _add_inputs(parser: Any) -> None:
+    parser.add_argument(
+        "--weights",
+        default=os.environ.get("DPQ_WEIGHTS"),
+        metavar="FILE|none",
+        help="backbone weights (safetensors or torch); none starts from scratch; environment: DPQ_WEIGHTS",
+    )
+    parser.add_argument(
+        "--data-root",
+        type=Path,
+        default=os.environ.get("DPQ_DATA_ROOT"),
+        metavar="DIR",
+        help="folder of the data set; environment: DPQ_DATA_ROOT",
+    )
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="auto takes a GPU if there is one")
+
+
+def _add_output(parser: Any) -> None:
     parser.add_argument(
         "--output", type=Path, default=Path("results"), metavar="DIR", help="folder of results (default: results)"
     )
@@ -86,19 +118,27 @@ def _add_run(subparsers: argparse._SubParsersAction[Parser]) -> None:
     run = subparsers.add_parser(
         "run",
         help="train, encode, evaluate; what is done already is not repeated",
-        description="Train each method once per seed and evaluate it at all code lengths. An interrupted run goes on "
-        "from its last epoch when the same command is given again; a finished one is not repeated.",
+        description="Train each method, once per seed or once per seed and code length, and evaluate it at all code "
+        "lengths. An interrupted run goes on from its last epoch when the same command is given again; a finished one "
+        "is not repeated.",
     )
     run.add_argument("experiment", metavar="EXPERIMENT", help=f"one of {', '.join(known_experiments())}")
     what = run.add_argument_group("what to run")
-    what.add_argument("--method", nargs="+", default=["all"], metavar="NAME", help="methods, or all (default)")
-    what.add_argument("--bits", type=numbers, metavar="8,16,24,32", help="code lengths; the longest is trained")
-    what.add_argument("--seeds", type=numbers, metavar="0,1,2", help="one training a seed")
+    what.add_argument(
+        "--method", nargs="+", default=["all"], metavar="NAME", help=f"of {', '.join(METHODS)}, or all (default)"
+    )
+    what.add_argument(
+        "--bits",
+        type=numbers,
+        metavar="8,16,24,32",
+        help="code lengths; progressive methods train the longest, the others each",
+    )
+    what.add_argument("--seeds", type=numbers, metavar="0,1,2", help="repetitions of every training")
     what.add_argument(
         "--variant",
         default="paper",
         metavar="paper|released",
-        help="DPQ as the paper says (default) or as its released code does",
+        help="DPQ and DTQ as their papers say (default) or as their released codes do",
     )
     setting = run.add_argument_group("changes to the experiment's setting")
     setting.add_argument("--backbone", metavar="TIMM_NAME", help="any timm model")
@@ -122,32 +162,22 @@ def _add_run(subparsers: argparse._SubParsersAction[Parser]) -> None:
         help="hold out a fifth of the training images as queries and database, to choose settings",
     )
     where = run.add_argument_group("where and how")
-    where.add_argument(
-        "--weights",
-        default=os.environ.get("DPQ_WEIGHTS"),
-        metavar="FILE|none",
-        help="backbone weights (safetensors or torch); none starts from scratch; environment: DPQ_WEIGHTS",
-    )
-    where.add_argument(
-        "--data-root",
-        type=Path,
-        default=os.environ.get("DPQ_DATA_ROOT"),
-        metavar="DIR",
-        help="folder of the data set; environment: DPQ_DATA_ROOT",
-    )
-    where.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="auto takes a GPU if there is one")
-    _add_output(where)  # type: ignore[arg-type]
+    _add_inputs(where)
+    _add_output(where)
     where.add_argument("--force", action="store_true", help="do finished runs again, from the start")
     where.add_argument("--dry-run", action="store_true", help="print the plan and its cost, and do nothing")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status is 0, 2 for a mistake of the caller, 130 when interrupted."""
+    """Run a command; the exit status is 0, 1 for a regression, 2 for a mistake of the caller, 130 when interrupted."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         options = make_parser().parse_args(arguments)
         with logging_redirect_tqdm():
             getattr(commands, options.command)(options)
+    except Moved as moved:
+        print(f"regression:\n{moved}", file=sys.stderr)
+        return 1
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -142,6 +142,24 @@ def evaluate(options: argparse.Namespace) -> None:
         print(f"{path}: {'renewed' if changed else 'unchanged'}")
 
 
+def regress(options: argparse.Namespace) -> None:
+    """`regress`: small runs of every method against the committed reference, or a new reference."""
+    from benchmarks import regress as suites
+
+    device = resolve_device(options.device)
+    keep_freed_memory()
+    for name in ("digits", "cifar10"):
+        if name == "cifar10" and not (options.data_root and options.weights):
+            log.info("cifar10: left out; give --data-root and --weights to include it")
+            continue
+        experiment = suites.load_suite(name, options.weights if name == "cifar10" else "none")
+        dataset = _load(experiment, options.data_root)
+        if options.update:
+            print(suites.update(experiment, dataset, device))
+        else:
+            print(f"{name}: {suites.check(experiment, dataset, device)} values of {len(METHODS)} methods hold")
+
+
 def _overridden(experiment: Experiment, options: argparse.Namespace) -> Experiment:
     training, backbone = experiment.training, experiment.backbone
     if options.precision not in (None, "32", "bf16"):

@@ -170,7 +170,7 @@ class AlternatingMethod(DeepMethod):
 
     @torch.no_grad()
     def _estimate(self, epoch: Epoch, first: bool) -> None:
-        embeddings = epoch.embeddings("centre").to(self._codebooks.device)
+        embeddings = epoch.embeddings(views="centre").to(self._codebooks.device)
         if first:
             codebooks = self.first_codebooks(embeddings, epoch.seed)
         else:

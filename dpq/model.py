@@ -128,7 +128,7 @@ class DPQ(DeepMethod):
     def _initialise(self, epoch: Epoch) -> None:
         # The mean over the mirror images that training shows, whatever views evaluation will take.
         views: Views = "mirror" if self.training_config.augmentation.flip else "centre"
-        self.quantizer.initialise(epoch.embeddings(views), epoch.seed)
+        self.quantizer.initialise(epoch.embeddings(views=views), epoch.seed)
 
     def losses(self, inputs: Tensor, labels: Tensor, rows: Tensor, epoch: int) -> dict[str, Tensor]:
         """Weighted terms of the objective for one batch of network inputs [B, 3, H, W] and labels [B, L]."""

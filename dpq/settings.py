@@ -96,12 +96,19 @@ class TrainLog:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What a method may look at around an epoch: `index` of `count`, a seed, the training embeddings by views."""
+    """What a method may look at around an epoch.
+
+    Attributes:
+        index: of the epoch.
+        count: of epochs.
+        seed: for what is drawn around this epoch.
+        embeddings: called with `views=`, the training embeddings [N, D].
+    """
 
     index: int
     count: int
     seed: int
-    embeddings: Callable[[Views], Tensor]
+    embeddings: Callable[..., Tensor]
 
 
 class Method(Protocol):

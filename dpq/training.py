@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from dpq.errors import InputError
 from dpq.images import to_input
 from dpq.protocols.base import Split
 from dpq.seeds import derive_seed
-from dpq.settings import Epoch, Execution, TrainingConfig, TrainLog, Views
+from dpq.settings import Epoch, Execution, TrainingConfig, TrainLog
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ class Trainer:
 
     def _one_epoch(self, bar: tqdm[Any]) -> dict[str, Any]:
         seed = derive_seed(self.seed, "codebooks", self.epoch)
-        epoch = Epoch(self.epoch, self.config.epochs, seed, self._embeddings)
+        epoch = Epoch(self.epoch, self.config.epochs, seed, partial(self.method.embed, self.images))
         self.method.before_epoch(epoch)
         self.module.train()
         torch.manual_seed(derive_seed(self.seed, "dropout", self.epoch))
@@ -119,10 +120,6 @@ class Trainer:
         self._refuse_nonfinite(sum(means.values()), f"in epoch {self.epoch + 1}")
         own: dict[str, Any] = self.method.after_epoch(epoch)
         return means | {"learning_rate": rate} | own
-
-    def _embeddings(self, views: Views) -> Tensor:
-        embeddings: Tensor = self.method.embed(self.images, views=views)
-        return embeddings
 
     def step(self, rows: Tensor, geometry: torch.Generator, step: int) -> dict[str, Tensor]:
         """One optimiser step on the training images at `rows` [B]; returns the loss terms, detached.

@@ -1,0 +1,215 @@
+"""Regression check: every method on small data, against what the same runs gave when the reference was made."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+
+from benchmarks.aggregate import entries_of
+from benchmarks.config import Experiment, describe, parse_experiment
+from benchmarks.environment import describe_environment
+from benchmarks.methods import METHODS, Context, Ingredients, build_method, read_ingredients
+from benchmarks.runner import carry_out, plan
+from dpq.errors import InputError
+from dpq.files import write_atomically
+from dpq.images import to_input
+from dpq.protocols import Dataset
+from dpq.settings import Epoch
+
+log = logging.getLogger(__name__)
+
+REFERENCES = Path(__file__).parent / "regression"
+SEEDS = (0, 1, 2, 3, 4)  # of the reference; a check runs the first
+CONFIDENCE = 0.999  # of the interval that a further seed falls into
+LEAST_SPREAD = 0.01  # of the mean: other machines round differently even where seeds agree
+PROBE_TOLERANCE = 0.01
+METRICS = ("map", "reconstruction_mse")
+
+
+class Moved(Exception):
+    """Something left its interval; the text says what and by how much."""
+
+
+def load_suite(name: str, weights: str | None) -> Experiment:
+    """The experiment of a suite, with the weights that were given."""
+    experiment = parse_experiment(name, (REFERENCES / f"{name}.toml").read_text(encoding="utf-8"))
+    if weights is None:
+        return experiment
+    return replace(experiment, backbone=replace(experiment.backbone, weights=weights))
+
+
+def check(experiment: Experiment, dataset: Dataset, device: torch.device) -> int:
+    """Run every method with the first seed and compare.
+
+    Returns:
+        How many values were compared.
+
+    Raises:
+        InputError: there is no reference.
+        Moved: a setting, a loss term or a metric differs.
+    """
+    path = REFERENCES / f"{experiment.name}.json"
+    if not path.is_file():
+        raise InputError(f"there is no reference {path.name}; make it with: python -m benchmarks regress --update")
+    reference = json.loads(path.read_text(encoding="utf-8"))
+    ingredients = read_ingredients(experiment, dataset)
+    moved = [*_changed_settings(settings(experiment), reference["settings"])]
+    terms = probe(experiment, dataset, ingredients, device)
+    moved += _compare_terms(terms, reference["terms"])
+    if not moved:  # what changed is known already; training would only blur it
+        measured = measure(experiment, dataset, ingredients, device, SEEDS[:1])
+        moved += _compare_metrics({key: values[0] for key, values in measured.items()}, reference["metrics"])
+    if moved:
+        raise Moved("\n".join(f"{experiment.name}: {line}" for line in moved))
+    return len(reference["terms"]) + len(reference["metrics"])
+
+
+def update(experiment: Experiment, dataset: Dataset, device: torch.device) -> Path:
+    """Make the reference anew from all seeds."""
+    ingredients = read_ingredients(experiment, dataset)
+    environment = describe_environment(device)
+    reference = {
+        "settings": settings(experiment),
+        "fingerprint": dataset.fingerprint,
+        "seeds": SEEDS,
+        "environment": environment,
+        "terms": probe(experiment, dataset, ingredients, device),
+        "metrics": measure(experiment, dataset, ingredients, device, SEEDS),
+    }
+    path = REFERENCES / f"{experiment.name}.json"
+    write_atomically(path, json.dumps(reference, indent=1, allow_nan=False) + "\n")
+    return path
+
+
+def settings(experiment: Experiment) -> dict[str, Any]:
+    """Everything that decides the numbers, flattened to `table.key`; paths of weights are left out."""
+    table = describe(experiment, list(vars(experiment.methods)))
+    del table["backbone"]["weights"]
+    return dict(_flatten(json.loads(json.dumps(table))))
+
+
+def _flatten(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def measure(
+    experiment: Experiment, dataset: Dataset, ingredients: Ingredients, device: torch.device, seeds: Sequence[int]
+) -> dict[str, list[float]]:
+    """Train and evaluate every method; values over the seeds, by "method, length, metric"."""
+    measured: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder)
+        runs = plan(
+            experiment,
+            dataset,
+            ingredients,
+            methods=list(METHODS),
+            seeds=list(seeds),
+            variant="paper",
+            output=output,
+        )
+        for number, run in enumerate(runs, 1):
+            log.info("%s: run %d of %d: %s", experiment.name, number, len(runs), run.identity)
+            for key, value in _values(carry_out(run, dataset, ingredients, device)):
+                measured.setdefault(key, []).append(value)
+    return measured
+
+
+def _values(record: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """The values of a record that are watched: retrieval at every length, and the last value of every loss term."""
+    method, longest = record["method"], max(record["config"]["bits"])
+    for training, entry in entries_of(record):
+        length = f"{entry['bits']} bits" + (" truncated" if training == "truncated" else "")
+        for metric in METRICS:
+            yield f"{method}, {length}, {metric}", entry[metric]
+        yield f"{method}, {length}, precision at 10", entry["precision_at"]["10"]
+    if record["training_log"]:
+        last = record["training_log"][-1]
+        for name, value in last.items():
+            if isinstance(value, float) and name != "learning_rate":
+                yield f"{method}, trained at {longest} bits, {name} loss", value
+
+
+def probe(experiment: Experiment, dataset: Dataset, ingredients: Ingredients, device: torch.device) -> dict[str, float]:
+    """Weighted loss terms of untrained methods on the first batch, by "method, term".
+
+    They hardly depend on the machine, so a changed coefficient shows whatever training would make of it.
+    """
+    training = experiment.training
+    batch = dataset.train.take(torch.arange(training.batch_size))
+    images = dataset.train.images
+    terms: dict[str, float] = {}
+    for name, entry in METHODS.items():
+        if entry.source is not None:
+            continue
+        method: Any = build_method(name, Context(experiment, dataset, ingredients, 0, device))
+        method.to(device).eval()
+        method.training_config = training
+        start = method.codes_start(training.epochs)
+        method.before_epoch(Epoch(start, training.epochs, 0, partial(method.embed, images)))
+        inputs = to_input(batch.images.to(device), training.image_size, method.preprocessing, training.augmentation)
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(0)
+            losses = method.losses(inputs, batch.labels.to(device), torch.arange(len(batch), device=device), start)
+        terms |= {f"{name}, {term}": float(value) for term, value in losses.items()}
+    return terms
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Where a further seed falls with probability `CONFIDENCE` (prediction interval of Student's t)."""
+    mean, count = float(np.mean(values)), len(values)
+    spread = max(float(np.std(values, ddof=1)), LEAST_SPREAD * abs(mean))
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * spread * (1 + 1 / count) ** 0.5
+    return mean - reach, mean + reach
+
+
+def _changed_settings(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
+    return [
+        f"setting {key} is {now.get(key)!r}; the reference has {then.get(key)!r}"
+        for key in sorted({*now, *then})
+        if now.get(key) != then.get(key)
+    ]
+
+
+def _compare_terms(now: dict[str, float], then: dict[str, float]) -> list[str]:
+    return _missing(now, then) + [
+        f"{key} loss of the untrained method is {now[key]:.6g}; the reference has {then[key]:.6g} "
+        f"({_change(now[key], then[key])})"
+        for key in now.keys() & then.keys()
+        if abs(now[key] - then[key]) > PROBE_TOLERANCE * abs(then[key])
+    ]
+
+
+def _compare_metrics(now: dict[str, float], then: dict[str, list[float]]) -> list[str]:
+    lines = _missing(now, then)
+    for key in sorted(now.keys() & then.keys()):
+        low, high = interval(then[key])
+        if not low <= now[key] <= high:
+            change = _change(now[key], float(np.mean(then[key])))
+            lines.append(f"{key} is {now[key]:.4g}, outside {low:.4g} to {high:.4g} ({change} of the reference's mean)")
+    return lines
+
+
+def _missing(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
+    return [
+        f"{key} is {'new' if key in now else 'gone'}; renew the reference with --update"
+        for key in sorted(now.keys() ^ then.keys())
+    ]
+
+
+def _change(now: float, then: float) -> str:
+    return f"{100 * (now / then - 1):+.1f} %" if then else f"{now - then:+.3g}"

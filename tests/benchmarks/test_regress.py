@@ -1,0 +1,95 @@
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchmarks import methods, regress
+from benchmarks.__main__ import main
+from benchmarks.regress import interval
+from tests.benchmarks.conftest import TINY
+
+
+@pytest.fixture
+def suite(tmp_path, monkeypatch, configs):
+    """A folder of references with one tiny suite, `digits`, of two seeds and two methods."""
+    (tmp_path / "digits.toml").write_text("limit = 100\n" + TINY)
+    monkeypatch.setattr(regress, "REFERENCES", tmp_path)
+    monkeypatch.setattr(regress, "SEEDS", (0, 1))
+    monkeypatch.delenv("DPQ_DATA_ROOT", raising=False)
+    for name in set(methods.METHODS) - {"dpq", "dqn"}:
+        monkeypatch.delitem(methods.METHODS, name)
+    assert main(["regress", "--update"]) == 0
+    return tmp_path / "digits.json"
+
+
+def test_an_unchanged_project_passes(suite, capsys):
+    reference = json.loads(suite.read_text())
+    assert all(len(values) == 2 for values in reference["metrics"].values())
+    assert {"dqn, 8 bits, map", "dqn, 4 bits truncated, map", "dpq, 8 bits, precision at 10"} <= set(
+        reference["metrics"]
+    )
+    assert {"dpq, margin", "dpq, hard", "dqn, pairwise", "dqn, quantization"} <= set(reference["terms"])
+    assert main(["regress"]) == 0
+    assert "values of 2 methods hold" in capsys.readouterr().out
+
+
+def test_a_changed_coefficient_in_the_code_fails(suite, monkeypatch, capsys):
+    from baselines.dqn import DQN
+
+    error = DQN.quantization_error
+    monkeypatch.setattr(DQN, "quantization_error", lambda self, *batch: 1.1 * error(self, *batch))
+    assert main(["regress"]) == 1
+    assert "digits: dqn, quantization loss of the untrained method is" in (printed := capsys.readouterr().err)
+    assert "(+10.0 %)" in printed
+    assert "dpq" not in printed
+
+
+def test_a_changed_setting_fails(suite, capsys):
+    path = suite.with_suffix(".toml")
+    path.write_text(path.read_text().replace("tau = 0.1", "tau = 0.2"))
+    assert main(["regress"]) == 1
+    assert "digits: setting methods.dpq.tau is 0.2; the reference has 0.1" in capsys.readouterr().err
+
+
+def test_a_moved_metric_is_named_with_method_length_and_amount(suite, monkeypatch, capsys):
+    monkeypatch.setattr(regress, "CONFIDENCE", 0.9)  # with two seeds the interval is very wide
+    reference = json.loads(suite.read_text())
+    reference["metrics"]["dqn, 8 bits, map"] = [0.1, 0.1]
+    suite.write_text(json.dumps(reference))
+    assert main(["regress"]) == 1
+    assert "digits: dqn, 8 bits, map is" in (printed := capsys.readouterr().err)
+    assert "% of the reference's mean" in printed
+
+
+def test_a_metric_that_is_gone_or_new_fails(suite, capsys):
+    reference = json.loads(suite.read_text())
+    reference["metrics"]["svm, 8 bits, map"] = reference["metrics"].pop("dqn, 8 bits, map")
+    suite.write_text(json.dumps(reference))
+    assert main(["regress"]) == 1
+    printed = capsys.readouterr().err
+    assert "svm, 8 bits, map is gone" in printed
+    assert "dqn, 8 bits, map is new" in printed
+
+
+def test_a_missing_reference_says_how_to_make_it(suite, capsys):
+    suite.unlink()
+    assert main(["regress"]) == 2
+    assert "regress --update" in capsys.readouterr().err
+
+
+def test_the_interval_holds_a_further_value_as_often_as_it_says(monkeypatch):
+    monkeypatch.setattr(regress, "CONFIDENCE", 0.9)
+    generator = np.random.default_rng(0)
+    inside = 0
+    for _ in range(4000):
+        *seen, new = generator.normal(1, 0.3, size=6)
+        low, high = interval(seen)
+        inside += low <= new <= high
+    assert inside / 4000 == pytest.approx(0.9, abs=0.02)
+
+
+def test_the_interval_never_closes():
+    low, high = interval([0.5] * 5)
+    assert high - 0.5 == pytest.approx(stats.t.ppf(0.9995, 4) * 0.005 * 1.2**0.5)
+    assert low < 0.5 < high
