@@ -116,9 +116,11 @@ def _dtq(context: Context) -> DTQ:
 
 
 def frozen_features(context: Context) -> FrozenFeatures:
-    """The backbone as its weights came."""
-    experiment = context.experiment
-    return FrozenFeatures(experiment.backbone.name, context.ingredients.weights, experiment.training, context.device)
+    """The backbone as its weights came; without any, the same random network whatever the run's seed."""
+    experiment, weights = context.experiment, context.ingredients.weights
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(0, "weights"))
+        return FrozenFeatures(experiment.backbone.name, weights, experiment.training, context.device)
 
 
 def _on_embeddings(kind: type[PQ] | type[RQ]) -> Callable[[Context], Method]:
