@@ -151,3 +151,68 @@ def test_table_and_figures_follow_a_run(run_tiny, tmp_path):
     first = (output / "tiny/map.svg").read_bytes()
     assert main(["figures", "tiny", "--output", str(output)]) == 0
     assert (output / "tiny/map.svg").read_bytes() == first
+
+
+@pytest.fixture
+def run_all(configs, tmp_path):
+    """Run every method of `tiny`; returns the exit status."""
+
+    def run(*arguments, method="all"):
+        only = ["--limit", "100", "--output", str(tmp_path / "results"), "--method", *method.split()]
+        return main(["run", "tiny", *only, *arguments])
+
+    return run
+
+
+def records_in(tmp_path):
+    return {path.stem: read_record(path) for path in (tmp_path / "results/tiny/runs").glob("*.json")}
+
+
+def test_all_methods_train_as_often_as_they_need_and_never_twice(run_all, tmp_path, monkeypatch, caplog):
+    assert run_all() == 0
+    records = records_in(tmp_path)
+    trained = {}
+    for record in records.values():
+        trained.setdefault(record["method"], []).append([entry["bits"] for entry in record["lengths"]])
+    once, each = [[4, 8]], [[4], [4, 8]]
+    assert {name: sorted(lengths) for name, lengths in trained.items()} == {
+        "pq": each, "rq": once, "dqn": each, "dtq": each, "dpq": once, "pq-dpq": each, "rq-dpq": once,
+    }  # fmt: skip
+    by_method = {record["method"]: record for record in records.values()}
+    assert by_method["pq-dpq"]["float_map"] == by_method["dpq"]["float_map"] == by_method["rq-dpq"]["float_map"]
+    assert by_method["pq"]["float_map"] == by_method["rq"]["float_map"]  # score and features are the same
+    assert by_method["dqn"]["classification_accuracy"] is None
+    assert (by_method["pq"]["score"], by_method["pq-dpq"]["score"]) == ("l2", "inner")
+    monkeypatch.setattr(runner, "_build", None)
+    with caplog.at_level("INFO"):
+        assert run_all() == 0
+    assert "nothing to do" in caplog.text
+
+
+def test_a_control_trains_its_source_when_that_is_not_there(run_all, tmp_path):
+    assert run_all(method="rq-dpq") == 0
+    (alone,) = records_in(tmp_path).values()
+    assert run_all("--force", method="dpq rq-dpq") == 0
+    after = records_in(tmp_path)
+    assert {record["method"] for record in after.values()} == {"dpq", "rq-dpq"}
+    assert after[alone["id"]]["lengths"] == alone["lengths"]
+
+
+def test_forced_runs_repeat_to_the_last_bit(run_all, tmp_path):
+    def values():
+        return {key: record["lengths"] for key, record in records_in(tmp_path).items()}
+
+    assert run_all(method="dtq pq-dpq dpq") == 0
+    before = values()
+    assert run_all("--force", method="dtq pq-dpq dpq") == 0
+    assert values() == before
+
+
+def test_the_released_variant_is_that_of_the_methods_that_have_one(run_all, tmp_path, capsys):
+    assert run_all("--variant", "released") == 0
+    assert {record["method"] for record in records_in(tmp_path).values()} == {"dpq", "dtq"}
+    dtq = next(r for r in records_in(tmp_path).values() if r["method"] == "dtq")
+    assert dtq["config"]["methods"]["dtq"]["orthogonality"] == 0
+    capsys.readouterr()
+    assert run_all("--variant", "released", method="pq") == 2
+    assert "pq has no released variant; dtq, dpq have one" in capsys.readouterr().err

@@ -176,3 +176,10 @@ def test_augmentation_draws_do_not_depend_on_the_flip_switch(split, make_dpq):
     assert all(a or b for a, b in zip(same, mirrored, strict=True))
     assert any(same)
     assert any(mirrored)
+
+
+def test_features_alone_in_every_epoch_still_end_with_codebooks(make_dpq, split, training):
+    method = make_dpq(feature_epochs=1.0)
+    log = method.fit(split, training)
+    assert not any("hard" in epoch for epoch in log.epochs)
+    assert len(method.encode(method.embed(split.images)).unique(dim=0)) > 4

@@ -1,0 +1,125 @@
+"""What DQN and DTQ share: alternating estimation, and feature epochs that code lengths share."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from baselines.dqn import DQN, DQNConfig
+from baselines.dtq import DTQ, DTQConfig
+from dpq import InputError
+from dpq.backbone import Backbone
+from dpq.settings import Execution
+from dpq.training import Trainer
+from tests.dpq.conftest import BACKBONE
+
+CPU = torch.device("cpu")
+KINDS = [(DQN, DQNConfig(quantization=0.01)), (DTQ, DTQConfig(quantization=0.01))]
+
+
+@pytest.fixture(params=KINDS, ids=["dqn", "dtq"])
+def make(request):
+    kind, config = request.param
+
+    def build(bits=8, **changes):
+        torch.manual_seed(0)
+        return kind(Backbone(BACKBONE, 0, embedding_dim=16), replace(config, **changes), bits=bits, codebook_size=16)
+
+    return build
+
+
+def state(method):
+    return {name: value.clone() for name, value in method.state_dict().items()}
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("step", [6, 8, 11])  # 3 steps an epoch, 4 epochs: at a boundary and within
+def test_interrupted_equals_uninterrupted(make, split, training, tmp_path, monkeypatch, step):
+    whole = make()
+    log = whole.fit(split, training)
+    original, calls = Trainer.step, iter(range(100))
+
+    def interrupted(*arguments):
+        if next(calls) == step:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    execution = Execution(CPU, tmp_path / "own.safetensors")
+    monkeypatch.setattr(Trainer, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make().fit(split, training, execution=execution)
+    monkeypatch.undo()
+    resumed = make()
+    assert resumed.fit(split, training, execution=execution).epochs == log.epochs
+    assert equal(state(resumed), state(whole))
+
+
+def test_lengths_that_share_feature_epochs_end_where_separate_ones_do(make, split, training, tmp_path, monkeypatch):
+    alone = make(bits=12)
+    log = alone.fit(split, training)
+    shared = tmp_path / "features.safetensors"
+    make(bits=4).fit(split, training, execution=Execution(CPU, None, shared))
+    steps = []
+    original = Trainer.step
+    monkeypatch.setattr(Trainer, "step", lambda *a: (steps.append(1), original(*a))[1])
+    after = make(bits=12)
+    assert (
+        after.fit(split, training, execution=Execution(CPU, tmp_path / "own.safetensors", shared)).epochs == log.epochs
+    )
+    assert len(steps) == 6  # the second half of 12
+    assert equal(state(after), state(alone))
+
+
+def test_the_network_does_not_know_its_code_length_in_the_feature_epochs(make, split, training):
+    states = []
+    for bits in (4, 12):
+        method = make(bits=bits, feature_epochs=1.0)
+        method.fit(split, training)
+        states.append(state(method.backbone))
+    assert equal(*states)
+
+
+def test_features_alone_still_end_with_codebooks(make, split, training):
+    method = make(feature_epochs=1.0)
+    method.fit(split, training)
+    codes = method.encode(method.embed(split.images))
+    assert len(codes.unique(dim=0)) > 4
+
+
+def test_codes_stand_still_within_an_epoch_and_pull_embeddings(make, split, training):
+    method = make(feature_epochs=0.0)
+    log = method.fit(split, training)
+    assert all("quantization" in epoch for epoch in log.epochs)
+    rows = torch.tensor([5, 3])
+    reconstructions = method._reconstructions[rows]
+    error = method.quantization_error(reconstructions + 1.0, rows)
+    assert error.item() == pytest.approx(16.0)
+
+
+def test_the_quantization_weight_is_the_losses_weight(make, split, training):
+    method = make(feature_epochs=0.0)
+    method.fit(split, training)
+    method.eval()
+    inputs = torch.zeros(4, 3, 32, 32)
+    rows = torch.arange(4)
+    torch.manual_seed(0)
+    terms = method.losses(inputs, split.labels[:4], rows, epoch=0)
+    expected = 0.01 * method.quantization_error(method.backbone(inputs)[0], rows)
+    assert terms["quantization"].item() == pytest.approx(expected.item())
+    assert set(terms) & {"pairwise", "triplet"}
+
+
+def test_codebooks_fit_the_final_features(make, split, training):
+    method = make()
+    method.fit(split, training)
+    embeddings = method.embed(split.images)
+    left = method.quantization_error(embeddings, torch.arange(len(split)))
+    assert left < 0.5 * (embeddings - embeddings.mean(dim=0)).square().sum(dim=1).mean()
+
+
+def test_too_few_images_are_refused_before_training(make, split, training):
+    with pytest.raises(InputError, match="got 10"):
+        make().fit(split.take(torch.arange(10)), training)

@@ -1,0 +1,22 @@
+import pytest
+import torch
+
+from dpq.images import Augmentation
+from dpq.protocols.base import Split
+from dpq.settings import TrainingConfig
+
+
+@pytest.fixture
+def split():
+    """96 images of 4 classes that differ in colour and noise."""
+    generator = torch.Generator().manual_seed(0)
+    classes = torch.arange(96) % 4
+    colour = torch.randint(40, 216, (4, 3, 1, 1), generator=generator)
+    noise = torch.randint(-40, 40, (96, 3, 8, 8), generator=generator)
+    images = (colour[classes] + noise).clamp(0, 255).to(torch.uint8)
+    return Split(images, torch.nn.functional.one_hot(classes, 4).bool())
+
+
+@pytest.fixture
+def training():
+    return TrainingConfig(epochs=4, batch_size=32, image_size=32, augmentation=Augmentation(shift=0.1))
