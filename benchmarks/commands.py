@@ -13,8 +13,9 @@ from benchmarks.config import Experiment, load_experiment
 from benchmarks.environment import keep_freed_memory, resolve_device
 from benchmarks.evaluation import evaluate_lengths
 from benchmarks.methods import METHODS, VARIANTS, read_ingredients
+from benchmarks.plan import Run, plan
 from benchmarks.records import read_raw, read_record, write_record
-from benchmarks.runner import Run, carry_out, forget, plan
+from benchmarks.runner import carry_out, forget
 from dpq.additive import check_enough, levels_for
 from dpq.backbone import create_body
 from dpq.errors import InputError

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from benchmarks.methods import METHODS, Context, Ingredients, build_method
-from benchmarks.runner import Run
+from benchmarks.plan import Run
 from dpq.embedding import BATCH
 from dpq.protocols import Dataset
 from dpq.settings import Execution

@@ -81,7 +81,10 @@ def _map_figure(records: Sequence[dict[str, Any]]) -> Figure:
             marker=marker,
             markerfacecolor=colour if variant == "paper" else "white",
             linestyle=LINES[training],
-            capsize=3,
+            linewidth=1.4,
+            markersize=5,
+            capsize=2,
+            zorder=4 if method == "dpq" else 3,
             label=title,
         )
     papers = summary.dropna(subset="paper_map").drop_duplicates(["method", "bits"])
@@ -99,7 +102,16 @@ def _map_figure(records: Sequence[dict[str, Any]]) -> Figure:
             label=f"{METHODS[str(name)].title}, as printed",
         )
     axes.set_xticks(sorted(summary["bits"].unique()))
-    figure.legend(loc="upper left", bbox_to_anchor=(0.92, 0.9), frameon=False, fontsize=8)
+    lines, titles = axes.get_legend_handles_labels()
+    order = sorted(range(len(titles)), key=lambda i: "as printed" in titles[i])
+    figure.legend(
+        [lines[i] for i in order],
+        [titles[i] for i in order],
+        loc="upper left",
+        bbox_to_anchor=(0.92, 0.9),
+        frameon=False,
+        fontsize=8,
+    )
     return figure
 
 

@@ -19,7 +19,8 @@ from benchmarks.aggregate import entries_of
 from benchmarks.config import Experiment, describe, parse_experiment
 from benchmarks.environment import describe_environment
 from benchmarks.methods import METHODS, Context, Ingredients, build_method, read_ingredients
-from benchmarks.runner import carry_out, plan
+from benchmarks.plan import plan
+from benchmarks.runner import carry_out
 from dpq.errors import InputError
 from dpq.files import write_atomically
 from dpq.images import to_input

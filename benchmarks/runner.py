@@ -6,17 +6,13 @@ import logging
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from baselines.on_embeddings import Source
-from benchmarks.config import Experiment, describe
 from benchmarks.environment import describe_environment, peak_memory_mb
 from benchmarks.evaluation import evaluate_lengths, reconstruction_errors
 from benchmarks.features import StoredSource, TrainedOnDemand
@@ -28,149 +24,16 @@ from benchmarks.methods import (
     frozen_features,
     query_precision_of,
     score_of,
-    with_variant,
 )
-from benchmarks.records import SCHEMA_VERSION, RawResult, digest, read_record, record_path, write_raw, write_record
+from benchmarks.plan import Run, recorded_config, recorded_weights
+from benchmarks.records import SCHEMA_VERSION, RawResult, digest, read_record, write_raw, write_record
 from dpq.additive import levels_for
-from dpq.backbone import WeightFile
 from dpq.model import codeword_usage
 from dpq.protocols import Dataset
 from dpq.ranking import evaluate_embeddings
 from dpq.settings import Execution, Method, TrainLog
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Run:
-    """One record to be: a method, a variant and a seed in one setting.
-
-    Attributes:
-        experiment: with the variant's switches written out; its longest code is trained, its `bits` are reported.
-        method: name.
-        variant: "paper" or "released".
-        seed: master seed.
-        output: folder of all results.
-        identity: file name of the record; a function of everything that decides its numbers.
-        training: file name of the checkpoint; a function of everything that decides the trained weights, so that
-            one training serves several ways of evaluating it.
-        features: file name of the checkpoint after the feature epochs, which trainings of other code lengths start
-            from; None where one training serves all lengths.
-        source: the run whose embeddings this one quantizes.
-    """
-
-    experiment: Experiment
-    method: str
-    variant: str
-    seed: int
-    output: Path
-    identity: str
-    training: str
-    features: str | None = None
-    source: Run | None = None
-
-    @property
-    def record(self) -> Path:
-        """The record's path; the raw codes lie beside it as `.npz`."""
-        return record_path(self.output, self.experiment.name, self.identity)
-
-    @property
-    def folder(self) -> Path:
-        """Where everything of the experiment lies."""
-        return self.output / self.experiment.name
-
-    @property
-    def checkpoint(self) -> Path:
-        """Weights, optimiser and log after the last finished epoch."""
-        return self.folder / "checkpoints" / f"{self.training}.safetensors"
-
-    @property
-    def feature_checkpoint(self) -> Path | None:
-        """Weights, optimiser and log after the feature epochs, which other code lengths share."""
-        return self.folder / "checkpoints" / f"{self.features}.safetensors" if self.features else None
-
-    @property
-    def embeddings(self) -> Path:
-        """Folder of the stored embeddings, for methods whose embeddings other runs quantize."""
-        return self.folder / "embeddings" / self.identity
-
-
-def plan(
-    experiment: Experiment,
-    dataset: Dataset,
-    ingredients: Ingredients,
-    *,
-    methods: list[str],
-    seeds: list[int],
-    variant: str,
-    output: Path,
-) -> list[Run]:
-    """The runs that a call asks for, done or not, in the order of the registry."""
-    complete = with_variant(experiment, variant)
-    make = partial(_make_run, complete, dataset, ingredients, variant, output)
-    runs = []
-    for seed in seeds:
-        for method in sorted(methods, key=list(METHODS).index):
-            entry = METHODS[method]
-            lengths = [complete.bits] if entry.progressive else _one_training_each(complete.bits)
-            source = make(entry.source, seed, complete.bits) if entry.source in METHODS else None
-            runs += [make(method, seed, bits, source) for bits in lengths]
-    return runs
-
-
-def _one_training_each(bits: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """What each training reports: its own length; the longest one also its truncated codes."""
-    return [*((length,) for length in sorted(bits)[:-1]), bits]
-
-
-def _make_run(
-    experiment: Experiment,
-    dataset: Dataset,
-    ingredients: Ingredients,
-    variant: str,
-    output: Path,
-    method: str,
-    seed: int,
-    bits: tuple[int, ...],
-    source: Run | None = None,
-) -> Run:
-    experiment = replace(experiment, bits=bits)
-    setting = _config(experiment, ingredients, method) | {
-        "fingerprint": dataset.fingerprint,
-        "weights_sha256": _weights(ingredients)["weights_sha256"],
-    }
-    trained = setting | {"training": {k: v for k, v in setting["training"].items() if k != "evaluation_views"}}
-    stem = f"{method}-{variant}-seed{seed}"
-    features = None
-    if not METHODS[method].progressive:
-        if METHODS[method].source is None:
-            features = f"{stem}-features-{digest({k: v for k, v in trained.items() if k != 'bits'})}"
-        stem = f"{stem}-{max(bits)}bits"
-    return Run(
-        experiment,
-        method,
-        variant,
-        seed,
-        output,
-        identity=f"{stem}-{digest(setting)}",
-        training=f"{stem}-{digest(trained if METHODS[method].source is None else setting)}",
-        features=features,
-        source=source,
-    )
-
-
-def _config(experiment: Experiment, ingredients: Ingredients, method: str) -> dict[str, Any]:
-    table = describe(experiment, METHODS[method].configs)
-    table["backbone"]["weights"] = _weights(ingredients)["weights"]  # the file's name: its folder decides nothing
-    table["label_vectors"] = ingredients.label_vectors_source
-    return table
-
-
-def _weights(ingredients: Ingredients) -> dict[str, Any]:
-    weights = ingredients.weights
-    if isinstance(weights, WeightFile):
-        return {"weights": weights.name, "weights_sha256": weights.sha256}
-    return {"weights": weights or "none", "weights_sha256": None}
 
 
 def carry_out(
@@ -192,7 +55,7 @@ def carry_out(
         source = StoredSource(method, run.embeddings)
     record, raw = _measure(run, method, source, trained, dataset, device)
     record = _header(run, dataset, ingredients, method) | record | {"environment": environment}
-    record["config"] = _config(run.experiment, ingredients, run.method)
+    record["config"] = recorded_config(run.experiment, ingredients, run.method)
     write_raw(run.record.with_suffix(".npz"), raw)
     write_record(run.record, record)
     return record
@@ -217,8 +80,8 @@ def _source(run: Run, dataset: Dataset, ingredients: Ingredients, device: torch.
     """Where the run's embeddings come from, if not from a training of its own."""
     if METHODS[run.method].source == "backbone":
         context = Context(run.experiment, dataset, ingredients, run.seed, device)
-        config = _config(run.experiment, ingredients, run.method)
-        decisive = {"backbone": config["backbone"], "training": config["training"], **_weights(ingredients)}
+        config = recorded_config(run.experiment, ingredients, run.method)
+        decisive = {"backbone": config["backbone"], "training": config["training"], **recorded_weights(ingredients)}
         folder = run.folder / "embeddings" / f"backbone-{digest(decisive)}"
         return StoredSource(frozen_features(context), folder)
     if run.source is None:
@@ -254,7 +117,7 @@ def _header(run: Run, dataset: Dataset, ingredients: Ingredients, method: Method
         },
         "backbone": {
             "name": run.experiment.backbone.name,
-            **_weights(ingredients),
+            **recorded_weights(ingredients),
             "image_size": run.experiment.training.image_size,
             "embedding_dim": method.codebooks.shape[2],
             "mean": list(method.preprocessing.mean),

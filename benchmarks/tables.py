@@ -14,10 +14,10 @@ from benchmarks.aggregate import comparable, group_by_setting, records_of, rows_
 from benchmarks.config import CONFIGS
 from benchmarks.methods import METHODS, Entry
 from benchmarks.reported_values import MARKS, MEANINGS, marked, reported_methods, reported_value
+from benchmarks.table_details import as_markdown, detail_tables, method_settings
 from dpq.errors import InputError
 from dpq.files import write_atomically
 
-KS = (1, 10, 100, 500, 1000)
 # Shallow before deep and weak before strong, as the papers list them; PQ and RQ are in none of their tables.
 PAPER_ORDER = ("ITQ-CCA", "PQ", "RQ", "SQ", "DQN", "DVSQ", "DTQ", "DPQ")
 VIEWS = {
@@ -154,92 +154,6 @@ def order_notes(records: list[dict[str, Any]]) -> str:
     return "Order of methods unlike the papers': " + "; ".join(notes) + "." if notes else ""
 
 
-def _detail_tables(records: list[dict[str, Any]]) -> str:
-    parts = list(rows_of(summarise(records)))
-    summary = pd.concat([part.assign(name=title) for title, part in parts])
-    columns = pd.DataFrame({"method": summary["name"], "bits": summary["bits"]})
-    precision, ties = columns.copy(), columns.copy()
-    for k in KS:
-        precision[f"P@{k}"] = summary[f"precision_at_{k}"].map("{:.3f}".format)
-    for title, column in {
-        "mAP": "map",
-        "÷ all relevant": "map_total",
-        "÷ min(cut, relevant)": "map_capped",
-        "worst tie order": "map_worst",
-        "best tie order": "map_best",
-        "argsort order": "map_ties_index",
-    }.items():
-        ties[title] = summary[column].map("{:.4f}".format)
-    ties["distinct codes"] = summary["distinct_codes"].map("{:.0f}".format)
-    ties["reconstruction error"] = summary["reconstruction_mse"].map("{:.3f}".format)
-    return "\n\n".join(
-        [
-            "Cost of one seed (feature epochs that trainings of several lengths share are run once and counted for "
-            "each; for PQ and RQ, training is k-means alone and encoding includes the network):",
-            _as_markdown(cost_table(parts)),
-            "Precision at K:",
-            _as_markdown(precision),
-            "Ties, denominators and reconstruction (mean squared distance of the database embeddings):",
-            _as_markdown(ties),
-            "Runs:",
-            _as_markdown(_runs_table(records)),
-        ]
-    )
-
-
-def cost_table(rows: list[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
-    """Trainings and their seconds for all lengths of a row, and encoding speed."""
-    return pd.DataFrame(
-        [
-            {
-                "method": title,
-                "trainings": len(part) if (part["training"] == "each").all() else 1,
-                "train s": f"{_training_seconds(part):.1f}",
-                "encode images/s": f"{part['encode_per_second'].mean():.0f}",
-            }
-            for title, part in rows
-        ]
-    )
-
-
-def _training_seconds(part: pd.DataFrame) -> float:
-    seconds = part["train_seconds"]
-    return float(seconds.sum() if (part["training"] == "each").all() else seconds.mean())
-
-
-def _runs_table(records: list[dict[str, Any]]) -> pd.DataFrame:
-    order = list(METHODS)
-    ranked = sorted(
-        records, key=lambda r: (order.index(r["method"]), r["variant"], r["seed"], max(r["config"]["bits"]))
-    )
-    return pd.DataFrame(
-        [
-            {
-                "run": f"[{r['id']}](runs/{r['id']}.json)",
-                "seed": r["seed"],
-                "train s": f"{r['seconds']['train']:.1f}",
-                "encode images/s": f"{r['images_per_second']['encode']:.0f}",
-                "class. accuracy": ""
-                if r["classification_accuracy"] is None
-                else f"{r['classification_accuracy']:.3f}",
-                "device": _device(r["environment"]),
-                "commit": r["environment"]["commit"][:10] + r["environment"]["commit"][40:],
-            }
-            for r in ranked
-        ]
-    )
-
-
-def _as_markdown(table: pd.DataFrame) -> str:
-    return str(table.to_markdown(index=False, disable_numparse=True))
-
-
-def _device(environment: dict[str, Any]) -> str:
-    if environment["device"] != "cpu":
-        return str(environment["device"])
-    return f"{environment['cpu']}, {environment['threads']} threads"
-
-
 def _describe(record: dict[str, Any]) -> str:
     data, backbone, config = record["data"], record["backbone"], record["config"]
     training = config["training"]
@@ -276,26 +190,12 @@ def _marks_note(text: str) -> str:
     return "Values of the papers carry their status: " + " ".join(notes) if notes else ""
 
 
-def _method_settings(records: list[dict[str, Any]]) -> str:
-    """What each method adds to the shared setting, once per method and variant."""
-    lines = []
-    for title, part in rows_of(summarise(records)):
-        if part["training"].iloc[0] == "truncated":
-            continue
-        record = next(r for r in records if r["id"] == part["records"].iloc[0].split()[0])
-        settings = next(iter(record["config"]["methods"].values()))
-        if METHODS[record["method"]].source in METHODS:
-            settings = {"score": record["score"]}
-        lines.append(f"- {title}: " + ", ".join(f"{key} {value}" for key, value in settings.items()) + ".")
-    return "\n".join(lines)
-
-
 def _markdown_section(records: list[dict[str, Any]]) -> str:
     described = _describe(records[0])
-    table = _as_markdown(main_table(records))
+    table = as_markdown(main_table(records))
     marks = _marks_note(described + table)
-    settings = "Settings of the methods:\n\n" + _method_settings(records)
-    parts = [described, "mAP:", table, marks, order_notes(records), _detail_tables(records), settings]
+    settings = "Settings of the methods:\n\n" + method_settings(records)
+    parts = [described, "mAP:", table, marks, order_notes(records), detail_tables(records), settings]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks import methods, regress
+from benchmarks import regress
 from benchmarks.__main__ import main
+from benchmarks.methods import METHODS
 from benchmarks.regress import interval
 from tests.benchmarks.conftest import TINY
 
@@ -17,10 +18,13 @@ def suite(tmp_path, monkeypatch, configs):
     monkeypatch.setattr(regress, "REFERENCES", tmp_path)
     monkeypatch.setattr(regress, "SEEDS", (0, 1))
     monkeypatch.delenv("DPQ_DATA_ROOT", raising=False)
-    for name in set(methods.METHODS) - {"dpq", "dqn"}:
-        monkeypatch.delitem(methods.METHODS, name)
+    registered = dict(METHODS)
+    for name in set(METHODS) - {"dpq", "dqn"}:
+        del METHODS[name]
     assert main(["regress", "--update"]) == 0
-    return tmp_path / "digits.json"
+    yield tmp_path / "digits.json"
+    METHODS.clear()  # all at once, for the order
+    METHODS.update(registered)
 
 
 def test_an_unchanged_project_passes(suite, capsys):

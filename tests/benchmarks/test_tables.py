@@ -9,15 +9,8 @@ from benchmarks.aggregate import group_by_setting, rows_of, summarise
 from benchmarks.config import load_experiment
 from benchmarks.records import write_record
 from benchmarks.reported_values import marked, reported, reported_value
-from benchmarks.tables import (
-    _latex,
-    check_tables,
-    cost_table,
-    main_table,
-    make_tables,
-    order_notes,
-    write_tables,
-)
+from benchmarks.table_details import cost_table
+from benchmarks.tables import _latex, check_tables, main_table, make_tables, order_notes, write_tables
 from dpq import InputError
 from tests.benchmarks.conftest import make_record
 

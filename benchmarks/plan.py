@@ -1,0 +1,151 @@
+"""What a call is to do: its runs, and where each of them keeps what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.config import Experiment, describe
+from benchmarks.methods import METHODS, Ingredients, with_variant
+from benchmarks.records import digest, record_path
+from dpq.backbone import WeightFile
+from dpq.protocols import Dataset
+
+
+@dataclass(frozen=True)
+class Run:
+    """One record to be: a method, a variant and a seed in one setting.
+
+    Attributes:
+        experiment: with the variant's switches written out; its longest code is trained, its `bits` are reported.
+        method: name.
+        variant: "paper" or "released".
+        seed: master seed.
+        output: folder of all results.
+        identity: file name of the record; a function of everything that decides its numbers.
+        training: file name of the checkpoint; a function of everything that decides the trained weights, so that
+            one training serves several ways of evaluating it.
+        features: file name of the checkpoint after the feature epochs, which trainings of other code lengths start
+            from; None where one training serves all lengths.
+        source: the run whose embeddings this one quantizes.
+    """
+
+    experiment: Experiment
+    method: str
+    variant: str
+    seed: int
+    output: Path
+    identity: str
+    training: str
+    features: str | None = None
+    source: Run | None = None
+
+    @property
+    def record(self) -> Path:
+        """The record's path; the raw codes lie beside it as `.npz`."""
+        return record_path(self.output, self.experiment.name, self.identity)
+
+    @property
+    def folder(self) -> Path:
+        """Where everything of the experiment lies."""
+        return self.output / self.experiment.name
+
+    @property
+    def checkpoint(self) -> Path:
+        """Weights, optimiser and log after the last finished epoch."""
+        return self.folder / "checkpoints" / f"{self.training}.safetensors"
+
+    @property
+    def feature_checkpoint(self) -> Path | None:
+        """Weights, optimiser and log after the feature epochs, which other code lengths share."""
+        return self.folder / "checkpoints" / f"{self.features}.safetensors" if self.features else None
+
+    @property
+    def embeddings(self) -> Path:
+        """Folder of the stored embeddings, for methods whose embeddings other runs quantize."""
+        return self.folder / "embeddings" / self.identity
+
+
+def plan(
+    experiment: Experiment,
+    dataset: Dataset,
+    ingredients: Ingredients,
+    *,
+    methods: list[str],
+    seeds: list[int],
+    variant: str,
+    output: Path,
+) -> list[Run]:
+    """The runs that a call asks for, done or not, in the order of the registry."""
+    complete = with_variant(experiment, variant)
+    make = partial(_make_run, complete, dataset, ingredients, variant, output)
+    runs = []
+    for seed in seeds:
+        for method in sorted(methods, key=list(METHODS).index):
+            entry = METHODS[method]
+            lengths = [complete.bits] if entry.progressive else _one_training_each(complete.bits)
+            source = make(entry.source, seed, complete.bits) if entry.source in METHODS else None
+            runs += [make(method, seed, bits, source) for bits in lengths]
+    return runs
+
+
+def _one_training_each(bits: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """What each training reports: its own length; the longest one also its truncated codes."""
+    ascending = tuple(sorted(bits))
+    return [*((length,) for length in ascending[:-1]), ascending]
+
+
+def _make_run(
+    experiment: Experiment,
+    dataset: Dataset,
+    ingredients: Ingredients,
+    variant: str,
+    output: Path,
+    method: str,
+    seed: int,
+    bits: tuple[int, ...],
+    source: Run | None = None,
+) -> Run:
+    experiment = replace(experiment, bits=bits)
+    setting = recorded_config(experiment, ingredients, method) | {
+        "fingerprint": dataset.fingerprint,
+        "weights_sha256": recorded_weights(ingredients)["weights_sha256"],
+    }
+    trained = setting | {"training": {k: v for k, v in setting["training"].items() if k != "evaluation_views"}}
+    stem = f"{method}-{variant}-seed{seed}"
+    features = None
+    if not METHODS[method].progressive:
+        if METHODS[method].source is None:
+            features = f"{stem}-features-{digest({k: v for k, v in trained.items() if k != 'bits'})}"
+        stem = f"{stem}-{max(bits)}bits"
+    return Run(
+        experiment,
+        method,
+        variant,
+        seed,
+        output,
+        identity=f"{stem}-{digest(setting)}",
+        training=f"{stem}-{digest(trained if METHODS[method].source is None else setting)}",
+        features=features,
+        source=source,
+    )
+
+
+def recorded_config(experiment: Experiment, ingredients: Ingredients, method: str) -> dict[str, Any]:
+    """The configuration as a record keeps it."""
+    table = describe(experiment, METHODS[method].configs)
+    table["backbone"]["weights"] = recorded_weights(ingredients)[
+        "weights"
+    ]  # the file's name: its folder decides nothing
+    table["label_vectors"] = ingredients.label_vectors_source
+    return table
+
+
+def recorded_weights(ingredients: Ingredients) -> dict[str, Any]:
+    """Name and digest of the backbone's weights, as a record keeps them."""
+    weights = ingredients.weights
+    if isinstance(weights, WeightFile):
+        return {"weights": weights.name, "weights_sha256": weights.sha256}
+    return {"weights": weights or "none", "weights_sha256": None}

@@ -1,0 +1,114 @@
+"""The tables under the main one: cost, precision, ties, runs, settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.aggregate import rows_of, summarise
+from benchmarks.methods import METHODS
+
+KS = (1, 10, 100, 500, 1000)
+
+
+def as_markdown(table: pd.DataFrame) -> str:
+    """A table in Markdown, its cells as they are."""
+    return str(table.to_markdown(index=False, disable_numparse=True))
+
+
+def detail_tables(records: list[dict[str, Any]]) -> str:
+    """Cost, precision at K, ties and reconstruction, and the runs, each under a line that says what it is."""
+    parts = list(rows_of(summarise(records)))
+    summary = pd.concat([part.assign(name=title) for title, part in parts])
+    columns = pd.DataFrame({"method": summary["name"], "bits": summary["bits"]})
+    precision, ties = columns.copy(), columns.copy()
+    for k in KS:
+        precision[f"P@{k}"] = summary[f"precision_at_{k}"].map("{:.3f}".format)
+    for title, column in {
+        "mAP": "map",
+        "÷ all relevant": "map_total",
+        "÷ min(cut, relevant)": "map_capped",
+        "worst tie order": "map_worst",
+        "best tie order": "map_best",
+        "argsort order": "map_ties_index",
+    }.items():
+        ties[title] = summary[column].map("{:.4f}".format)
+    ties["distinct codes"] = summary["distinct_codes"].map("{:.0f}".format)
+    ties["reconstruction error"] = summary["reconstruction_mse"].map("{:.3f}".format)
+    return "\n\n".join(
+        [
+            "Cost of one seed (feature epochs that trainings of several lengths share are run once and counted for "
+            "each; for PQ and RQ, training is k-means alone and encoding includes the network):",
+            as_markdown(cost_table(parts)),
+            "Precision at K:",
+            as_markdown(precision),
+            "Ties, denominators and reconstruction (mean squared distance of the database embeddings):",
+            as_markdown(ties),
+            "Runs:",
+            as_markdown(_runs_table(records)),
+        ]
+    )
+
+
+def cost_table(rows: list[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
+    """Trainings and their seconds for all lengths of a row, and encoding speed."""
+    return pd.DataFrame(
+        [
+            {
+                "method": title,
+                "trainings": len(part) if (part["training"] == "each").all() else 1,
+                "train s": f"{_training_seconds(part):.1f}",
+                "encode images/s": f"{part['encode_per_second'].mean():.0f}",
+            }
+            for title, part in rows
+        ]
+    )
+
+
+def _training_seconds(part: pd.DataFrame) -> float:
+    seconds = part["train_seconds"]
+    return float(seconds.sum() if (part["training"] == "each").all() else seconds.mean())
+
+
+def _runs_table(records: list[dict[str, Any]]) -> pd.DataFrame:
+    order = list(METHODS)
+    ranked = sorted(
+        records, key=lambda r: (order.index(r["method"]), r["variant"], r["seed"], max(r["config"]["bits"]))
+    )
+    return pd.DataFrame(
+        [
+            {
+                "run": f"[{r['id']}](runs/{r['id']}.json)",
+                "seed": r["seed"],
+                "train s": f"{r['seconds']['train']:.1f}",
+                "encode images/s": f"{r['images_per_second']['encode']:.0f}",
+                "class. accuracy": ""
+                if r["classification_accuracy"] is None
+                else f"{r['classification_accuracy']:.3f}",
+                "device": _device(r["environment"]),
+                "commit": r["environment"]["commit"][:10] + r["environment"]["commit"][40:],
+            }
+            for r in ranked
+        ]
+    )
+
+
+def _device(environment: dict[str, Any]) -> str:
+    if environment["device"] != "cpu":
+        return str(environment["device"])
+    return f"{environment['cpu']}, {environment['threads']} threads"
+
+
+def method_settings(records: list[dict[str, Any]]) -> str:
+    """What each method adds to the shared setting, once per method and variant."""
+    lines = []
+    for title, part in rows_of(summarise(records)):
+        if part["training"].iloc[0] == "truncated":
+            continue
+        record = next(r for r in records if r["id"] == part["records"].iloc[0].split()[0])
+        settings = next(iter(record["config"]["methods"].values()))
+        if METHODS[record["method"]].source in METHODS:
+            settings = {"score": record["score"]}
+        lines.append(f"- {title}: " + ", ".join(f"{key} {value}" for key, value in settings.items()) + ".")
+    return "\n".join(lines)
