@@ -7,7 +7,6 @@ import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from benchmarks.plan import plan
 from benchmarks.runner import carry_out
 from dpq.errors import InputError
 from dpq.files import write_atomically
-from dpq.images import to_input
 from dpq.protocols import Dataset
 from dpq.settings import Epoch
 
@@ -33,6 +31,7 @@ REFERENCES = Path(__file__).parent / "regression"
 SEEDS = (0, 1, 2, 3, 4)  # of the reference; a check runs the first
 CONFIDENCE = 0.999  # of the interval that a further seed falls into
 LEAST_SPREAD = 0.01  # of the mean: other machines round differently even where seeds agree
+PROBED = 2048  # random embeddings
 PROBE_TOLERANCE = 0.01
 METRICS = ("map", "reconstruction_mse")
 
@@ -146,26 +145,29 @@ def _values(record: dict[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def probe(experiment: Experiment, dataset: Dataset, ingredients: Ingredients, device: torch.device) -> dict[str, float]:
-    """Weighted loss terms of untrained methods on the first batch, by "method, term".
+    """Weighted loss terms of every deep method on random embeddings, by "method, term".
 
     They hardly depend on the machine, so a changed coefficient shows whatever training would make of it.
     """
-    training = experiment.training
-    batch = dataset.train.take(torch.arange(training.batch_size))
-    images = dataset.train.images
+    training, dim, classes = experiment.training, experiment.backbone.embedding_dim, len(dataset.classes)
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.randn(PROBED, dim, generator=generator).tanh().to(device)
+    logits = torch.randn(PROBED, classes, generator=generator).to(device)
+    labels = torch.eye(classes, dtype=torch.bool)[torch.randint(classes, (PROBED,), generator=generator)].to(device)
+    rows = torch.arange(training.batch_size, device=device)
     terms: dict[str, float] = {}
     for name, entry in METHODS.items():
         if entry.source is not None:
             continue
         method: Any = build_method(name, Context(experiment, dataset, ingredients, 0, device))
-        method.to(device).eval()
+        method.to(device)
         method.training_config = training
         start = method.codes_start(training.epochs)
-        method.before_epoch(Epoch(start, training.epochs, 0, partial(method.embed, images)))
-        inputs = to_input(batch.images.to(device), training.image_size, method.preprocessing, training.augmentation)
+        method.before_epoch(Epoch(start, training.epochs, 0, lambda views: embeddings))
+        method.backbone.forward = lambda inputs: (embeddings[: len(inputs)], logits[: len(inputs)])
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(0)
-            losses = method.losses(inputs, batch.labels.to(device), torch.arange(len(batch), device=device), start)
+            losses = method.losses(rows[:, None], labels[rows], rows, start)
         terms |= {f"{name}, {term}": float(value) for term, value in losses.items()}
     return terms
 
@@ -188,7 +190,7 @@ def _changed_settings(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
 
 def _compare_terms(now: dict[str, float], then: dict[str, float]) -> list[str]:
     return _missing(now, then) + [
-        f"{key} loss of the untrained method is {now[key]:.6g}; the reference has {then[key]:.6g} "
+        f"{key} loss of random embeddings is {now[key]:.6g}; the reference has {then[key]:.6g} "
         f"({_change(now[key], then[key])})"
         for key in now.keys() & then.keys()
         if abs(now[key] - then[key]) > PROBE_TOLERANCE * abs(then[key])

@@ -44,7 +44,7 @@ def test_a_changed_coefficient_in_the_code_fails(suite, monkeypatch, capsys):
     error = DQN.quantization_error
     monkeypatch.setattr(DQN, "quantization_error", lambda self, *batch: 1.1 * error(self, *batch))
     assert main(["regress"]) == 1
-    assert "digits: dqn, quantization loss of the untrained method is" in (printed := capsys.readouterr().err)
+    assert "digits: dqn, quantization loss of random embeddings is" in (printed := capsys.readouterr().err)
     assert "(+10.0 %)" in printed
     assert "dpq" not in printed
 
