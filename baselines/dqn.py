@@ -15,7 +15,6 @@ from baselines.pq import product_kmeans
 from dpq.backbone import Backbone
 from dpq.deep_method import AlternatingMethod
 from dpq.scores import Score
-from dpq.settings import autocast
 
 
 @dataclass(frozen=True)
@@ -53,17 +52,11 @@ class DQN(AlternatingMethod):
         self, backbone: Backbone, config: DQNConfig | None = None, *, bits: int = 32, codebook_size: int = 256
     ) -> None:
         self.config = config or DQNConfig()
-        super().__init__(backbone, bits, codebook_size, self.config.feature_epochs)
+        super().__init__(backbone, bits, codebook_size, self.config.feature_epochs, self.config.quantization)
 
-    def losses(self, inputs: Tensor, labels: Tensor, rows: Tensor, epoch: int) -> dict[str, Tensor]:
-        """Weighted terms of the objective for one batch."""
-        with autocast(inputs.device, self.training_config.precision):
-            embeddings = self.backbone(inputs)[0]
-        embeddings = embeddings.float()
-        terms = {"pairwise": pairwise_cosine_loss(embeddings, labels)}
-        if epoch >= self.codes_start(self.training_config.epochs):
-            terms["quantization"] = self.config.quantization * self.quantization_error(embeddings, rows)
-        return terms
+    def feature_loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The pairwise loss of embeddings [B, D] with labels [B, L]."""
+        return {"pairwise": pairwise_cosine_loss(embeddings, labels)}
 
     def first_codebooks(self, embeddings: Tensor, seed: int) -> Tensor:
         """K-means in every sub-space."""

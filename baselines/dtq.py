@@ -17,7 +17,6 @@ from dpq.backbone import Backbone
 from dpq.deep_method import AlternatingMethod
 from dpq.icm import icm_encode
 from dpq.scores import Score
-from dpq.settings import autocast
 
 
 @dataclass(frozen=True)
@@ -67,21 +66,15 @@ class DTQ(AlternatingMethod):
         self, backbone: Backbone, config: DTQConfig | None = None, *, bits: int = 32, codebook_size: int = 256
     ) -> None:
         self.config = config or DTQConfig()
-        super().__init__(backbone, bits, codebook_size, self.config.feature_epochs)
+        super().__init__(backbone, bits, codebook_size, self.config.feature_epochs, self.config.quantization)
 
     def assign(self, embeddings: Tensor) -> Tensor:
         """Codes [N, M] uint8 of embeddings [N, D], on their device."""
         return icm_encode(embeddings, self.codebooks, self.config.sweeps)
 
-    def losses(self, inputs: Tensor, labels: Tensor, rows: Tensor, epoch: int) -> dict[str, Tensor]:
-        """Weighted terms of the objective for one batch."""
-        with autocast(inputs.device, self.training_config.precision):
-            embeddings = self.backbone(inputs)[0]
-        embeddings = embeddings.float()
-        terms = {"triplet": group_hard_triplet_loss(embeddings, labels, self.config.margin)}
-        if epoch >= self.codes_start(self.training_config.epochs):
-            terms["quantization"] = self.config.quantization * self.quantization_error(embeddings, rows)
-        return terms
+    def feature_loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The triplet loss of embeddings [B, D] with labels [B, L]."""
+        return {"triplet": group_hard_triplet_loss(embeddings, labels, self.config.margin)}
 
     def first_codebooks(self, embeddings: Tensor, seed: int) -> Tensor:
         """K-means on residuals, then one re-estimation."""

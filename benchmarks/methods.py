@@ -103,16 +103,13 @@ def _dpq(context: Context) -> DPQ:
     )
 
 
-def _dqn(context: Context) -> DQN:
-    experiment = context.experiment
-    options = {"bits": max(experiment.bits), "codebook_size": experiment.codebook_size}
-    return DQN(_backbone(context, 0), experiment.methods.dqn, **options)
+def _alternating(kind: type[DQN] | type[DTQ]) -> Callable[[Context], Method]:
+    def build(context: Context) -> Any:
+        experiment = context.experiment
+        config = getattr(experiment.methods, kind.name)
+        return kind(_backbone(context, 0), config, bits=max(experiment.bits), codebook_size=experiment.codebook_size)
 
-
-def _dtq(context: Context) -> DTQ:
-    experiment = context.experiment
-    options = {"bits": max(experiment.bits), "codebook_size": experiment.codebook_size}
-    return DTQ(_backbone(context, 0), experiment.methods.dtq, **options)
+    return build
 
 
 def frozen_features(context: Context) -> FrozenFeatures:
@@ -135,8 +132,8 @@ def _on_embeddings(kind: type[PQ] | type[RQ]) -> Callable[[Context], Method]:
 METHODS: dict[str, Entry] = {
     "pq": Entry(_on_embeddings(PQ), PQ.progressive, "PQ", "frozen features", ("pq",), "backbone"),
     "rq": Entry(_on_embeddings(RQ), RQ.progressive, "RQ", "frozen features", ("rq",), "backbone"),
-    "dqn": Entry(_dqn, DQN.progressive, "DQN", configs=("dqn",)),
-    "dtq": Entry(_dtq, DTQ.progressive, "DTQ", configs=("dtq",), variants=VARIANTS),
+    "dqn": Entry(_alternating(DQN), DQN.progressive, "DQN", configs=("dqn",)),
+    "dtq": Entry(_alternating(DTQ), DTQ.progressive, "DTQ", configs=("dtq",), variants=VARIANTS),
     "dpq": Entry(_dpq, DPQ.progressive, "DPQ", configs=("dpq",), variants=VARIANTS),
     "pq-dpq": Entry(_on_embeddings(PQ), PQ.progressive, "PQ", "DPQ's embedding", ("dpq", "pq"), "dpq"),
     "rq-dpq": Entry(_on_embeddings(RQ), RQ.progressive, "RQ", "DPQ's embedding", ("dpq", "rq"), "dpq"),

@@ -136,9 +136,8 @@ def _make_run(
 def recorded_config(experiment: Experiment, ingredients: Ingredients, method: str) -> dict[str, Any]:
     """The configuration as a record keeps it."""
     table = describe(experiment, METHODS[method].configs)
-    table["backbone"]["weights"] = recorded_weights(ingredients)[
-        "weights"
-    ]  # the file's name: its folder decides nothing
+    # The file's name: its folder decides nothing.
+    table["backbone"]["weights"] = recorded_weights(ingredients)["weights"]
     table["label_vectors"] = ingredients.label_vectors_source
     return table
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 
 from benchmarks.aggregate import entries_of
 from benchmarks.config import Experiment, describe, parse_experiment
@@ -174,6 +173,8 @@ def probe(experiment: Experiment, dataset: Dataset, ingredients: Ingredients, de
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """Where a further seed falls with probability `CONFIDENCE` (prediction interval of Student's t)."""
+    from scipy import stats
+
     mean, count = float(np.mean(values)), len(values)
     spread = max(float(np.std(values, ddof=1)), LEAST_SPREAD * abs(mean))
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * spread * (1 + 1 / count) ** 0.5

@@ -131,7 +131,7 @@ def _seeds(part: pd.DataFrame) -> str:
 
 
 def _paper_cell(row: pd.Series[Any]) -> str:
-    return "missing" if pd.isna(row["paper_map"]) else f"{row['paper_map']:.3f}{MARKS[row['paper_status']]}"
+    return marked(None if pd.isna(row["paper_map"]) else (row["paper_map"], row["paper_status"]))
 
 
 def _difference(value: float) -> str:

@@ -12,7 +12,7 @@ from dpq.backbone import Backbone, Preprocessing
 from dpq.embedding import embed_images
 from dpq.optimisation import decayed_groups
 from dpq.protocols.base import Split
-from dpq.settings import Epoch, Execution, TrainingConfig, TrainLog, Views
+from dpq.settings import Epoch, Execution, TrainingConfig, TrainLog, Views, autocast
 from dpq.training import Trainer
 
 
@@ -45,6 +45,11 @@ class DeepMethod(nn.Module):
         raise NotImplementedError
 
     @property
+    def crop_seed(self) -> int | None:
+        """Seed of random crops at evaluation; None takes the views as they are."""
+        return None
+
+    @property
     def preprocessing(self) -> Preprocessing:
         """What the backbone expects of its input."""
         return self.backbone.preprocessing
@@ -72,7 +77,9 @@ class DeepMethod(nn.Module):
         """
         config = self.training_config
         views = views or config.evaluation_views
-        return embed_images(self.backbone, self.preprocessing, images, config, views=views, progress=progress)
+        return embed_images(
+            self.backbone, self.preprocessing, images, config, views=views, crop_seed=self.crop_seed, progress=progress
+        )
 
     def encode(self, embeddings: Tensor, bits: int | None = None) -> Tensor:
         """Codes [N, M] uint8 of embeddings [N, D], on the CPU; `bits` asks for a prefix.
@@ -131,13 +138,17 @@ class AlternatingMethod(DeepMethod):
         bits: code length; one level per log2 K bits.
         codebook_size: codewords per level K.
         feature_epochs: as for `DeepMethod`.
+        quantization: weight of the quantization loss.
 
     Raises:
         InputError: the code length does not fit.
     """
 
-    def __init__(self, backbone: Backbone, bits: int, codebook_size: int, feature_epochs: float) -> None:
+    def __init__(
+        self, backbone: Backbone, bits: int, codebook_size: int, feature_epochs: float, quantization: float
+    ) -> None:
         super().__init__(backbone, feature_epochs)
+        self.quantization = quantization
         shape = (additive.levels_for(bits, codebook_size), codebook_size, backbone.embedding.out_features)
         self._codebooks: Tensor
         self.register_buffer("_codebooks", torch.zeros(shape))
@@ -148,6 +159,10 @@ class AlternatingMethod(DeepMethod):
         """[M, K, D]."""
         return self._codebooks
 
+    def feature_loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The loss terms that shape the features, from embeddings [B, D] and labels [B, L]."""
+        raise NotImplementedError
+
     def first_codebooks(self, embeddings: Tensor, seed: int) -> Tensor:
         """Codebooks [M, K, D] that the first codes are made with, from embeddings [N, D]."""
         raise NotImplementedError
@@ -155,6 +170,16 @@ class AlternatingMethod(DeepMethod):
     def next_codebooks(self, embeddings: Tensor, codebooks: Tensor, seed: int) -> Tensor:
         """Codebooks re-estimated on embeddings [N, D], starting from those of the epoch before."""
         raise NotImplementedError
+
+    def losses(self, inputs: Tensor, labels: Tensor, rows: Tensor, epoch: int) -> dict[str, Tensor]:
+        """Weighted terms of the objective for one batch."""
+        with autocast(inputs.device, self.training_config.precision):
+            embeddings = self.backbone(inputs)[0]
+        embeddings = embeddings.float()
+        terms = self.feature_loss(embeddings, labels)
+        if epoch >= self.codes_start(self.training_config.epochs):
+            terms["quantization"] = self.quantization * self.quantization_error(embeddings, rows)
+        return terms
 
     def before_epoch(self, epoch: Epoch) -> None:
         """Re-estimate codebooks and codes, once the features have had their epochs."""

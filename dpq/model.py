@@ -16,7 +16,6 @@ from dpq.additive import levels_for
 from dpq.backbone import Backbone
 from dpq.config import DPQConfig
 from dpq.deep_method import DeepMethod
-from dpq.embedding import embed_images
 from dpq.errors import InputError
 from dpq.losses import adaptive_margin_loss, classification_loss
 from dpq.optimisation import released_groups
@@ -93,17 +92,10 @@ class DPQ(DeepMethod):
         shortened = replace(training, epochs=training.epochs - 1) if self.config.lost_epoch else training
         return super().fit(train, shortened, seed, execution)
 
-    def predict(self, images: Tensor, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
-        """Embeddings [N, D] and class logits [N, L] of uint8 images, on the CPU.
-
-        `views` are those of the training configuration unless given.
-        """
-        config = self.training_config
-        crop_seed = derive_seed(0, "evaluation crop") if self.config.evaluation_crop == "random" else None
-        views = views or config.evaluation_views
-        return embed_images(
-            self.backbone, self.preprocessing, images, config, views=views, crop_seed=crop_seed, progress=progress
-        )
+    @property
+    def crop_seed(self) -> int | None:
+        """Seed of random crops at evaluation, where `evaluation_crop` asks for them."""
+        return derive_seed(0, "evaluation crop") if self.config.evaluation_crop == "random" else None
 
     def assign(self, embeddings: Tensor) -> Tensor:
         """Codes [N, M] uint8 of embeddings [N, D], on their device."""
