@@ -20,12 +20,25 @@ BLOCK = 8192  # images coded or decoded at once; bounds a [B, K] table to 8 MiB
 Choice = Literal["l2", "cosine"]
 
 
+def check_codebook_size(codebook_size: int) -> None:
+    """Refuse codebooks whose indices are no whole number of bits, or more than a byte.
+
+    Raises:
+        InputError: not a power of two from 2 to 256.
+    """
+    if not 2 <= codebook_size <= 256 or codebook_size & (codebook_size - 1):
+        raise InputError(
+            f"the codebook size must be a power of two from 2 to 256 (one byte a level); got {codebook_size}"
+        )
+
+
 def levels_for(bits: int, codebook_size: int) -> int:
     """Number of levels M of a code of `bits` bits.
 
     Raises:
-        InputError: not a positive multiple of log2 K.
+        InputError: not a positive multiple of log2 K, or an unusable K.
     """
+    check_codebook_size(codebook_size)
     step = codebook_size.bit_length() - 1
     if bits <= 0 or bits % step:
         raise InputError(

@@ -152,11 +152,6 @@ class Backbone(nn.Module):
         logits = feature[:, :0] if self.classifier is None else self.classifier(feature)
         return torch.tanh(self.embedding(feature)), logits
 
-    def pooled(self, images: Tensor) -> Tensor:
-        """The pooled feature itself, [B, F]."""
-        feature: Tensor = self.body(images)
-        return feature
-
 
 def create_body(name: str, weights: WeightFile | str | None) -> tuple[Any, Preprocessing]:
     """The timm model without its classifier, with weights, and the preprocessing these expect."""

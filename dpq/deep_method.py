@@ -152,7 +152,7 @@ class AlternatingMethod(DeepMethod):
         shape = (additive.levels_for(bits, codebook_size), codebook_size, backbone.embedding.out_features)
         self._codebooks: Tensor
         self.register_buffer("_codebooks", torch.zeros(shape))
-        self._reconstructions = torch.empty(0)  # [N, D], of the training images, for this epoch
+        self._reconstructions = torch.empty(0)  # [N, D], of the training images, for this epoch; none yet
 
     @property
     def codebooks(self) -> Tensor:
@@ -177,7 +177,7 @@ class AlternatingMethod(DeepMethod):
             embeddings = self.backbone(inputs)[0]
         embeddings = embeddings.float()
         terms = self.feature_loss(embeddings, labels)
-        if epoch >= self.codes_start(self.training_config.epochs):
+        if len(self._reconstructions):
             terms["quantization"] = self.quantization * self.quantization_error(embeddings, rows)
         return terms
 
@@ -186,6 +186,8 @@ class AlternatingMethod(DeepMethod):
         start = self.codes_start(epoch.count)
         if epoch.index >= start:
             self._estimate(epoch, first=epoch.index == start)
+        else:
+            self._reconstructions = torch.empty(0)
 
     def after_epoch(self, epoch: Epoch) -> dict[str, Any]:
         """After the last epoch, fit the codebooks to the features as they are in the end."""

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from dpq.additive import Choice, affinities, decode, encode, prefix_levels, residual_kmeans
+from dpq.additive import Choice, affinities, check_codebook_size, decode, encode, residual_kmeans
 from dpq.errors import InputError
 from dpq.losses import QuantizationTerms, quantization_terms
 
@@ -70,10 +70,7 @@ class ProgressiveQuantizer(nn.Module):
         super().__init__()
         if levels < 1 or dim < 1:
             raise InputError(f"a quantizer needs at least one level and one dimension; got {levels} and {dim}")
-        if not 2 <= codebook_size <= 256 or codebook_size & (codebook_size - 1):
-            raise InputError(
-                f"the codebook size must be a power of two from 2 to 256 (one byte a level); got {codebook_size}"
-            )
+        check_codebook_size(codebook_size)
         if gamma <= 0:
             raise InputError(f"gamma must be positive; got {gamma}")
         self.gamma = gamma
@@ -89,14 +86,6 @@ class ProgressiveQuantizer(nn.Module):
     def levels(self) -> int:
         """Number of levels M."""
         return self.codebooks.shape[0]
-
-    def levels_for(self, bits: int) -> int:
-        """Number of levels that a code of `bits` bits has.
-
-        Raises:
-            InputError: not a multiple of log2 K, or more than was trained.
-        """
-        return prefix_levels(bits, self.levels, self.codebooks.shape[1])
 
     def soft_codeword(self, residual: Tensor, level: int) -> Tensor:
         """Convex combination of the codewords of a level, [B, D] (FACTS: s^l)."""

@@ -156,7 +156,8 @@ class Trainer:
         state = {"epoch": self.epoch, "seconds": self.log.seconds, "log": self.log.epochs}
         if own is not None:
             save_checkpoint(own, tensors, state)
-        if shared is not None and self.epoch == self.method.codes_start(self.config.epochs):
+        # Without an epoch that has codes there is nothing to go on with: every length fits its codebooks itself.
+        if shared is not None and self.epoch == self.method.codes_start(self.config.epochs) < self.config.epochs:
             save_checkpoint(shared, {n: t for n, t in tensors.items() if n.startswith(SHARED)}, state)
 
     def _resume(self) -> None:

@@ -89,6 +89,21 @@ def test_features_alone_still_end_with_codebooks(make, split, training):
     assert len(codes.unique(dim=0)) > 4
 
 
+def test_features_alone_end_with_codebooks_at_every_length_that_shares_them(make, split, training, tmp_path):
+    shared = tmp_path / "features.safetensors"
+    for bits in (4, 12):
+        own = Execution(CPU, tmp_path / f"{bits}.safetensors", shared)
+        method = make(bits=bits, feature_epochs=1.0)
+        method.fit(split, training, execution=own)
+        assert method.codebooks.abs().sum(dim=2).count_nonzero() > 4 * method.codebooks.shape[0]
+
+
+def test_a_second_training_starts_without_the_first_ones_codes(make, split, training):
+    method = make(quantization=0.01)
+    method.fit(split, training)
+    assert all("quantization" not in epoch for epoch in method.fit(split, training).epochs[:2])
+
+
 def test_codes_stand_still_within_an_epoch_and_pull_embeddings(make, split, training):
     method = make(feature_epochs=0.0)
     log = method.fit(split, training)

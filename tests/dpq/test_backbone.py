@@ -28,13 +28,12 @@ def test_shapes_and_range():
     assert embeddings.shape == (3, 12)
     assert logits.shape == (3, 5)
     assert embeddings.abs().max() < 1
-    assert backbone.pooled(torch.randn(2, 3, 32, 32)).shape[0] == 2
 
 
 def test_the_classifier_reads_the_pooled_feature():
     backbone = Backbone(NAME, classes=5, embedding_dim=12).eval()
     images = torch.randn(2, 3, 32, 32)
-    feature = backbone.pooled(images)
+    feature = backbone.body(images)
     embeddings, logits = backbone(images)
     assert torch.allclose(logits, backbone.classifier(feature))
     assert torch.allclose(embeddings, torch.tanh(backbone.embedding(feature)))

@@ -183,14 +183,6 @@ def test_impossible_quantizers_are_refused(arguments, words):
         ProgressiveQuantizer(**arguments)
 
 
-@pytest.mark.parametrize(("bits", "words"), [(12, "multiples of 4"), (0, "multiples"), (20, "exceed the 16 bits")])
-def test_impossible_lengths_are_refused(bits, words):
-    quantizer, _ = trained_like()
-    assert quantizer.levels_for(8) == 2
-    with pytest.raises(InputError, match=words):
-        quantizer.levels_for(bits if bits != 12 else 10)
-
-
 def test_other_refusals():
     quantizer, x = trained_like()
     with pytest.raises(InputError, match=r"expected embeddings \[N, 6\]"):
