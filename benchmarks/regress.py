@@ -17,7 +17,7 @@ from benchmarks.aggregate import entries_of
 from benchmarks.config import Experiment, describe, parse_experiment
 from benchmarks.environment import describe_environment
 from benchmarks.methods import METHODS, Context, Ingredients, build_method, read_ingredients
-from benchmarks.plan import plan
+from benchmarks.plan import plan, recorded_weights
 from benchmarks.runner import carry_out
 from dpq.errors import InputError
 from dpq.files import write_atomically
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 REFERENCES = Path(__file__).parent / "regression"
 SEEDS = (0, 1, 2, 3, 4)  # of the reference; a check runs the first
 CONFIDENCE = 0.999  # of the interval that a further seed falls into
-LEAST_SPREAD = 0.01  # of the mean: other machines round differently even where seeds agree
+LEAST_REACH = 0.01  # of the mean: other machines round differently even where seeds agree
 PROBED = 2048  # random embeddings
 PROBE_TOLERANCE = 0.01
 METRICS = ("map", "reconstruction_mse")
@@ -62,8 +62,13 @@ def check(experiment: Experiment, dataset: Dataset, device: torch.device) -> int
         raise InputError(f"there is no reference {path.name}; make it with: python -m benchmarks regress --update")
     reference = json.loads(path.read_text(encoding="utf-8"))
     ingredients = read_ingredients(experiment, dataset)
-    moved = [*_changed_settings(settings(experiment), reference["settings"])]
-    terms = probe(experiment, dataset, ingredients, device)
+    if (found := _data_and_weights(dataset, ingredients)) != reference["made_of"]:
+        raise InputError(
+            f"{experiment.name}: data and weights are {found}, the reference was made of {reference['made_of']}; "
+            "give those, or make a reference of your own with --update"
+        )
+    moved = _changed_settings(settings(experiment), reference["settings"])
+    terms = probe(experiment, dataset, ingredients)
     moved += _compare_terms(terms, reference["terms"])
     if not moved:  # what changed is known already; training would only blur it
         measured = measure(experiment, dataset, ingredients, device, SEEDS[:1])
@@ -79,15 +84,19 @@ def update(experiment: Experiment, dataset: Dataset, device: torch.device) -> Pa
     environment = describe_environment(device)
     reference = {
         "settings": settings(experiment),
-        "fingerprint": dataset.fingerprint,
+        "made_of": _data_and_weights(dataset, ingredients),
         "seeds": SEEDS,
         "environment": environment,
-        "terms": probe(experiment, dataset, ingredients, device),
+        "terms": probe(experiment, dataset, ingredients),
         "metrics": measure(experiment, dataset, ingredients, device, SEEDS),
     }
     path = REFERENCES / f"{experiment.name}.json"
     write_atomically(path, json.dumps(reference, indent=1, allow_nan=False) + "\n")
     return path
+
+
+def _data_and_weights(dataset: Dataset, ingredients: Ingredients) -> dict[str, Any]:
+    return {"fingerprint": dataset.fingerprint, "weights_sha256": recorded_weights(ingredients)["weights_sha256"]}
 
 
 def settings(experiment: Experiment) -> dict[str, Any]:
@@ -143,23 +152,23 @@ def _values(record: dict[str, Any]) -> Iterator[tuple[str, float]]:
                 yield f"{method}, trained at {longest} bits, {name} loss", value
 
 
-def probe(experiment: Experiment, dataset: Dataset, ingredients: Ingredients, device: torch.device) -> dict[str, float]:
+def probe(experiment: Experiment, dataset: Dataset, ingredients: Ingredients) -> dict[str, float]:
     """Weighted loss terms of every deep method on random embeddings, by "method, term".
 
-    They hardly depend on the machine, so a changed coefficient shows whatever training would make of it.
+    They hardly depend on the machine, so a changed coefficient shows whatever training would make of it. Always on the
+    CPU, whose random generator draws DTQ's negatives alike everywhere.
     """
     training, dim, classes = experiment.training, experiment.backbone.embedding_dim, len(dataset.classes)
     generator = torch.Generator().manual_seed(0)
-    embeddings = torch.randn(PROBED, dim, generator=generator).tanh().to(device)
-    logits = torch.randn(PROBED, classes, generator=generator).to(device)
-    labels = torch.eye(classes, dtype=torch.bool)[torch.randint(classes, (PROBED,), generator=generator)].to(device)
-    rows = torch.arange(training.batch_size, device=device)
+    embeddings = torch.randn(PROBED, dim, generator=generator).tanh()
+    logits = torch.randn(PROBED, classes, generator=generator)
+    labels = torch.eye(classes, dtype=torch.bool)[torch.randint(classes, (PROBED,), generator=generator)]
+    rows = torch.arange(training.batch_size)
     terms: dict[str, float] = {}
     for name, entry in METHODS.items():
         if entry.source is not None:
             continue
-        method: Any = build_method(name, Context(experiment, dataset, ingredients, 0, device))
-        method.to(device)
+        method: Any = build_method(name, Context(experiment, dataset, ingredients, 0, torch.device("cpu")))
         method.training_config = training
         start = method.codes_start(training.epochs)
         method.before_epoch(Epoch(start, training.epochs, 0, lambda views: embeddings))
@@ -172,12 +181,15 @@ def probe(experiment: Experiment, dataset: Dataset, ingredients: Ingredients, de
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Where a further seed falls with probability `CONFIDENCE` (prediction interval of Student's t)."""
+    """Where a further seed falls with probability `CONFIDENCE` (prediction interval of Student's t).
+
+    Never closer to the mean than `LEAST_REACH` of it.
+    """
     from scipy import stats
 
     mean, count = float(np.mean(values)), len(values)
-    spread = max(float(np.std(values, ddof=1)), LEAST_SPREAD * abs(mean))
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * spread * (1 + 1 / count) ** 0.5
+    spread = float(np.std(values, ddof=1)) * (1 + 1 / count) ** 0.5
+    reach = max(float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * spread, LEAST_REACH * abs(mean))
     return mean - reach, mean + reach
 
 

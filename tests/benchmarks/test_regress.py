@@ -95,5 +95,19 @@ def test_the_interval_holds_a_further_value_as_often_as_it_says(monkeypatch):
 
 def test_the_interval_never_closes():
     low, high = interval([0.5] * 5)
-    assert high - 0.5 == pytest.approx(stats.t.ppf(0.9995, 4) * 0.005 * 1.2**0.5)
-    assert low < 0.5 < high
+    assert (low, high) == pytest.approx((0.495, 0.505))
+
+
+def test_the_interval_is_students_where_seeds_differ():
+    seen = [0.4, 0.5, 0.6, 0.5, 0.5]
+    low, high = interval(seen)
+    expected = stats.t(4, np.mean(seen), np.std(seen, ddof=1) * 1.2**0.5).interval(regress.CONFIDENCE)
+    assert (low, high) == pytest.approx(expected)
+
+
+def test_other_data_are_refused_before_anything_is_trained(suite, capsys):
+    reference = json.loads(suite.read_text())
+    reference["made_of"]["fingerprint"] = "0" * 64
+    suite.write_text(json.dumps(reference))
+    assert main(["regress"]) == 2
+    assert "the reference was made of" in capsys.readouterr().err
