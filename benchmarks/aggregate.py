@@ -17,7 +17,7 @@ from dpq.errors import InputError
 
 # How the lengths of a row were trained: one training for all, one for each, or the longest one's truncated codes.
 TRAININGS = ("once", "each", "truncated")
-ROW = ["method", "variant", "method_settings", "training"]
+ROW = ["method", "variant", "method_settings", "training", "trained_bits"]
 
 
 def records_of(output: Path, experiment: str) -> list[dict[str, Any]]:
@@ -40,16 +40,17 @@ def comparable(record: dict[str, Any]) -> bool:
 
 
 def row_title(method: str, variant: str, training: str, bits: int) -> str:
-    """What a table or legend calls a row; `bits` is the longest length."""
+    """What a table or legend calls a row; `bits` is the longest length that was trained, 0 where it goes unsaid."""
     entry = METHODS[method]
     title = entry.title + (f" on {entry.features}" if entry.features else "")
     title += f", {variant} variant" if variant != "paper" else ""
-    return title + (f", trained at {bits} bits and truncated" if training == "truncated" else "")
+    title += f", trained at {bits} bits" if bits else ""
+    return title + (" and truncated" if training == "truncated" else "")
 
 
 def setting_of(record: dict[str, Any]) -> dict[str, Any]:
     """What records of one table must share: all of the configuration but the method's own part."""
-    config = {key: value for key, value in record["config"].items() if key not in ("methods", "bits")}
+    config = {key: value for key, value in record["config"].items() if key not in ("methods", "bits", "source")}
     # Frozen features have the network's own width; what the experiment asks for is in the configuration.
     backbone = {key: value for key, value in record["backbone"].items() if key != "embedding_dim"}
     return config | {"data": record["data"], "backbone": backbone}
@@ -96,8 +97,10 @@ def tidy(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
                 {
                     "method": record["method"],
                     "variant": record["variant"],
-                    "method_settings": digest(record["config"]["methods"]),
+                    "method_settings": digest([record["config"]["methods"], record["config"].get("source")]),
                     "training": training,
+                    # Where each length has a training of its own, the row has all of them.
+                    "trained_bits": 0 if training == "each" else max(record["config"]["bits"]),
                     "seed": record["seed"],
                     "id": record["id"],
                     "float_map": record["float_map"],
@@ -155,4 +158,6 @@ def rows_of(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """The rows of a table: title, and its part of the summary."""
     longest = int(summary["bits"].max())
     for keys, part in summary.groupby(ROW, sort=False):
-        yield row_title(str(keys[0]), str(keys[1]), str(keys[3]), longest), part
+        method, variant, _, training, trained = map(str, keys)
+        unsaid = training == "once" and int(trained) == longest  # trained for every length that the table has
+        yield row_title(method, variant, training, 0 if unsaid else int(trained)), part

@@ -55,6 +55,7 @@ def run(options: argparse.Namespace) -> None:
         log.info("nothing to do: every record exists (--force does them again)")
     if options.force:
         forget(runs)
+        _say_what_stays(methods)
     for number, one in enumerate(runs, 1):
         if one in missing:
             log.info("run %d of %d: %s", number, len(runs), one.identity)
@@ -62,6 +63,13 @@ def run(options: argparse.Namespace) -> None:
         if one in missing or len(runs) == 1:
             print(summary(one, record))
     print(overview(runs))
+
+
+def _say_what_stays(methods: list[str]) -> None:
+    """Name the controls whose records are of a training that is made anew without them."""
+    left = [name for name, entry in METHODS.items() if entry.source in methods and name not in methods]
+    if left:
+        log.info("records of %s stay as they are; name them with --method to make them anew too", ", ".join(left))
 
 
 def overview(runs: list[Run]) -> str:

@@ -30,17 +30,24 @@ def print_plan(
     if not missing:
         print("nothing to do: every record exists (--force does them again)")
         return
-    deep = [run for run in missing if METHODS[run.method].source is None]
+    deep = trainings(missing)
     if not deep:
         print(f"{len(missing)} runs on {device}: k-means on embeddings that are computed once, no training")
         return
     train, encode = estimate_seconds(deep[0], dataset, ingredients, device)
     total = len(deep) * (train + encode)
     print(
-        f"{len(deep)} deep runs on {device}: each at most {train / 60:.1f} min training and {encode / 60:.1f} min "
+        f"{len(deep)} trainings on {device}: each at most {train / 60:.1f} min training and {encode / 60:.1f} min "
         f"encoding, {total / 60:.0f} min in all (less where runs resume or share feature epochs; k-means "
         "and evaluation come on top)"
     )
+
+
+def trainings(missing: list[Run]) -> list[Run]:
+    """The deep runs that have to train: the missing ones, and those whose embeddings others need and nobody kept."""
+    sources = [run.source for run in missing if run.source is not None and not run.source.embeddings.exists()]
+    deep = [run for run in (*missing, *sources) if METHODS[run.method].source is None]
+    return list({run.training: run for run in deep}.values())
 
 
 def estimate_seconds(run: Run, dataset: Dataset, ingredients: Ingredients, device: torch.device) -> tuple[float, float]:

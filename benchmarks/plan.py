@@ -109,7 +109,7 @@ def _make_run(
     source: Run | None = None,
 ) -> Run:
     experiment = replace(experiment, bits=bits)
-    setting = recorded_config(experiment, ingredients, method) | {
+    setting = recorded_config(experiment, ingredients, method, source) | {
         "fingerprint": dataset.fingerprint,
         "weights_sha256": recorded_weights(ingredients)["weights_sha256"],
     }
@@ -133,9 +133,13 @@ def _make_run(
     )
 
 
-def recorded_config(experiment: Experiment, ingredients: Ingredients, method: str) -> dict[str, Any]:
-    """The configuration as a record keeps it."""
+def recorded_config(
+    experiment: Experiment, ingredients: Ingredients, method: str, source: Run | None = None
+) -> dict[str, Any]:
+    """The configuration as a record keeps it; with the longest code that its source was trained for, if it has one."""
     table = describe(experiment, METHODS[method].configs)
+    if source is not None:
+        table["source"] = {"method": source.method, "bits": max(source.experiment.bits)}
     # The file's name: its folder decides nothing.
     table["backbone"]["weights"] = recorded_weights(ingredients)["weights"]
     table["label_vectors"] = ingredients.label_vectors_source

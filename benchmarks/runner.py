@@ -55,7 +55,7 @@ def carry_out(
         source = StoredSource(method, run.embeddings)
     record, raw = _measure(run, method, source, trained, dataset, device)
     record = _header(run, dataset, ingredients, method) | record | {"environment": environment}
-    record["config"] = recorded_config(run.experiment, ingredients, run.method)
+    record["config"] = recorded_config(run.experiment, ingredients, run.method, run.source)
     write_raw(run.record.with_suffix(".npz"), raw)
     write_record(run.record, record)
     return record

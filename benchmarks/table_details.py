@@ -109,6 +109,7 @@ def method_settings(records: list[dict[str, Any]]) -> str:
         record = next(r for r in records if r["id"] == part["records"].iloc[0].split()[0])
         settings = next(iter(record["config"]["methods"].values()))
         if METHODS[record["method"]].source in METHODS:
-            settings = {"score": record["score"]}
+            trained = record["config"]["source"]["bits"]
+            settings = {"score": record["score"], "embedding": f"of the training at {trained} bits"}
         lines.append(f"- {title}: " + ", ".join(f"{key} {value}" for key, value in settings.items()) + ".")
     return "\n".join(lines)

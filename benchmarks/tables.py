@@ -164,9 +164,7 @@ def _describe(record: dict[str, Any]) -> str:
         f"- Backbone of all methods: `{backbone['name']}` at {backbone['image_size']} pixels, weights "
         f"`{backbone['weights']}`, {config['backbone']['embedding_dim']}-d embedding (frozen features: the network's "
         f"pooled width); label vectors: {config['label_vectors']['source']}.",
-        f"- Training of all deep methods: {training['epochs']} epochs, batch {training['batch_size']}, "
-        f"{training['optimizer']}, learning rate {training['learning_rate']:g}, precision {training['precision']}, "
-        f"augmentation: {_augmentation(training)}. Evaluation: " + VIEWS[training["evaluation_views"]],
+        f"- Training of all deep methods: {_optimisation(training)}. Evaluation: {VIEWS[training['evaluation_views']]}",
         f"- mAP over {cut}, expected value over tie orders, {DENOMINATORS[record['ap_denominator']]}; "
         "n is the number of seeds, ± the standard deviation over them.",
     ]
@@ -175,6 +173,18 @@ def _describe(record: dict[str, Any]) -> str:
     if config["limit"] is not None:
         lines.insert(0, f"- **A subset of about {config['limit']} images a split; not comparable with any paper.**")
     return "\n".join(lines)
+
+
+def _optimisation(training: dict[str, Any]) -> str:
+    rate = (
+        f"learning rate {training['learning_rate']:g} ({training['schedule']} schedule, times "
+        f"{training['head_multiplier']:g} for the heads, times {training['layer_decay']:g} for each earlier layer)"
+    )
+    return (
+        f"{training['epochs']} epochs, batch {training['batch_size']}, {training['optimizer']}, {rate}, weight decay "
+        f"{training['weight_decay']:g}, dropout {training['dropout']:g}, precision {training['precision']}, "
+        f"augmentation: {_augmentation(training)}"
+    )
 
 
 def _augmentation(training: dict[str, Any]) -> str:

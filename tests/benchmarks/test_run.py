@@ -133,6 +133,28 @@ def test_dry_run_prints_plan_and_cost_and_writes_nothing(configs, tmp_path, caps
     assert not output.exists()
 
 
+def test_dry_run_counts_the_training_that_controls_need(configs, tmp_path, capsys):
+    """And one epoch, in which codes start at once, is estimated like any other."""
+    arguments = ["run", "tiny", "--limit", "100", "--epochs", "1", "--output", str(tmp_path / "results")]
+    for methods, count in (("pq-dpq rq-dpq", 1), ("pq-dpq dpq dqn", 3), ("pq rq", 0)):
+        assert main([*arguments, "--dry-run", "--method", *methods.split()]) == 0
+        printed = capsys.readouterr().out
+        assert f"{count} trainings on cpu" in printed if count else "no training" in printed
+
+
+def test_a_control_of_a_shorter_source_is_another_record(run_all, tmp_path):
+    assert run_all("--bits", "4", method="pq-dpq") == 0
+    assert run_all(method="pq-dpq") == 0
+    sources = {key: record["config"]["source"] for key, record in records_in(tmp_path).items()}
+    assert sorted(source["bits"] for source in sources.values()) == [4, 8, 8]
+
+
+def test_force_says_which_controls_stay(run_all, caplog):
+    with caplog.at_level("INFO"):
+        assert run_all("--force", method="dpq") == 0
+    assert "records of pq-dpq, rq-dpq stay as they are" in caplog.text
+
+
 def test_validation_never_touches_queries_or_database(run_tiny):
     (path,) = run_tiny("--limit", "300", "--validation")
     record = read_record(path)

@@ -194,6 +194,13 @@ def test_cost_counts_trainings_of_a_row():
     assert table.loc["DPQ", "trainings"] == 1
 
 
+def test_trainings_of_different_longest_lengths_are_never_averaged():
+    short = make_record("dpq", bits=(8,), maps=(0.3,)) | {"id": "short"}
+    rows = rows_by_title([make_record("dpq", maps=(0.5, 0.6)), short])
+    assert rows["DPQ", "ours, n = 1"]["8 bits"] == "**0.500**"
+    assert rows["DPQ, trained at 8 bits", "ours, n = 1"]["8 bits"] == "0.300"
+
+
 def test_the_latex_table_marks_the_best():
     records = full_table()
     assert r"\textbf{0.605 $\pm$ 0.007}" in _latex(records)
