@@ -9,8 +9,13 @@ from pathlib import Path
 from dpq.errors import InputError
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
+def write_atomically(path: Path, content: bytes | str, remedy: str = "choose another --output") -> None:
     """Write a temporary file beside `path`, flush it to the disk, then rename it into place.
+
+    Args:
+        path: the file; its folder is made.
+        content: all of it.
+        remedy: what the message of a failure says to do.
 
     Raises:
         InputError: the folder cannot be written.
@@ -20,7 +25,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        raise InputError(f"cannot write {path} ({error.strerror}); choose another --output") from error
+        raise InputError(f"cannot write {path} ({error.strerror}); {remedy}") from error
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
@@ -34,7 +39,5 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise InputError(
-                f"cannot write {path} ({error.strerror}); free some space or choose another --output"
-            ) from error
+            raise InputError(f"cannot write {path} ({error.strerror}); free some space or {remedy}") from error
         raise

@@ -40,6 +40,26 @@ def is_image(name: str) -> bool:
     return len(path.parts) == 3 and not hidden and path.suffix.lower() in SUFFIXES
 
 
+def leaves_root(name: str) -> bool:
+    """Whether a path is absolute or climbs, so that it may lead out of the folder it should stay in."""
+    path = PurePosixPath(name)
+    return path.is_absolute() or ".." in path.parts
+
+
+def read_bounded(path: Path, bounds: Bounds) -> bytes:
+    """The content of a file that may be of any size.
+
+    Raises:
+        ValueError: it has more than `bounds.file` bytes.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        content = file.read(bounds.file + 1)
+    if len(content) > bounds.file:
+        raise ValueError(f"it has more than {bounds.file} bytes")
+    return content
+
+
 def one_line(error: BaseException) -> str:
     """An exception's message without line breaks, or its name where it has none."""
     return " ".join(str(error).split()) or type(error).__name__
@@ -125,11 +145,10 @@ def _unpacked(source: Path) -> IO[bytes]:
 
 def _checked_name(source: Path, member: tarfile.TarInfo, bounds: Bounds) -> str:
     """The member's relative path; refuses whatever a plain archive of images has no use for."""
-    path = PurePosixPath(member.name)
-    if path.is_absolute() or ".." in path.parts:
+    if leaves_root(member.name):
         raise InputError(f"{source} holds {member.name!r}, a path that leaves the archive; refused: pack it again")
     if not (member.isdir() or member.isreg()) or member.issparse():
         raise InputError(f"{source} holds {member.name!r}, a link, device or sparse file; refused: pack plain files")
     if not 0 <= member.size <= bounds.file:
         raise InputError(f"{source} holds {member.name!r} of {member.size} bytes; no image has more than {bounds.file}")
-    return path.as_posix()
+    return PurePosixPath(member.name).as_posix()

@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 from dpq.errors import InputError
 from dpq.files import write_atomically
-from dpq.protocols.archives import DEFAULT_BOUNDS, Bounds, is_image, one_line, tar_files
+from dpq.protocols.archives import DEFAULT_BOUNDS, Bounds, is_image, one_line, read_bounded, tar_files
+from dpq.protocols.decoding import FORMATS
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")  # Pillow knows more, some of which start other programs
 _logger = logging.getLogger(__name__)
 
 
@@ -88,12 +88,9 @@ def _list_folder(source: Path) -> list[tuple[str, int, int]]:
 def _folder_files(source: Path, names: Iterable[str], bounds: Bounds) -> Iterator[tuple[str, bytes]]:
     for name in names:
         try:
-            with (source / name).open("rb") as file:
-                content = file.read(bounds.file + 1)
-        except OSError as error:
-            raise InputError(f"cannot read {name!r} in {source}: {one_line(error)}; check its permissions") from error
-        if len(content) > bounds.file:
-            raise InputError(f"{name!r} in {source} has more than {bounds.file} bytes; replace it by an image")
+            content = read_bounded(source / name, bounds)
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot read {name!r} in {source}: {one_line(error)}; replace it by an image") from error
         yield name, content
 
 
@@ -118,7 +115,7 @@ def _decode(source: Path, name: str, content: bytes, size: tuple[int, int]) -> t
     """The image's file format and its [3, H, W] pixels."""
     height, width = size
     try:
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.size == (width, height):
                 return str(image.format), np.asarray(image.convert("RGB")).transpose(2, 0, 1).tobytes()
             found = f"{image.width}x{image.height}"
