@@ -5,14 +5,33 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from dpq.errors import InputError
+from dpq.protocols.stored_images import StoredImages
 
 Denominator = Literal["hits", "total", "capped"]
+
+
+class Images(Protocol):
+    """[N, 3, H, W] uint8, RGB: a tensor in memory, or `StoredImages` on disk, which indexing reads."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """[N, 3, H, W]."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the pixels: uint8."""
+
+    def __len__(self) -> int:
+        """Number of images N."""
+
+    def __getitem__(self, rows: slice | Tensor, /) -> Tensor:
+        """The images at a slice or at [n] int64 positions."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +43,7 @@ class Split:
         labels: [N, L] bool, one column a class; single-label sets have one True a row.
     """
 
-    images: Tensor
+    images: Images
     labels: Tensor
 
     def __post_init__(self) -> None:
@@ -39,8 +58,9 @@ class Split:
         return len(self.images)
 
     def take(self, rows: Tensor) -> Split:
-        """The images at `rows` ([n] int64), in that order."""
-        return Split(self.images[rows], self.labels[rows])
+        """The images at `rows` ([n] int64), in that order; what is on disk stays there."""
+        images = self.images.take(rows) if isinstance(self.images, StoredImages) else self.images[rows]
+        return Split(images, self.labels[rows])
 
     def balanced(self, limit: int) -> Split:
         """The first `limit // L` images of every class, in the order of the split.

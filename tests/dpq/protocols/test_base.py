@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from dpq.errors import InputError
 from dpq.protocols.base import Dataset, Split, draw_splits, fingerprint, seeded_order
+from dpq.protocols.stored_images import ImageStore, Inspection, StoredImages
 
 CLASSES, PER_CLASS, QUERY, TRAIN = 3, 40, 4, 20
 KEYS = [f"{'abc'[i % CLASSES]}/{i // CLASSES:04d}" for i in range(CLASSES * PER_CLASS)]
@@ -157,3 +159,21 @@ def test_validation_needs_ten_images_a_class() -> None:
     with pytest.raises(InputError, match="10 training images"):
         replace(whole, train=whole.train.balanced(4 * CLASSES)).validation()
     assert len(replace(whole, train=whole.train.balanced(10 * CLASSES)).validation().query) == CLASSES
+
+
+def test_a_split_of_stored_images_reads_nothing_until_asked(tmp_path: Path) -> None:
+    pixels = numbered(6)
+    labels = torch.eye(3, dtype=torch.bool).repeat(2, 1)
+    names = tuple("abcdef")
+    store = ImageStore(tmp_path / "pixels", names, 1, Inspection(names, {}))
+    kept, stored = Split(pixels, labels), Split(store.rows(torch.arange(6)), labels)
+    rows = torch.tensor([4, 0, 5])
+    pairs = [(kept.take(rows), stored.take(rows)), (kept.balanced(3), stored.balanced(3))]
+    store.path.write_bytes(pixels.numpy().tobytes())
+    for expected, split in pairs:
+        assert isinstance(split.images, StoredImages)
+        assert len(split) == len(expected)
+        assert torch.equal(split.images[:], expected.images)
+        assert torch.equal(split.labels, expected.labels)
+    with pytest.raises(ValueError, match="6 images but 5 label rows"):
+        Split(stored.images, labels[:5])

@@ -1,0 +1,124 @@
+"""Decoded images on disk, read block by block: what a split holds where its images do not fit into memory."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpq.errors import InputError
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a full reading of the files found.
+
+    Attributes:
+        digests: SHA-256 of each file's bytes, in the order of the names; None where there is a problem.
+        problems: names of missing and unreadable files, each with its reason on one line.
+    """
+
+    digests: tuple[str | None, ...]
+    problems: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ImageStore:
+    """All images of a listing, decoded; the file is opened for each reading and never changes.
+
+    Attributes:
+        path: [N, 3, side, side] uint8, RGB, without a header.
+        names: N relative paths.
+        side: height and width in pixels.
+        inspection: of the files; a row with a problem holds zeros and cannot be selected.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    side: int
+    inspection: Inspection
+
+    def rows(self, rows: Tensor) -> StoredImages:
+        """The images at `rows` ([n] int64), in that order; nothing is read.
+
+        Raises:
+            ValueError: there is no image at one of the rows.
+            IndexError: a row is out of range.
+        """
+        positions = torch.arange(len(self.names))[rows.cpu()]
+        for row in positions.tolist():
+            if self.inspection.digests[row] is None:
+                name = self.names[row]
+                raise ValueError(f"row {row} has no image: {name!r} ({self.inspection.problems[name]})")
+        return StoredImages(self, positions)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredImages:
+    """A selection of an `ImageStore`; indexing reads from the disk, at that moment.
+
+    Attributes:
+        store: where the images are.
+        positions: [N] int64, rows of the store.
+    """
+
+    store: ImageStore
+    positions: Tensor
+
+    def __len__(self) -> int:
+        """Number of images N."""
+        return len(self.positions)
+
+    @property
+    def shape(self) -> torch.Size:
+        """[N, 3, side, side]."""
+        return torch.Size((len(self), 3, self.store.side, self.store.side))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the pixels: uint8."""
+        return torch.uint8
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the side and the files' digests: equal images in equal order have equal digests."""
+        files = [self.store.inspection.digests[row] for row in self.positions.tolist()]
+        return hashlib.sha256(repr((self.store.side, files)).encode()).hexdigest()
+
+    def take(self, rows: Tensor) -> StoredImages:
+        """The images at `rows` ([n] int64) of this selection, in that order; nothing is read."""
+        return StoredImages(self.store, self.positions[rows.cpu()])
+
+    def __getitem__(self, rows: slice | Tensor) -> Tensor:
+        """Reads images.
+
+        Args:
+            rows: a slice, or [n] int64 positions on any device.
+
+        Returns:
+            [n, 3, side, side] uint8, on the CPU.
+
+        Raises:
+            InputError: the store is gone or has become shorter.
+        """
+        chosen = self.positions[rows.cpu() if isinstance(rows, Tensor) else rows].numpy()  # [n]
+        out = np.empty((len(chosen), *self.shape[1:]), np.uint8)
+        order = np.argsort(chosen, kind="stable")  # the disk is read forwards, neighbours in one piece
+        breaks = np.flatnonzero((np.diff(chosen[order]) != 1) | (np.diff(order) != 1)) + 1
+        row_bytes = 3 * self.store.side**2
+        try:
+            with self.store.path.open("rb") as file:
+                for run in np.split(order, breaks) if len(order) else ():
+                    part = out[run[0] : run[0] + len(run)]
+                    file.seek(int(chosen[run[0]]) * row_bytes)
+                    if file.readinto(part.data) != part.nbytes:
+                        raise OSError("it has become shorter")
+        except OSError as error:
+            raise InputError(
+                f"cannot read decoded images in {self.store.path} ({error.strerror or error}); run again"
+            ) from error
+        return torch.from_numpy(out)
