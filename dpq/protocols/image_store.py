@@ -1,0 +1,203 @@
+"""Decodes the images of a listing once, into one file on disk, and checks that all of them can be used."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import PIL
+from tqdm import tqdm
+
+from dpq.errors import InputError
+from dpq.protocols.archives import leaves_root
+from dpq.protocols.decode_workers import decode_files
+from dpq.protocols.decoding import UnusableError, find_file
+from dpq.protocols.store_files import StoreFiles
+from dpq.protocols.store_records import Record
+from dpq.protocols.stored_images import ImageStore, Inspection, StoredImages
+
+__all__ = ["ImageStore", "Inspection", "StoredImages", "inspect_images", "store_images"]
+
+_NAMED = 3  # problems in a message
+_logger = logging.getLogger(__name__)
+
+
+def store_images(
+    root: Path,
+    names: Sequence[str],
+    side: int,
+    cache: Path,
+    *,
+    workers: int | None = None,
+    progress: bool = True,
+    allow_unreadable: int = 0,
+) -> ImageStore:
+    """Decodes what is not stored yet; an interrupted call goes on where it stopped.
+
+    The store is the listing's, with the files as they are now: one whose size or time of change is another makes
+    a new store. Old ones stay in the cache until somebody deletes them.
+
+    Args:
+        root: folder of the images.
+        names: N distinct relative POSIX paths.
+        side: every image is resized to this height and width, whatever its own proportion.
+        cache: folder for the store, 3 * side**2 bytes an image.
+        workers: processes that decode; 0 decodes in this one, None takes one a core, at most 8.
+        progress: draw a progress bar on a terminal.
+        allow_unreadable: how many missing and unreadable files to put up with.
+
+    Returns:
+        The store; rows of files that cannot be used are empty.
+
+    Raises:
+        InputError: a name leaves the root, too many files cannot be used, or the cache cannot be written.
+    """
+    root = _checked_root(root, names)
+    key, missing = _survey(root, names, side)
+    _refuse(missing, root, len(names), allow_unreadable)
+    files = StoreFiles(cache, key, len(names), 3 * side**2, progress=progress)
+    work = _Work(files, root, names, side, workers, progress, allow_unreadable)
+    records = work.finished()
+    if records is None:
+        with files.locked():
+            records = work.finished() or work.make()
+    inspection = _inspection(names, [(record.file, record.problem) for record in records])
+    _refuse(inspection.problems, root, len(names), allow_unreadable)
+    return ImageStore(files.pixels, tuple(names), side, inspection)
+
+
+def inspect_images(
+    root: Path, names: Sequence[str], *, workers: int | None = None, progress: bool = True
+) -> Inspection:
+    """Reads and decodes every file, and keeps no pixels.
+
+    Args:
+        root: folder of the images.
+        names: N distinct relative POSIX paths.
+        workers: processes that decode; 0 decodes in this one, None takes one a core, at most 8.
+        progress: draw a progress bar on a terminal.
+
+    Raises:
+        InputError: there is no such folder, or a name leaves it.
+    """
+    root = _checked_root(root, names)
+    images = tqdm(
+        decode_files(root, names, None, workers),
+        f"reading {root.name}",
+        len(names),
+        unit="image",
+        leave=False,
+        disable=None if progress else True,
+    )
+    return _inspection(names, [(image.file_digest, image.problem) for image in images])
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One call of `store_images`, with its arguments."""
+
+    files: StoreFiles
+    root: Path
+    names: Sequence[str]
+    side: int
+    workers: int | None
+    progress: bool
+    allowed: int
+
+    def finished(self) -> list[Record] | None:
+        """The finished store's records; None where it is to be made, or files that were unreadable no longer are."""
+        records = self.files.load()
+        if records is None:
+            return None
+        failed = [name for name, record in zip(self.names, records, strict=True) if record.problem is not None]
+        if len(failed) > self.allowed:
+            again = decode_files(self.root, failed, None, self.workers)
+            if any(image.problem is None for image in again):
+                return None
+        return records
+
+    def make(self) -> list[Record]:
+        """Decodes what is missing until the whole store has been read back as it was written."""
+        records = self.files.resume()
+        for _ in range(2):
+            self._decode(records)
+            known = [records[row] for row in range(len(self.names))]
+            problems = _inspection(self.names, [(record.file, record.problem) for record in known]).problems
+            _refuse(problems, self.root, len(self.names), self.allowed)
+            damaged = self.files.finish(records)
+            if not damaged:
+                return known
+            _logger.warning("%d decoded images in the cache are damaged; decoding them again", len(damaged))
+            for row in damaged:
+                del records[row]
+        raise InputError(
+            f"{self.files.pixels.parent} does not keep what is written to it; check the disk, or set DPQ_CACHE"
+        )
+
+    def _decode(self, records: dict[int, Record]) -> None:
+        rows = [row for row in range(len(self.names)) if row not in records]
+        if rows:
+            _logger.info("decoding %d of %d images into %s", len(rows), len(self.names), self.files.pixels)
+        images = decode_files(self.root, [self.names[row] for row in rows], self.side, self.workers)
+        bar = tqdm(
+            zip(rows, images, strict=True),
+            f"decoding {self.root.name}",
+            len(self.names),
+            initial=len(records),
+            unit="image",
+            leave=False,
+            disable=None if self.progress else True,
+        )
+        with bar:
+            self.files.write(bar, records)
+
+
+def _checked_root(root: Path, names: Sequence[str]) -> Path:
+    """The folder without symbolic links, once it and the names are found to be sound."""
+    if not os.path.isdir(root):
+        raise InputError(f"no image folder {root}; correct the path")
+    if not names:
+        raise InputError(f"no images are listed for {root}; give the complete list")
+    name, times = Counter(names).most_common(1)[0]
+    if times > 1:
+        raise InputError(f"{name!r} is listed {times} times for {root}; name every image once")
+    for name in names:
+        if leaves_root(name):
+            raise InputError(f"{name!r} is a path that leaves {root}; refused: correct the list")
+    return Path(os.path.realpath(root))
+
+
+def _survey(root: Path, names: Sequence[str], side: int) -> tuple[str, dict[str, str]]:
+    """The store's key, which stands for the files as they are now, and the files that are missing."""
+    digest, missing = hashlib.sha256(repr((side, PIL.__version__)).encode()), {}
+    for name in names:
+        state = None
+        try:
+            status = find_file(root, name)
+            state = status.st_size, status.st_mtime_ns
+        except UnusableError as error:
+            missing[name] = str(error)
+        digest.update(repr((name, state)).encode(errors="surrogateescape"))
+    return digest.hexdigest(), missing
+
+
+def _inspection(names: Sequence[str], found: Sequence[tuple[str | None, str | None]]) -> Inspection:
+    """From the digest and the problem of every file."""
+    problems = {name: problem for name, (_, problem) in zip(names, found, strict=True) if problem is not None}
+    return Inspection(tuple(digest for digest, _ in found), problems)
+
+
+def _refuse(problems: Mapping[str, str], root: Path, total: int, allowed: int) -> None:
+    if len(problems) <= allowed:
+        return
+    named = ", ".join(f"{name!r} ({problems[name]})" for name in list(problems)[:_NAMED])
+    more = f" and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+    raise InputError(
+        f"{len(problems)} of {total} images in {root} cannot be used: {named}{more}; complete the copy, "
+        f"list them all with check-data, or go on without them with --allow-missing {len(problems)}"
+    )
