@@ -7,8 +7,11 @@ U distinct codes, M levels, K codewords, D dimensions, L classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from dpq.code_ranking import Asked, Measures, measure
 from dpq.errors import InputError
-from dpq.metrics import average_curve, geometric_ranks
+from dpq.metrics import average_curve
+from dpq.parallel import in_threads
+from dpq.relevance import Relevance, check_labels
 from dpq.scores import (
     DistinctCodes,
     Score,
@@ -27,10 +33,11 @@ from dpq.scores import (
     lookup_tables,
     norm_offsets,
     symmetric_scores,
-    table_scores,
 )
-from dpq.sorting import descending, item_order, rank_items, strict_groups, tie_groups
-from dpq.tie_groups import Floats, Ints, RankedGroups, at_least_one
+from dpq.sorting import rank_items
+from dpq.tie_groups import Floats, Ints, at_least_one
+
+ENTRIES = 2**18  # images that a thread ranks at once, over all queries of a batch; as many as a cache holds
 
 __all__ = [
     "DistinctCodes",
@@ -55,6 +62,7 @@ class RankingResult:
         map_capped: the same, divided by the smaller of the cut and all relevant items.
         map_bounds: `map` under the worst and the best order of ties.
         map_ties_index: `map` when tied images keep their order in the database.
+        map_at: `map` at each further cut.
         precision_at: expected share of relevant images among the first k.
         pr: (recall, precision) at `geometric_ranks(N)`, over the queries that have relevant images.
         distinct_codes: number of different codes U in the database.
@@ -66,6 +74,7 @@ class RankingResult:
     map_capped: float
     map_bounds: tuple[float, float]
     map_ties_index: float
+    map_at: dict[int, float]
     precision_at: dict[int, float]
     pr: list[tuple[float, float]]
     distinct_codes: int
@@ -84,8 +93,10 @@ def evaluate_codes(
     score: Score = "inner",
     block: int = 64,
     progress: bool = False,
+    *,
+    further_cuts: Sequence[int] = (),
 ) -> RankingResult:
-    """Rank a coded database for every query and measure the rankings.
+    """Rank a coded database for every query and measure the rankings, in as many threads as PyTorch uses.
 
     An image is relevant if it shares a label with the query. For the symmetric score, pass reconstructed queries.
 
@@ -98,39 +109,41 @@ def evaluate_codes(
         cut: mAP is taken over the first `cut` ranks; None means all N.
         ks: numbers of ranks for precision; more than N stands for N.
         score: as for `asymmetric_scores`.
-        block: queries ranked at once; decides memory (about 60 bytes times `block` times N), not results.
+        block: most queries that a thread ranks at once, and fewer, down to one, where that would be more than
+            `ENTRIES` images; decides memory (about 100 bytes an image), not results.
         progress: show a bar while stderr is a terminal.
+        further_cuts: more cuts to take `map` at, from the same rankings.
 
     Raises:
         InputError: shapes do not fit, nothing to rank, NaN scores, or a number out of range.
     """
     check_codes(queries, codes, codebooks)
-    _check_labels(query_labels, database_labels, len(queries), len(codes), block)
-    at_least_one("ks", ks)
-    at_least_one("cut", 1 if cut is None else cut)
+    check_labels(query_labels, database_labels, len(queries), len(codes), block)
+    asked = Asked.of(len(codes), cut, further_cuts, ks)
     distinct = DistinctCodes.of(codes)
+    tables = lookup_tables(queries, codebooks).cpu().numpy()  # at once: a product's last digits depend on its shape
     offsets = norm_offsets(distinct.codes, codebooks, score)
-    tables = lookup_tables(queries, codebooks)  # all at once: a product's last digits depend on its shape
-    ranks, columns = geometric_ranks(len(codes)), distinct.codes.long()
-    parts: list[tuple[Floats, Floats, Floats, Ints]] = []
-    for rows, relevant, label_row in _relevance_blocks(query_labels, database_labels, block, progress):
-        scores = table_scores(tables[rows], columns, offsets).cpu().numpy()
-        keys, order = descending(scores)
-        relevant_of_code = distinct.relevant_counts(relevant)
-        groups = tie_groups(keys, distinct.counts[order], relevant_of_code[label_row[:, None], order])
-        item = item_order(keys, order, distinct.inverse)
-        by_index = strict_groups(relevant[label_row[:, None], item])
-        averages = _average_precisions(groups, by_index, cut)
-        parts.append((averages, groups.precision(ks), groups.hits(ranks), groups.total_relevant))
+    norms = None if offsets is None else offsets.cpu().numpy()
+    relevance = Relevance.of(query_labels, database_labels)
+    at_once = min(block, max(1, ENTRIES // len(codes)))
+
+    def measure_alike(rows: Ints) -> list[Measures]:
+        relevant = relevance.to(rows[:1])[0]
+        of_code = distinct.relevant_counts(relevant)
+        batches = (tables[rows[start : start + at_once]] for start in range(0, len(rows), at_once))
+        return [measure(distinct.scores(batch, norms), distinct, relevant, of_code, asked) for batch in batches]
+
+    parts = list(chain.from_iterable(in_threads(measure_alike, relevance.alike(block), "rank", progress)))
     means, precisions = (np.concatenate([part[i] for part in parts]).mean(axis=0).tolist() for i in (0, 1))
-    totals = np.concatenate([part[3] for part in parts])
-    curve = average_curve(np.concatenate([part[2] for part in parts]), totals, ranks)
+    totals = np.concatenate([part.total_relevant for part in parts])
+    curve = average_curve(np.concatenate([part.hits for part in parts]), totals, asked.ranks)
     return RankingResult(
         map=means[0],
         map_total=means[1],
         map_capped=means[2],
         map_bounds=(means[3], means[4]),
         map_ties_index=means[5],
+        map_at=dict(zip(further_cuts, means[6:], strict=True)),
         precision_at=dict(zip(ks, precisions, strict=True)),
         pr=list(zip(curve.recall.tolist(), curve.precision.tolist(), strict=True)),
         distinct_codes=len(distinct.codes),
@@ -158,7 +171,7 @@ def evaluate_embeddings(
         database_labels: [N, L] bool.
         cut: mAP is taken over the first `cut` ranks and divided by the relevant items inside; None means all N.
         score: "inner" product or negated squared "l2" distance.
-        block: queries ranked at once.
+        block: queries scored at once.
         progress: show a bar while stderr is a terminal.
 
     Raises:
@@ -166,50 +179,21 @@ def evaluate_embeddings(
     """
     if queries.ndim != 2 or database.ndim != 2 or queries.shape[1] != database.shape[1]:
         raise InputError(f"expected embeddings [Q, D] and [N, D]; got {list(queries.shape)} and {list(database.shape)}")
-    _check_labels(query_labels, database_labels, len(queries), len(database), block)
+    check_labels(query_labels, database_labels, len(queries), len(database), block)
     at_least_one("cut", 1 if cut is None else cut)
     queries, database = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (queries, database))
     norms = database.square().sum(dim=1) if checked(score) == "l2" else None
-    averages = []
-    for rows, relevant, label_row in _relevance_blocks(query_labels, database_labels, block, progress):
+    relevance, at_once = Relevance.of(query_labels, database_labels), max(1, ENTRIES // len(database))
+    averages: list[Floats] = []
+    blocks = [np.arange(start, min(start + block, len(queries))) for start in range(0, len(queries), block)]
+    for rows in tqdm(blocks, "rank", leave=False, disable=None if progress else True):
         products = queries[rows] @ database.T
         scores = (products if norms is None else 2 * products - norms).cpu().numpy()
-        averages.append(rank_items(scores, relevant[label_row], "expected").average_precision(cut))
+        batches = [slice(start, start + at_once) for start in range(0, len(rows), at_once)]
+        averages += in_threads(partial(_averages, scores, relevance, rows, cut), batches, "rank")
     return float(np.concatenate(averages).mean())
 
 
-def _average_precisions(groups: RankedGroups, by_index: RankedGroups, cut: int | None) -> Floats:
-    """Average precisions in the order of `RankingResult`, [B, 6]."""
-    return np.stack(
-        [
-            groups.average_precision(cut),
-            groups.average_precision(cut, "total"),
-            groups.average_precision(cut, "capped"),
-            groups.average_precision(cut, ties="worst"),
-            groups.average_precision(cut, ties="best"),
-            by_index.average_precision(cut),
-        ],
-        axis=1,
-    )
-
-
-def _relevance_blocks(
-    query_labels: Tensor, database_labels: Tensor, block: int, progress: bool
-) -> Iterator[tuple[slice, NDArray[np.bool_], Ints]]:
-    """Blocks of queries: their rows, the relevance [u, N] of each different label row, and each query's row of it."""
-    of_class = database_labels.cpu().float().T
-    starts = range(0, len(query_labels), block)
-    for start in tqdm(starts, desc="rank", leave=False, disable=None if progress else True):
-        rows = slice(start, start + block)
-        different, label_row = np.unique(query_labels[rows].cpu().numpy(), axis=0, return_inverse=True)
-        yield rows, (torch.from_numpy(different).float() @ of_class > 0).numpy(), label_row.reshape(-1)
-
-
-def _check_labels(query_labels: Tensor, database_labels: Tensor, queries: int, items: int, block: int) -> None:
-    if not queries or not items:
-        raise InputError(f"nothing to rank: {queries} queries and {items} database images")
-    shapes = list(query_labels.shape), list(database_labels.shape)
-    if shapes != ([queries, shapes[0][-1]], [items, shapes[0][-1]]):
-        raise InputError(f"labels must be [{queries}, L] and [{items}, L]; got {shapes[0]} and {shapes[1]}")
-    if block < 1:
-        raise InputError(f"a block must hold at least one query; got {block}")
+def _averages(scores: NDArray[Any], relevance: Relevance, queries: Ints, cut: int | None, batch: slice) -> Floats:
+    """Average precision of one batch of the `queries` [B] that have `scores` [B, N]."""
+    return rank_items(scores[batch], relevance.to(queries[batch]), "expected").average_precision(cut)

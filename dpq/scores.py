@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -44,7 +44,12 @@ def asymmetric_scores(queries: Tensor, codes: Tensor, codebooks: Tensor, score: 
         InputError: shapes do not fit, a code exceeds the codebook, or an unknown score.
     """
     check_codes(queries, codes, codebooks)
-    return table_scores(lookup_tables(queries, codebooks), codes.long(), norm_offsets(codes, codebooks, score))
+    tables, columns = lookup_tables(queries, codebooks), codes.long()
+    total = tables[:, 0][:, columns[:, 0]]
+    for level in range(1, columns.shape[1]):
+        total += tables[:, level][:, columns[:, level]]
+    offsets = norm_offsets(codes, codebooks, score)
+    return total if offsets is None else 2 * total - offsets
 
 
 def symmetric_scores(query_codes: Tensor, codes: Tensor, codebooks: Tensor) -> Tensor:
@@ -87,27 +92,37 @@ class DistinctCodes:
         return cls(torch.from_numpy(rows).to(codes.device), inverse.reshape(-1), counts)
 
     def relevant_counts(self, relevant: NDArray[np.bool_]) -> Ints:
-        """Relevant images of each code, [u, U], from relevance by image, [u, N]."""
-        return np.add.reduceat(relevant[:, self._by_code], np.cumsum(self.counts) - self.counts, axis=1, dtype=np.int64)
+        """Relevant images of each code, [..., U], from relevance by image, [..., N]."""
+        so_far = np.cumsum(relevant.take(self._by_code, axis=-1), axis=-1)
+        return np.diff(so_far.take(np.cumsum(self.counts) - 1, axis=-1), prepend=0)
+
+    def scores(self, tables: NDArray[Any], offsets: NDArray[Any] | None) -> NDArray[Any]:
+        """As `asymmetric_scores`, [B, U], without PyTorch's threads.
+
+        Args:
+            tables: [B, M, K] as from `lookup_tables`.
+            offsets: [U] as from `norm_offsets`.
+        """
+        total: NDArray[Any] = tables[:, 0].take(self._columns[0], axis=1)
+        for level in range(1, len(self._columns)):
+            total += tables[:, level].take(self._columns[level], axis=1)
+        return total if offsets is None else 2 * total - offsets
+
+    @cached_property
+    def _columns(self) -> Ints:
+        return np.ascontiguousarray(self.codes.cpu().numpy().T, dtype=np.int64)
 
     @cached_property
     def _by_code(self) -> Ints:
         return np.argsort(self.inverse, kind="stable")
 
 
-def table_scores(tables: Tensor, columns: Tensor, offsets: Tensor | None) -> Tensor:
-    """Sum over levels of the table entries ([Q, M, K]) that each code ([U, M] int64) names, [Q, U]."""
-    total = tables[:, 0][:, columns[:, 0]]
-    for level in range(1, columns.shape[1]):
-        total += tables[:, level][:, columns[:, level]]
-    return total if offsets is None else 2 * total - offsets
-
-
 def norm_offsets(codes: Tensor, codebooks: Tensor, score: Score) -> Tensor | None:
     """Squared norms of the reconstructions, [U], where the score needs them."""
     if checked(score) == "inner":
         return None
-    return torch.cat([decode(part, codebooks).square().sum(dim=1) for part in torch.split(codes, BLOCK)])
+    norms = torch.cat([decode(part, codebooks).square().sum(dim=1) for part in torch.split(codes, BLOCK)])
+    return norms.to(torch.promote_types(norms.dtype, torch.float32))
 
 
 def checked(score: Score) -> Score:

@@ -5,6 +5,7 @@ Axes: B queries of a block, U entries of a ranking (an entry stands for some ite
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -39,7 +40,7 @@ def descending(scores: NDArray[Any]) -> tuple[NDArray[Any], Ints]:
     else:
         keys = -scores
         order = np.argsort(keys, axis=1, kind="stable")
-    return np.take_along_axis(keys, order, axis=1), order
+    return _in_order(keys, order), order
 
 
 def ascending_order(keys: NDArray[np.uint32]) -> Ints:
@@ -50,27 +51,38 @@ def ascending_order(keys: NDArray[np.uint32]) -> Ints:
     order = np.argsort(keys.astype(np.uint16), axis=1, kind="stable")
     upper = (keys >> np.uint32(16)).astype(np.uint16)
     if upper.any():
-        again = np.argsort(np.take_along_axis(upper, order, axis=1), axis=1, kind="stable")
-        order = np.take_along_axis(order, again, axis=1)
+        again = np.argsort(_in_order(upper, order), axis=1, kind="stable")
+        order = _in_order(order, again)
     return order
 
 
-def item_order(keys: NDArray[Any], order: Ints, inverse: Ints) -> Ints:
-    """Order of items whose entries are ranked; items of equal score keep their own order.
+def _in_order(values: NDArray[Any], order: Ints) -> NDArray[Any]:
+    """Each row of `values` in the order of its row of `order`, as `take_along_axis` in a third of the time."""
+    rows = np.arange(len(order))[:, None] * values.shape[1]
+    return np.asarray(values.take(order + rows))
+
+
+def first_items(scores: NDArray[Any], order: Ints, counts: Ints, inverse: Ints, top_r: int) -> Ints:
+    """The first R items by the scores of their entries; items of equal score keep their own order.
 
     Args:
-        keys: [B, U] sorted keys of the entries, as `descending` returns them.
-        order: [B, U] order of the entries.
+        scores: [B, U] of the entries.
+        order: [B, U] of the entries, best first.
+        counts: [B, U] items of the entries, in that order.
         inverse: [N] entry of each item.
+        top_r: R, at most N.
 
     Returns:
-        [B, N].
+        [B, R].
     """
-    place = np.zeros(keys.shape, dtype=np.uint32)  # of an entry's score among the different scores of its row
-    np.cumsum(keys[:, 1:] != keys[:, :-1], axis=1, dtype=np.uint32, out=place[:, 1:])
-    place_of_entry = np.empty_like(place)
-    np.put_along_axis(place_of_entry, order, place, axis=1)
-    return ascending_order(place_of_entry[:, inverse])
+    first = np.empty((len(scores), top_r), dtype=np.int64)
+    for row, of_entry in enumerate(scores):
+        last = order[row, np.searchsorted(np.cumsum(counts[row]), top_r)]  # the entry that the cut falls into
+        of_item = of_entry.take(inverse)
+        candidates = np.flatnonzero(of_item >= of_entry[last])
+        _, best = descending(of_item[None, candidates])
+        first[row] = candidates[best[0, :top_r]]
+    return first
 
 
 def tie_groups(sorted_scores: NDArray[Any], counts: Ints | None, relevant: NDArray[Any]) -> RankedGroups:
@@ -88,8 +100,31 @@ def tie_groups(sorted_scores: NDArray[Any], counts: Ints | None, relevant: NDArr
     """
     if sorted_scores.shape != relevant.shape or (counts is not None and counts.shape != relevant.shape):
         raise InputError("scores, counts and relevant items of a ranking must have one shape")
-    starts = np.ones(relevant.shape, dtype=bool)
-    np.not_equal(sorted_scores[:, 1:], sorted_scores[:, :-1], out=starts[:, 1:])
+    return _collect(_starts(sorted_scores), counts, relevant)
+
+
+def tie_groups_within(
+    keys: NDArray[Any], counts: Ints, relevant: Ints, top_r: int, ranks: Ints | Sequence[int]
+) -> RankedGroups:
+    """As `tie_groups`, for metrics of the first R ranks, and hits at other ranks.
+
+    Of the groups beyond the one with rank R, only those that hold one of `ranks` are kept apart; what lies between
+    two of them is merged.
+
+    Args:
+        keys: [B, U] sort keys, smallest first.
+        counts: [B, U] items of an entry.
+        relevant: [B, U] relevant items of an entry.
+        top_r: R, at most the number of items.
+        ranks: [P] ranks that `hits` and `precision` will be asked for; those beyond the ranking stand for its end.
+    """
+    starts = _starts(keys)
+    for row, key, items in zip(starts, keys, np.cumsum(counts, axis=1), strict=True):
+        at_rank = key[np.searchsorted(items, np.minimum([top_r, *ranks], items[-1]))]
+        first, after = np.searchsorted(key, at_rank), np.searchsorted(key, at_rank, side="right")
+        row[after[0] :] = False
+        row[first] = True
+        row[after[after < len(key)]] = True
     return _collect(starts, counts, relevant)
 
 
@@ -112,8 +147,15 @@ def rank_items(scores: NDArray[Any], relevant: NDArray[np.bool_], ties: Ties) ->
         InputError: NaN scores.
     """
     ranked, order = descending(scores)
-    hits = np.take_along_axis(relevant, order, axis=1)
+    hits = _in_order(relevant, order)
     return strict_groups(hits) if ties == "index" else tie_groups(ranked, None, hits)
+
+
+def _starts(ranked: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where a group of equal neighbours begins in each row, [B, U]."""
+    starts = np.ones(ranked.shape, dtype=bool)
+    np.not_equal(ranked[:, 1:], ranked[:, :-1], out=starts[:, 1:])
+    return starts
 
 
 def _collect(starts: NDArray[np.bool_], counts: Ints | None, relevant: NDArray[Any]) -> RankedGroups:

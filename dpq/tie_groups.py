@@ -9,7 +9,7 @@ Axes: B queries of a block, G groups of all of them, P ranks asked for.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import numpy as np
@@ -28,7 +28,8 @@ Ints = NDArray[np.int64]
 class RankedGroups:
     """Groups of tied items of a block of queries, best first, those of all queries in one flat list.
 
-    Neighbouring groups without relevant items may stand as one: no metric tells them apart.
+    Neighbouring groups without relevant items may stand as one: no metric tells them apart. So may those of ranks
+    that no metric is asked for.
 
     Attributes:
         query: [G] row of the block that a group belongs to, ascending; every row has a group.
@@ -61,11 +62,6 @@ class RankedGroups:
     @property
     def _last(self) -> Ints:
         return np.append(self.first[1:], len(self.query)) - 1
-
-    @cached_property
-    def _harmonic(self) -> Floats:
-        # Entry n is 1 + 1/2 + ... + 1/n.
-        return np.append(0.0, np.cumsum(1 / np.arange(1, self.total_items.max() + 1)))
 
     def hits(self, ranks: ArrayLike, ties: Within = "expected") -> Floats:
         """Relevant items among the first k ranks.
@@ -170,7 +166,7 @@ class RankedGroups:
         (j-1)(h-1)/(m-1) of the places before it are. Sums over j are differences of harmonic numbers. The best
         order puts the h relevant items first, the worst puts them last.
         """
-        table = self._harmonic
+        table = _harmonic_numbers(int(self.total_items.max()))
         if ties == "best":
             return np.asarray(h - (n0 - r0) * (table[n0 + h] - table[n0]))
         if ties == "worst":
@@ -178,6 +174,12 @@ class RankedGroups:
         inverses = table[n0 + m] - table[n0]  # sum of 1 / (n0 + j)
         mates = (h - 1) / np.maximum(m - 1, 1)
         return np.asarray((h / m) * ((r0 + 1) * inverses + mates * (m - (n0 + 1) * inverses)))
+
+
+@lru_cache(maxsize=4)
+def _harmonic_numbers(size: int) -> Floats:
+    """Entry n is 1 + 1/2 + ... + 1/n, up to n = `size`; kept, as all blocks of a database need the same."""
+    return np.append(0.0, np.cumsum(1 / np.arange(1, size + 1)))
 
 
 def _log_ways(n: Ints, r: Ints, m: Ints, h: Ints) -> Floats:

@@ -21,6 +21,7 @@ from dpq.ranking import (
     lookup_tables,
     symmetric_scores,
 )
+from dpq.scores import norm_offsets
 
 Q, N, D, M, K, L = 23, 200, 6, 3, 5, 4
 
@@ -74,6 +75,19 @@ def test_codes_measure_as_the_full_matrix(score, multi_label, cut):
         assert result.queries_without_relevant == 0
 
 
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("cut", [None, 17])
+def test_further_cuts_measure_as_the_full_matrix(multi_label, cut):
+    arguments = data(9, multi_label)
+    matrix = full(*arguments)
+    further = (1, 5, 17, 120, N, N + 50)
+    result = evaluate_codes(*arguments, cut, further_cuts=further)
+    assert list(result.map_at) == list(further)
+    for other, found in result.map_at.items():
+        assert found == pytest.approx(mean_average_precision(*matrix, other), abs=1e-12)
+    assert replace(result, map_at={}) == evaluate_codes(*arguments, cut)
+
+
 @pytest.mark.parametrize("score", ["inner", "l2"])
 def test_embeddings_measure_as_the_full_matrix(score):
     queries, query_labels, codes, database_labels, codebooks = data(2)
@@ -118,6 +132,17 @@ def test_block_size_does_not_matter():
         assert found.map_ties_index == pytest.approx(known.map_ties_index, abs=1e-13)
 
 
+def test_number_of_threads_does_not_matter():
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(evaluate_codes(*data(10, multi_label=True), cut=30, block=2))
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1]
+
+
 def test_database_order_moves_only_the_index_order():
     queries, query_labels, codes, database_labels, codebooks = data(4)
     known = evaluate_codes(queries, query_labels, codes, database_labels, codebooks, 30)
@@ -137,6 +162,16 @@ def test_one_shared_label_is_enough():
     assert result.precision_at == pytest.approx({1: 1 / 3, 2: 1 / 3})
     assert result.queries_without_relevant == 1
     assert result.pr[0] == pytest.approx((0.5, 0.5)) and result.pr[-1] == pytest.approx((1, 0.5))
+
+
+@pytest.mark.parametrize("score", ["inner", "l2"])
+def test_distinct_codes_score_as_asymmetric_scores(score):
+    torch.manual_seed(2)
+    queries, codebooks = torch.randn(5, 30), torch.randn(3, 16, 30)
+    distinct = DistinctCodes.of(torch.randint(16, (90, 3), dtype=torch.uint8))
+    offsets = norm_offsets(distinct.codes, codebooks, score)
+    found = distinct.scores(lookup_tables(queries, codebooks).numpy(), None if offsets is None else offsets.numpy())
+    assert np.array_equal(found, asymmetric_scores(queries, distinct.codes, codebooks, score))
 
 
 def test_distinct_codes_of_a_prefix():
@@ -184,6 +219,7 @@ def changed(position, change):
         (data(8), {"score": "cosine"}, "score must be"),
         (data(8), {"cut": 0}, "cut must be"),
         (data(8), {"ks": (0, 1)}, "ks must be"),
+        (data(8), {"further_cuts": (5, 0)}, "further_cuts must be"),
         (data(8), {"block": 0}, "a block must hold"),
     ],
 )
