@@ -85,6 +85,13 @@ def regression(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Measure speed and memory on generated data; what follows `--` goes to `python -m benchmarks.bench`."""
+    _install(session, "benchmarks")
+    session.run("python", "-m", "benchmarks.bench", *(session.posargs or ["ranking"]))
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style and types."""
     _install(session, "dev")
