@@ -13,10 +13,11 @@ from dpq import additive
 from dpq.backbone import Preprocessing, WeightFile, create_body
 from dpq.checkpoint import load_checkpoint, save_checkpoint
 from dpq.embedding import embed_images
-from dpq.protocols.base import Split
+from dpq.images import Views
+from dpq.protocols.base import Images, Split
 from dpq.scores import Score
 from dpq.seeds import derive_seed
-from dpq.settings import Execution, TrainingConfig, TrainLog, Views
+from dpq.settings import Execution, TrainingConfig, TrainLog
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Source(Protocol):
     def preprocessing(self) -> Preprocessing:
         """What the backbone expects of its input."""
 
-    def predict(self, images: Tensor, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
+    def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
         """Embeddings [N, D] and class logits [N, L] of uint8 images, on the CPU."""
 
 
@@ -65,7 +66,7 @@ class FrozenFeatures(nn.Module):
         features: Tensor = self.body(images)
         return features, features[:, :0]
 
-    def predict(self, images: Tensor, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
+    def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
         """Features [N, F] and logits [N, 0] of uint8 images, on the CPU."""
         config = self.training_config
         views = views or config.evaluation_views
@@ -129,11 +130,11 @@ class EmbeddingQuantizer:
             save_checkpoint(checkpoint, {"codebooks": self._codebooks}, {"seconds": seconds})
         return TrainLog(seconds=seconds, images_per_second=len(train) / seconds)
 
-    def predict(self, images: Tensor, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
+    def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
         """The source's embeddings [N, D] and class logits [N, L]."""
         return self.source.predict(images, views=views, progress=progress)
 
-    def embed(self, images: Tensor, *, views: Views | None = None, progress: bool = False) -> Tensor:
+    def embed(self, images: Images, *, views: Views | None = None, progress: bool = False) -> Tensor:
         """The source's embeddings [N, D]."""
         return self.predict(images, views=views, progress=progress)[0]
 

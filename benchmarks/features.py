@@ -11,7 +11,10 @@ from torch import Tensor
 
 from baselines.on_embeddings import Source
 from dpq.checkpoint import load_checkpoint, save_checkpoint
-from dpq.settings import Method, Views
+from dpq.images import Views
+from dpq.protocols.base import Images
+from dpq.protocols.stored_images import StoredImages
+from dpq.settings import Method
 
 
 class StoredSource:
@@ -31,10 +34,9 @@ class StoredSource:
         self.folder = folder
         self.spared = 0.0
 
-    def predict(self, images: Tensor, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
+    def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
         """Embeddings [N, D] and class logits [N, L] of uint8 images, on the CPU."""
-        digest = hashlib.sha256(images.contiguous().numpy().data)
-        digest.update(str((views, *images.shape)).encode())
+        digest = hashlib.sha256(f"{_content(images)} {views} {list(images.shape)}".encode())
         path = self.folder / f"{digest.hexdigest()[:16]}.safetensors"
         if path.exists():
             started = time.perf_counter()
@@ -61,9 +63,16 @@ class TrainedOnDemand:
         self.preprocessing = method.preprocessing
         self._train: Callable[[], None] | None = train
 
-    def predict(self, images: Tensor, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
+    def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
         """Embeddings [N, D] and class logits [N, L] of uint8 images, on the CPU."""
         if self._train is not None:
             self._train()
             self._train = None
         return self.method.predict(images, views=views, progress=progress)
+
+
+def _content(images: Images) -> str:
+    """A digest that stands for the images."""
+    if isinstance(images, StoredImages):
+        return images.digest
+    return hashlib.sha256(images[:].contiguous().numpy().data).hexdigest()

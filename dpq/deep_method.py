@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from dpq import additive
 from dpq.backbone import Backbone, Preprocessing
 from dpq.embedding import embed_images
+from dpq.images import Views
 from dpq.optimisation import decayed_groups
-from dpq.protocols.base import Split
-from dpq.settings import Epoch, Execution, TrainingConfig, TrainLog, Views, autocast
+from dpq.protocols.base import Images, Split
+from dpq.settings import Epoch, Execution, TrainingConfig, TrainLog, autocast
 from dpq.training import Trainer
 
 
@@ -66,11 +67,11 @@ class DeepMethod(nn.Module):
         self.training_config = training
         return Trainer(self, train, training, seed, execution or Execution()).run()
 
-    def embed(self, images: Tensor, *, views: Views | None = None, progress: bool = False) -> Tensor:
+    def embed(self, images: Images, *, views: Views | None = None, progress: bool = False) -> Tensor:
         """Embeddings [N, D] of uint8 images [N, 3, h, w], on the CPU."""
         return self.predict(images, views=views, progress=progress)[0]
 
-    def predict(self, images: Tensor, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
+    def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
         """Embeddings [N, D] and class logits [N, L] of uint8 images, on the CPU; L = 0 without a classifier.
 
         `views` are those of the training configuration unless given.

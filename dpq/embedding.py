@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from dpq.backbone import Preprocessing
-from dpq.images import to_input
-from dpq.settings import TrainingConfig, Views, autocast
+from dpq.images import CROPS, Views, to_input
+from dpq.protocols.base import Images
+from dpq.settings import TrainingConfig, autocast
 
 BATCH = 128
 
@@ -17,7 +20,7 @@ BATCH = 128
 def embed_images(
     network: nn.Module,
     preprocessing: Preprocessing,
-    images: Tensor,
+    images: Images,
     config: TrainingConfig,
     *,
     views: Views = "centre",
@@ -29,9 +32,10 @@ def embed_images(
     Args:
         network: gives embeddings and logits of a batch of inputs; its mode is restored afterwards.
         preprocessing: what the network expects of its input.
-        images: [N, 3, h, w] uint8, on any device.
+        images: [N, 3, h, w] uint8, on any device or on disk; one batch at a time is read.
         config: image size, crop and precision.
-        views: the "centre" crop alone, or the mean over it and its "mirror" image.
+        views: the "centre" crop alone, or the mean over it and its "mirror" image, or over the mirrored and plain
+            crops of the centre and the four corners ("ten-crop").
         crop_seed: draw random crops and flips, as the released code does; None takes the centre crop.
         progress: draw a progress bar on a terminal.
 
@@ -47,12 +51,25 @@ def embed_images(
     with bar:
         for start in range(0, len(images), BATCH):
             batch = images[start : start + BATCH].to(device)
-            inputs = to_input(batch, config.image_size, preprocessing, config.augmentation, generator)
-            seen_as = [inputs, inputs.flip(3)] if views == "mirror" else [inputs]
             with autocast(device, config.precision):
-                seen = [network(view) for view in seen_as]
+                seen = [network(view) for view in _views(batch, config, preprocessing, views, generator)]
             embeddings.append(torch.stack([embedding.float() for embedding, _ in seen]).mean(dim=0).cpu())
             logits.append(torch.stack([scores.float() for _, scores in seen]).mean(dim=0).cpu())
             bar.update(len(batch))
     network.train(was_training)
     return torch.cat(embeddings), torch.cat(logits)
+
+
+def _views(
+    batch: Tensor,
+    config: TrainingConfig,
+    preprocessing: Preprocessing,
+    views: Views,
+    generator: torch.Generator | None,
+) -> Iterator[Tensor]:
+    """The network inputs that a batch is seen as, one after the other."""
+    for place in CROPS[views]:
+        inputs = to_input(batch, config.image_size, preprocessing, config.augmentation, generator, place)
+        yield inputs
+        if views != "centre":
+            yield inputs.flip(3)

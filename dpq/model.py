@@ -17,12 +17,13 @@ from dpq.backbone import Backbone
 from dpq.config import DPQConfig
 from dpq.deep_method import DeepMethod
 from dpq.errors import InputError
+from dpq.images import Views
 from dpq.losses import adaptive_margin_loss, classification_loss
 from dpq.optimisation import released_groups
 from dpq.protocols.base import Split
 from dpq.quantizers import ProgressiveQuantizer
 from dpq.seeds import derive_seed
-from dpq.settings import Epoch, Execution, TrainingConfig, TrainLog, Views, autocast
+from dpq.settings import Epoch, Execution, TrainingConfig, TrainLog, autocast
 
 
 class DPQ(DeepMethod):

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from dpq.backbone import Preprocessing
-from dpq.images import Augmentation
-from dpq.protocols.base import Split
-
-Views = Literal["centre", "mirror"]
+from dpq.errors import InputError
+from dpq.images import Augmentation, Views
+from dpq.protocols.base import Images, Split
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,8 @@ class TrainingConfig:
         decay_steps: see `decay_rate`.
         dropout: on the pooled feature.
         augmentation: crops and flips.
-        evaluation_views: at evaluation, the "centre" crop alone, or the mean embedding of it and its "mirror" image.
+        evaluation_views: at evaluation, the "centre" crop alone, or the mean embedding of it and its "mirror" image, or
+            of the "ten-crop" of centre and corners with their mirror images.
         precision: "32", or "bf16" for the backbone under autocast.
     """
 
@@ -59,6 +59,14 @@ class TrainingConfig:
     augmentation: Augmentation = field(default_factory=Augmentation)
     evaluation_views: Views = "centre"
     precision: Literal["32", "bf16"] = "32"
+
+    def __post_init__(self) -> None:
+        """Refuse views that are all the same crop."""
+        if self.evaluation_views == "ten-crop" and self.augmentation.crop >= 1:
+            raise InputError(
+                f"ten-crop takes crops of centre and corners, but the crop is {self.augmentation.crop:g} of the image; "
+                "set [training.augmentation] crop below 1, or take the views centre or mirror"
+            )
 
 
 @dataclass(frozen=True)
@@ -135,10 +143,10 @@ class Method(Protocol):
     ) -> TrainLog:
         """Learn from the training split; go on from the checkpoint where there is one."""
 
-    def predict(self, images: Tensor, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
+    def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
         """Embeddings [N, D] and class logits [N, L] (L = 0 without a classifier) of uint8 images, on the CPU."""
 
-    def embed(self, images: Tensor, *, views: Views | None = None, progress: bool = False) -> Tensor:
+    def embed(self, images: Images, *, views: Views | None = None, progress: bool = False) -> Tensor:
         """Embeddings [N, D] of uint8 images, on the CPU."""
 
     def encode(self, embeddings: Tensor, bits: int | None = None) -> Tensor:

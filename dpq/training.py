@@ -43,7 +43,7 @@ class Trainer:
 
     Args:
         method: an `nn.Module` that is `Trainable`.
-        split: training images; moved to the device once, as uint8.
+        split: training images; moved to the device once, as uint8, unless they are on disk.
         config: of the experiment.
         seed: master seed.
         execution: device, checkpoint file, progress.
@@ -56,7 +56,7 @@ class Trainer:
         self.method: Any = method
         self.module: nn.Module = method
         self.config, self.seed, self.execution = config, seed, execution
-        self.images = split.images.to(execution.device)
+        self.images = split.images.to(execution.device) if isinstance(split.images, Tensor) else split.images
         self.labels = split.labels.to(execution.device)
         self.batch_size = min(config.batch_size, len(split))
         self.steps = len(split) // self.batch_size
@@ -108,7 +108,7 @@ class Trainer:
         torch.manual_seed(derive_seed(self.seed, "dropout", self.epoch))
         geometry = torch.Generator().manual_seed(derive_seed(self.seed, "augment", self.epoch))
         shuffled = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
-        order = torch.randperm(len(self.images), generator=shuffled).to(self.images.device)
+        order = torch.randperm(len(self.images), generator=shuffled).to(self.labels.device)
         sums: dict[str, Tensor] = {}
         for index in range(self.steps):
             rows = order[index * self.batch_size : (index + 1) * self.batch_size]
@@ -128,7 +128,8 @@ class Trainer:
             InputError: the loss is not finite; nothing is updated.
         """
         preprocessing = self.method.backbone.preprocessing
-        inputs = to_input(self.images[rows], self.config.image_size, preprocessing, self.config.augmentation, geometry)
+        images = self.images[rows].to(self.labels.device)
+        inputs = to_input(images, self.config.image_size, preprocessing, self.config.augmentation, geometry)
         terms: dict[str, Tensor] = self.method.losses(inputs, self.labels[rows], rows, self.epoch)
         loss = torch.stack(list(terms.values())).sum()
         if (

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from dpq.backbone import Preprocessing
-from dpq.images import Augmentation, crop_grid, to_input
+from dpq.images import CROPS, Augmentation, crop_grid, to_input
 
 PLAIN = Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear")
 
@@ -56,3 +56,16 @@ def test_half_the_images_are_mirrored_and_none_without_a_generator():
     mirrored = (grid[:, 0, 0, 0] > 0).float().mean()
     assert 0.4 < float(mirrored) < 0.6
     assert (crop_grid(10, 4, augmentation, None)[:, 0, 0, 0] < 0).all()
+
+
+@pytest.mark.parametrize("place", CROPS["ten-crop"])
+def test_crops_lie_where_their_place_says(images, place):
+    got = to_input(images, 4, PLAIN, Augmentation(crop=0.5), place=place)
+    left, top = (2 + 2 * step for step in place)
+    assert torch.allclose(got, images[:, :, top : top + 4, left : left + 4] / 255, atol=1e-6)
+
+
+def test_ten_crops_are_the_centre_and_the_four_corners():
+    assert len(set(CROPS["ten-crop"])) == 5
+    assert CROPS["ten-crop"][0] == (0, 0)
+    assert all(abs(x) == abs(y) == 1 for x, y in CROPS["ten-crop"][1:])
