@@ -1,9 +1,10 @@
-"""Data protocols by name. A new one is a file beside this and a line in `PROTOCOLS`."""
+"""Data protocols by name. A new one is a file beside this and a line in `PROTOCOLS`, or in `listed.LISTINGS`."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import platformdirs
@@ -12,16 +13,21 @@ from dpq.errors import InputError
 from dpq.protocols.base import Dataset, Split
 from dpq.protocols.cifar10 import load_cifar10
 from dpq.protocols.digits import load_digits_protocol
+from dpq.protocols.listed import LISTINGS, load_listed
+from dpq.protocols.options import ReadOptions
 
-__all__ = ["PROTOCOLS", "Dataset", "Split", "load_protocol"]
+__all__ = ["PROTOCOLS", "Dataset", "ReadOptions", "Split", "load_protocol"]
 
-PROTOCOLS: dict[str, Callable[[Path | None, Path], Dataset]] = {
-    "digits": lambda data_root, cache: load_digits_protocol(),
-    "cifar10": load_cifar10,
+PROTOCOLS: dict[str, Callable[[Path | None, Path, ReadOptions], Dataset]] = {
+    "digits": lambda data_root, cache, options: load_digits_protocol(),
+    "cifar10": lambda data_root, cache, options: load_cifar10(data_root, cache),
+    **{name: partial(load_listed, name) for name in LISTINGS},
 }
 
 
-def load_protocol(name: str, data_root: Path | None = None, cache: Path | None = None) -> Dataset:
+def load_protocol(
+    name: str, data_root: Path | None = None, cache: Path | None = None, options: ReadOptions | None = None
+) -> Dataset:
     """Loads the splits of a protocol; the draw is fixed, so every caller gets the same images.
 
     Args:
@@ -29,6 +35,7 @@ def load_protocol(name: str, data_root: Path | None = None, cache: Path | None =
         data_root: where the images are; `digits` needs none, `cifar10` downloads without one.
         cache: folder for downloads and decoded pixels. None takes the environment's `DPQ_CACHE`, or else
             the user's cache folder.
+        options: for protocols of published lists, how the copy is read.
 
     Returns:
         The data set.
@@ -41,4 +48,4 @@ def load_protocol(name: str, data_root: Path | None = None, cache: Path | None =
     if cache is None:
         chosen = os.environ.get("DPQ_CACHE")
         cache = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("dpq")
-    return PROTOCOLS[name](data_root, cache)
+    return PROTOCOLS[name](data_root, cache, options or ReadOptions())

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -91,6 +91,8 @@ class Dataset:
         fingerprint: SHA-256 over the pixels and labels of all splits, in hexadecimal.
         cut: mAP is taken over the first `cut` ranks; None means the whole database.
         denominator: what the sum of precisions is divided by (`dpq.metrics`).
+        further_cuts: cuts at which mAP is reported as well.
+        facts: what else a result must say about the data, JSON-able.
     """
 
     protocol: str
@@ -102,6 +104,8 @@ class Dataset:
     fingerprint: str
     cut: int | None = None
     denominator: Denominator = "hits"
+    further_cuts: tuple[int, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def limited(self, limit: int) -> Dataset:
         """A class-balanced subset of about `limit` images in every split; its name and fingerprint say so."""
@@ -161,7 +165,7 @@ def fingerprint(*splits: Split) -> str:
     """SHA-256 over shapes, pixels and labels of the splits, in order."""
     digest = hashlib.sha256()
     for split in splits:
-        for tensor in (split.images, split.labels):
+        for tensor in (split.images[:], split.labels):
             digest.update(str(tuple(tensor.shape)).encode())
             digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()
