@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -17,6 +17,8 @@ from benchmarks.config import known_experiments
 from benchmarks.methods import METHODS
 from benchmarks.regress import Moved
 from dpq.errors import InputError
+from dpq.images import Views
+from dpq.protocols import PROTOCOLS
 
 EXAMPLES = """examples:
   python -m benchmarks run digits                      train on the bundled digits, a minute or two
@@ -70,6 +72,7 @@ def make_parser() -> Parser:
     for command in (table, figures):
         command.add_argument("experiment", metavar="EXPERIMENT", help=f"one of {', '.join(known_experiments())}")
         _add_output(command)
+    _add_check_data(subparsers)
     _add_regress(subparsers)
     evaluate = subparsers.add_parser(
         "evaluate", help="compute every ranking metric again from the stored codes, and renew the records"
@@ -78,6 +81,41 @@ def make_parser() -> Parser:
         "records", metavar="RECORD", type=Path, nargs="+", help="a file <output>/<experiment>/runs/<id>.json"
     )
     return parser
+
+
+def _add_check_data(subparsers: argparse._SubParsersAction[Parser]) -> None:
+    check = subparsers.add_parser(
+        "check-data",
+        help="read a copy of a data set from end to end, and say what it is fit for",
+        description="Count, open and decode every image of a copy; compare its lists and labels with the published "
+        "ones; name what is missing, unreadable, repeated or shared by queries and training images. Without "
+        "--data-root: what to get, and from where. The exit status is 2 unless the copy is the published data.",
+    )
+    check.add_argument("protocol", metavar="PROTOCOL", help=f"one of {', '.join(PROTOCOLS)}")
+    _add_data_root(check)
+    _add_reading(check)
+    check.add_argument(
+        "--report", type=Path, metavar="FILE", help="where everything is named (default: check-PROTOCOL.txt)"
+    )
+
+
+def _add_reading(parser: Any) -> None:
+    parser.add_argument(
+        "--strip-prefix", metavar="PREFIX", help="what to take off the paths in lists that name other machines' folders"
+    )
+    parser.add_argument(
+        "--workers", type=positive, metavar="N", help="processes that decode images (default: one a core, at most 8)"
+    )
+
+
+def _add_data_root(parser: Any) -> None:
+    parser.add_argument(
+        "--data-root",
+        type=Path,
+        default=os.environ.get("DPQ_DATA_ROOT"),
+        metavar="DIR",
+        help="folder of the data set; environment: DPQ_DATA_ROOT",
+    )
 
 
 def _add_regress(subparsers: argparse._SubParsersAction[Parser]) -> None:
@@ -98,13 +136,7 @@ def _add_inputs(parser: Any) -> None:
         metavar="FILE|none",
         help="backbone weights (safetensors or torch); none starts from scratch; environment: DPQ_WEIGHTS",
     )
-    parser.add_argument(
-        "--data-root",
-        type=Path,
-        default=os.environ.get("DPQ_DATA_ROOT"),
-        metavar="DIR",
-        help="folder of the data set; environment: DPQ_DATA_ROOT",
-    )
+    _add_data_root(parser)
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="auto takes a GPU if there is one")
 
 
@@ -147,8 +179,9 @@ def _add_run(subparsers: argparse._SubParsersAction[Parser]) -> None:
     setting.add_argument("--precision", metavar="32|bf16", help="of the backbone")
     setting.add_argument(
         "--views",
-        metavar="centre|mirror",
-        help="evaluate on the centre crop, or on the mean embedding of it and its mirror image; needs no new training",
+        metavar="|".join(get_args(Views)),
+        help="evaluate on the centre crop, or on the mean embedding of it and its mirror image, or of ten crops; needs "
+        "no new training",
     )
     setting.add_argument(
         "--label-vectors", metavar="FILE", help="word vectors for the margin, one row a class (default: orthonormal)"
@@ -163,6 +196,14 @@ def _add_run(subparsers: argparse._SubParsersAction[Parser]) -> None:
     )
     where = run.add_argument_group("where and how")
     _add_inputs(where)
+    _add_reading(where)
+    where.add_argument(
+        "--allow-missing",
+        type=positive,
+        default=0,
+        metavar="N",
+        help="go on with a copy that lacks up to N of the published images; records and tables say so",
+    )
     _add_output(where)
     where.add_argument("--force", action="store_true", help="do finished runs again, from the start")
     where.add_argument("--dry-run", action="store_true", help="print the plan and its cost, and do nothing")
@@ -174,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = make_parser().parse_args(arguments)
         with logging_redirect_tqdm():
-            getattr(commands, options.command)(options)
+            getattr(commands, options.command.replace("-", "_"))(options)
     except Moved as moved:
         print(f"regression:\n{moved}", file=sys.stderr)
         return 1

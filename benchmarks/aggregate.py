@@ -12,7 +12,7 @@ import pandas as pd
 from benchmarks.config import load_experiment
 from benchmarks.methods import METHODS
 from benchmarks.records import digest, read_records
-from benchmarks.reported_values import reported_value
+from benchmarks.reported_values import OTHER_DATA, reported_value
 from dpq.errors import InputError
 
 # How the lengths of a row were trained: one training for all, one for each, or the longest one's truncated codes.
@@ -35,8 +35,9 @@ def records_of(output: Path, experiment: str) -> list[dict[str, Any]]:
 
 
 def comparable(record: dict[str, Any]) -> bool:
-    """Whether a record may stand beside a paper: the whole protocol, and its own queries."""
-    return record["config"]["limit"] is None and not record["config"]["validation"]
+    """Whether a record may stand beside a paper: the whole published protocol, and its own queries."""
+    whole = record["config"]["limit"] is None and not record["config"]["validation"]
+    return whole and record["data"].get("published", True)
 
 
 def row_title(method: str, variant: str, training: str, bits: int) -> str:
@@ -114,6 +115,7 @@ def tidy(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
                     "map_best": entry["map_bounds"][1],
                     "distinct_codes": entry["distinct_codes"],
                     **{f"precision_at_{k}": v for k, v in entry["precision_at"].items()},
+                    **{f"map_at_{cut}": v for cut, v in entry.get("map_at", {}).items()},
                 }
             )
     return pd.DataFrame(rows)
@@ -143,7 +145,8 @@ def summarise(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
     ]
     summary["paper_map"] = [p[0] if p else None for p in papers]
     summary["paper_status"] = [p[1] if p else None for p in papers]
-    summary["difference"] = summary["map"] - summary["paper_map"].astype(float)
+    same_data = summary["paper_status"] != OTHER_DATA
+    summary["difference"] = (summary["map"] - summary["paper_map"].astype(float)).where(same_data)
     return summary
 
 

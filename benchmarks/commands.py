@@ -7,7 +7,7 @@ import logging
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from benchmarks.config import Experiment, load_experiment
 from benchmarks.environment import keep_freed_memory, resolve_device
@@ -19,7 +19,9 @@ from benchmarks.runner import carry_out, forget
 from dpq.additive import check_enough, levels_for
 from dpq.backbone import create_body
 from dpq.errors import InputError
-from dpq.protocols import Dataset, load_protocol
+from dpq.files import write_atomically
+from dpq.images import Views
+from dpq.protocols import Dataset, ReadOptions, load_protocol
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +36,10 @@ def run(options: argparse.Namespace) -> None:
         levels_for(bits, experiment.codebook_size)
     device = resolve_device(options.device)
     keep_freed_memory()
-    dataset = _load(experiment, options.data_root)
+    reading = ReadOptions(
+        allow_missing=options.allow_missing, strip_prefix=options.strip_prefix, workers=options.workers
+    )
+    dataset = _load(experiment, options.data_root, reading)
     ingredients = read_ingredients(experiment, dataset)
     check_enough(len(dataset.train), experiment.codebook_size)
     seeds = options.seeds or list(experiment.seeds)
@@ -141,7 +146,10 @@ def evaluate(options: argparse.Namespace) -> None:
         bits = [entry["bits"] for entry in record["lengths"]]
         config = record["config"]["methods"][METHODS[record["method"]].configs[0]]
         precision = config.get("query_precision", "float32")
-        lengths = evaluate_lengths(raw, bits, record["cut"], record["score"], precision, progress=True)
+        further = record.get("further_cuts", ())
+        lengths = evaluate_lengths(
+            raw, bits, record["cut"], record["score"], precision, further_cuts=further, progress=True
+        )
         renewed = [old | new for old, new in zip(record["lengths"], lengths, strict=True)]
         changed = renewed != record["lengths"]
         if changed:
@@ -149,6 +157,40 @@ def evaluate(options: argparse.Namespace) -> None:
         for old, new in zip(record["lengths"], renewed, strict=True):
             print(f"{record['id']} {new['bits']} bits: mAP {new['map']:.6f} (was {old['map']:.6f})")
         print(f"{path}: {'renewed' if changed else 'unchanged'}")
+
+
+def check_data(options: argparse.Namespace) -> None:
+    """`check-data`: read a copy of a data set from end to end, and say what it is fit for.
+
+    Raises:
+        InputError: no data root; the copy is not the published data.
+    """
+    from benchmarks.check_data import check_copy
+    from benchmarks.guides import guide
+    from dpq.protocols.listed import LISTINGS
+
+    if options.protocol not in LISTINGS:
+        _check_plain(options)
+        return
+    if options.data_root is None:
+        print(guide(options.protocol))
+        raise InputError("give --data-root DIR, the folder with your copy")
+    reading = ReadOptions(strip_prefix=options.strip_prefix, workers=options.workers)
+    findings = check_copy(options.protocol, Path(options.data_root), reading)
+    print(findings.screen())
+    report = options.report or Path(f"check-{options.protocol}.txt")
+    write_atomically(report, findings.report(), remedy="choose another --report")
+    if not findings.fit:
+        raise InputError(f"{options.data_root} is not the published {options.protocol}; {report} names all of it")
+    log.info("report: %s", report)
+
+
+def _check_plain(options: argparse.Namespace) -> None:
+    """Data sets whose loader checks all there is to check."""
+    dataset = load_protocol(options.protocol, Path(options.data_root) if options.data_root else None)
+    sizes = {name: len(getattr(dataset, name)) for name in ("train", "query", "database")}
+    print(f"{dataset.name}: " + ", ".join(f"{size:,} {name}" for name, size in sizes.items()))
+    print(f"fingerprint: {dataset.fingerprint}\nfit: complete and readable")
 
 
 def regress(options: argparse.Namespace) -> None:
@@ -173,8 +215,8 @@ def _overridden(experiment: Experiment, options: argparse.Namespace) -> Experime
     training, backbone = experiment.training, experiment.backbone
     if options.precision not in (None, "32", "bf16"):
         raise InputError(f"unknown precision {options.precision!r}; choose 32 or bf16")
-    if options.views not in (None, "centre", "mirror"):
-        raise InputError(f"unknown views {options.views!r}; choose centre or mirror")
+    if options.views not in (None, *get_args(Views)):
+        raise InputError(f"unknown views {options.views!r}; choose one of {', '.join(get_args(Views))}")
     for field, value in (
         ("evaluation_views", options.views),
         ("epochs", options.epochs),
@@ -211,8 +253,11 @@ def _methods(names: list[str], variant: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _load(experiment: Experiment, data_root: Path | None) -> Dataset:
-    dataset = load_protocol(experiment.protocol, Path(data_root) if data_root else None)
+def _load(experiment: Experiment, data_root: Path | None, reading: ReadOptions | None = None) -> Dataset:
+    reading = reading or ReadOptions()
+    if experiment.stored_side is not None:
+        reading = replace(reading, side=experiment.stored_side)
+    dataset = load_protocol(experiment.protocol, Path(data_root) if data_root else None, options=reading)
     if experiment.validation:
         dataset = dataset.validation()
     return dataset if experiment.limit is None else dataset.limited(experiment.limit)

@@ -62,6 +62,7 @@ class Experiment:
         label_vectors: "orthonormal", or a text file of word vectors.
         limit: class-balanced subset of every split; None uses all.
         validation: replace query and database by held-out training images.
+        stored_side: side in pixels to which images of protocols with lists are resized once; None elsewhere.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Experiment:
     label_vectors: str = "orthonormal"
     limit: int | None = None
     validation: bool = False
+    stored_side: int | None = None
 
 
 def known_experiments() -> list[str]:
@@ -145,4 +147,6 @@ def describe(experiment: Experiment, tables: Sequence[str]) -> dict[str, Any]:
     table = dataclasses.asdict(experiment)
     table["methods"] = {name: table["methods"][name] for name in tables}
     del table["seeds"]
+    if table["stored_side"] is None:  # records of other protocols are older than this setting
+        del table["stored_side"]
     return table

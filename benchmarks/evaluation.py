@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,13 +10,20 @@ from torch import Tensor
 
 from benchmarks.records import RawResult
 from dpq.additive import levels_for
-from dpq.ranking import Score, evaluate_codes
+from dpq.ranking import RankingResult, Score, evaluate_codes
 
 KS = (1, 10, 100, 500, 1000)
 
 
 def evaluate_lengths(
-    raw: RawResult, bits: list[int], cut: int | None, score: Score, query_precision: str, *, progress: bool = False
+    raw: RawResult,
+    bits: list[int],
+    cut: int | None,
+    score: Score,
+    query_precision: str,
+    *,
+    further_cuts: Sequence[int] = (),
+    progress: bool = False,
 ) -> list[dict[str, Any]]:
     """One entry a code length, as the record's `lengths` hold them, without the reconstruction error.
 
@@ -25,6 +33,7 @@ def evaluate_lengths(
         cut: mAP over the first `cut` ranks; None means all.
         score: "inner" or "l2".
         query_precision: "float16" rounds the queries, as the released code does.
+        further_cuts: cuts at which mAP is reported as well.
         progress: show a bar on a terminal.
     """
     queries = torch.from_numpy(raw.queries)
@@ -32,28 +41,31 @@ def evaluate_lengths(
         queries = queries.half().float()
     codes, codebooks = torch.from_numpy(raw.codes), torch.from_numpy(raw.codebooks)
     labels = torch.from_numpy(raw.query_labels), torch.from_numpy(raw.database_labels)
-    return [_one_length(queries, labels, codes, codebooks, length, cut, score, progress) for length in bits]
+    entries = []
+    for length in bits:
+        levels = levels_for(length, codebooks.shape[1])
+        result = evaluate_codes(
+            queries,
+            labels[0],
+            codes[:, :levels],
+            labels[1],
+            codebooks[:levels],
+            cut,
+            KS,
+            score,
+            further_cuts=further_cuts,
+            progress=progress,
+        )
+        entries.append(_entry(length, result, cut or len(codes)))
+    return entries
 
 
-def _one_length(
-    queries: Tensor,
-    labels: tuple[Tensor, Tensor],
-    codes: Tensor,
-    codebooks: Tensor,
-    bits: int,
-    cut: int | None,
-    score: Score,
-    progress: bool,
-) -> dict[str, Any]:
-    levels = levels_for(bits, codebooks.shape[1])
-    result = evaluate_codes(
-        queries, labels[0], codes[:, :levels], labels[1], codebooks[:levels], cut, KS, score, progress=progress
-    )
-    return {
+def _entry(bits: int, result: RankingResult, ranks: int) -> dict[str, Any]:
+    entry = {
         "bits": bits,
         "map": result.map,
         "map_at_r": result.map,
-        "r": cut or len(codes),
+        "r": ranks,
         "map_total": result.map_total,
         "map_capped": result.map_capped,
         "map_bounds": list(result.map_bounds),
@@ -64,6 +76,9 @@ def _one_length(
         "queries_without_relevant": result.queries_without_relevant,
         "bytes_per_image": bits / 8,
     }
+    if result.map_at:
+        entry["map_at"] = {str(further): value for further, value in result.map_at.items()}
+    return entry
 
 
 def reconstruction_errors(embeddings: Tensor, codes: Tensor, codebooks: Tensor) -> list[float]:

@@ -10,18 +10,22 @@ import pandas as pd
 REPORTED = Path(__file__).parent / "reported" / "paper_tables.csv"
 
 # How a table marks a value that was not read in a text of the paper itself.
-MARKS = {"seen": "", "checked": "†", "derived": "‡", "unverified": "§"}
+OTHER_DATA = "other data"
+MARKS = {"seen": "", "checked": "†", "derived": "‡", "unverified": "§", OTHER_DATA: "¶"}
 MEANINGS = {
     "checked": "transcribed without the printed page at hand; agrees with independently read facts",
     "derived": "computed from two values that were read",
     "unverified": "transcribed without the printed page and without a check",
+    OTHER_DATA: "as §, and of NUS-WIDE-81, another data set: not to be compared",
 }
 
 
 @cache
 def reported() -> pd.DataFrame:
     """All reported values: columns dataset, method, bits, map, status, basis."""
-    return pd.read_csv(REPORTED)
+    table = pd.read_csv(REPORTED)
+    table.loc[table.basis.str.contains("NUS-WIDE-81"), "status"] = OTHER_DATA
+    return table
 
 
 def reported_value(dataset: str, method: str, bits: int) -> tuple[float, str] | None:

@@ -114,6 +114,7 @@ def _header(run: Run, dataset: Dataset, ingredients: Ingredients, method: Method
             "train": len(dataset.train),
             "query": len(dataset.query),
             "database": len(dataset.database),
+            **dataset.facts,
         },
         "backbone": {
             "name": run.experiment.backbone.name,
@@ -127,6 +128,7 @@ def _header(run: Run, dataset: Dataset, ingredients: Ingredients, method: Method
         "score": score_of(run.method, run.experiment),
         "ap_denominator": dataset.denominator,
         "cut": dataset.cut,
+        **({"further_cuts": list(dataset.further_cuts)} if dataset.further_cuts else {}),
     }
 
 
@@ -150,7 +152,15 @@ def _measure(
     codebooks = method.codebooks.float().cpu()
     labels = dataset.query.labels, dataset.database.labels
     raw = RawResult(codes.numpy(), codebooks.numpy(), queries.numpy(), labels[0].numpy(), labels[1].numpy())
-    lengths = evaluate_lengths(raw, list(run.experiment.bits), dataset.cut, score, query_precision, progress=True)
+    lengths = evaluate_lengths(
+        raw,
+        list(run.experiment.bits),
+        dataset.cut,
+        score,
+        query_precision,
+        further_cuts=dataset.further_cuts,
+        progress=True,
+    )
     errors = reconstruction_errors(embeddings, codes, codebooks)
     for entry in lengths:
         entry["reconstruction_mse"] = errors[levels_for(entry["bits"], run.experiment.codebook_size) - 1]

@@ -34,6 +34,8 @@ def detail_tables(records: list[dict[str, Any]]) -> str:
         "argsort order": "map_ties_index",
     }.items():
         ties[title] = summary[column].map("{:.4f}".format)
+    for column in [c for c in summary.columns if c.startswith("map_at_")]:
+        ties[f"mAP@{column.removeprefix('map_at_')}"] = summary[column].map("{:.4f}".format)
     ties["distinct codes"] = summary["distinct_codes"].map("{:.0f}".format)
     ties["reconstruction error"] = summary["reconstruction_mse"].map("{:.3f}".format)
     return "\n\n".join(

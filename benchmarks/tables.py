@@ -24,6 +24,8 @@ VIEWS = {
     "centre": "centre crop.",
     "mirror": "mean embedding of the centre crop and its mirror image, for queries and database of every method "
     "(the papers' crops at evaluation differ).",
+    "ten-crop": "mean embedding of ten crops (centre, four corners, and their mirror images), for queries and database "
+    "of every method.",
 }
 DENOMINATORS = {
     "hits": "divided by the relevant images inside the cut",
@@ -119,7 +121,8 @@ def _block(title: str, part: pd.DataFrame, lengths: list[int], best: pd.Series[A
     rows = [row(title, f"ours, {_seeds(part)}", ours)]
     if part["paper_map"].notna().any():
         rows.append(row("", "paper", _paper_cell))
-        rows.append(row("", "difference", lambda r: _difference(r["difference"])))
+        if part["difference"].notna().any():
+            rows.append(row("", "difference", lambda r: _difference(r["difference"])))
     if (part["training"] != "truncated").all():
         rows.append(row("", "exact search, float features", lambda r: f"{r['float_map']:.3f}"))
     return rows
@@ -141,7 +144,7 @@ def _difference(value: float) -> str:
 def order_notes(records: list[dict[str, Any]]) -> str:
     """Where two methods stand in another order than in their papers, length by length; empty where nowhere."""
     summary = summarise(records)
-    known = summary[summary["paper_map"].notna() & (summary["variant"] == "paper")]
+    known = summary[summary["difference"].notna() & (summary["variant"] == "paper")]
     notes = []
     for bits, part in known.groupby("bits"):
         ranked = sorted(zip(part["map"], part["paper_map"], part["method"], strict=True), reverse=True)
@@ -170,9 +173,17 @@ def _describe(record: dict[str, Any]) -> str:
     ]
     if config["validation"]:
         lines.insert(0, "- **Validation part of the training set, for choosing settings; not the protocol's queries.**")
+    if not data.get("published", True):
+        lines.insert(0, f"- **Not the published data: {_missing(data)}; not comparable with any paper.**")
     if config["limit"] is not None:
         lines.insert(0, f"- **A subset of about {config['limit']} images a split; not comparable with any paper.**")
     return "\n".join(lines)
+
+
+def _missing(data: dict[str, Any]) -> str:
+    """What a copy of a published data set lacks."""
+    lacking = [f"{count:,} of the {name} images" for name, count in data["missing"].items() if count]
+    return "it lacks " + ", ".join(lacking) if lacking else "its lists are others"
 
 
 def _optimisation(training: dict[str, Any]) -> str:
@@ -190,6 +201,8 @@ def _optimisation(training: dict[str, Any]) -> str:
 def _augmentation(training: dict[str, Any]) -> str:
     augmentation = training["augmentation"]
     moves = f"random shifts of up to {augmentation['shift']:g} of the side"
+    if augmentation["crop"] < 1:
+        moves = f"crops of {augmentation['crop']:g} of the side with " + moves
     return ("mirroring, " if augmentation["flip"] else "") + moves
 
 
@@ -211,7 +224,7 @@ def _markdown_section(records: list[dict[str, Any]]) -> str:
 
 def _latex(records: list[dict[str, Any]]) -> str:
     table = main_table(records)
-    for mark, command in {"†": r"$^\dagger$", "‡": r"$^\ddagger$", "§": r"$^\S$", "±": r"$\pm$"}.items():
+    for mark, command in {**_LATEX_SIGNS, "±": r"$\pm$"}.items():
         table = table.map(lambda cell, m=mark, c=command: cell.replace(m, c))
     table = table.map(lambda cell: re.sub(r"\*\*(.*)\*\*", r"\\textbf{\1}", cell))
     data, backbone = records[0]["data"], records[0]["backbone"]
@@ -230,4 +243,5 @@ def _latex(records: list[dict[str, Any]]) -> str:
     return str(table.to_latex(index=False, escape=False, caption=caption.strip(), position="t", column_format=columns))
 
 
-_LATEX_MARKS = {"checked": r"$^\dagger$", "derived": r"$^\ddagger$", "unverified": r"$^\S$"}
+_LATEX_SIGNS = {"†": r"$^\dagger$", "‡": r"$^\ddagger$", "§": r"$^\S$", "¶": r"$^\P$"}
+_LATEX_MARKS = {status: _LATEX_SIGNS[mark] for status, mark in MARKS.items() if mark}

@@ -95,7 +95,7 @@ def make_record(method="dpq", variant="paper", seed=0, bits=(8, 16), maps=(0.5, 
         "config": {
             "training": {"epochs": 4, "batch_size": 64, "optimizer": "adamw", "learning_rate": 1e-3, "precision": "32"}
             | {"schedule": "cosine", "head_multiplier": 3.0, "layer_decay": 0.9, "weight_decay": 0.05, "dropout": 0.2}
-            | {"evaluation_views": "centre", "augmentation": {"flip": True, "shift": 0.125}},
+            | {"evaluation_views": "centre", "augmentation": {"flip": True, "crop": 1.0, "shift": 0.125}},
             "backbone": {"embedding_dim": 300},
             "label_vectors": {"source": "orthonormal"},
             "methods": {method: {"tau": 1.0}},

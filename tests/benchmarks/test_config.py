@@ -54,8 +54,12 @@ def test_unknown_experiments_list_the_known_ones():
 
 
 def test_a_record_keeps_everything_but_the_seeds():
-    experiment = parse_experiment("x", MINIMAL)
+    experiment = parse_experiment("x", "stored_side = 256\n" + MINIMAL)
     description = describe(experiment, ("dpq", "pq"))
     assert set(description) == {f.name for f in dataclasses.fields(experiment)} - {"seeds"}
     assert set(description["methods"]) == {"dpq", "pq"}
     assert description["methods"]["dpq"]["tau"] == experiment.methods.dpq.tau
+
+
+def test_a_setting_that_other_protocols_do_not_have_leaves_their_identities_alone():
+    assert "stored_side" not in describe(parse_experiment("x", MINIMAL), ("dpq",))

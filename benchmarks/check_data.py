@@ -1,0 +1,151 @@
+"""Whether a copy of a data set is the published one, whole and sound."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.reported_values import OTHER_DATA, reported, reported_methods
+from dpq.protocols.defects import find_defects
+from dpq.protocols.image_store import Inspection, inspect_images
+from dpq.protocols.listed import Copy, find_copy
+from dpq.protocols.listing import SPLITS, Listing, SplitName
+from dpq.protocols.options import ReadOptions
+
+SHOWN = 10  # of everything that the report names in full
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a check of a copy found.
+
+    Attributes:
+        summary: what everybody should read, line by line.
+        details: titles, and under each all the images it concerns.
+        verdict: one line.
+        fit: the copy is the published data, and may stand beside the papers' numbers.
+    """
+
+    summary: Sequence[str]
+    details: Mapping[str, Sequence[str]]
+    verdict: str
+    fit: bool
+
+    def screen(self) -> str:
+        """The summary, with the first of everything that is wrong."""
+        return self._text(SHOWN)
+
+    def report(self) -> str:
+        """The summary, with everything that is wrong."""
+        return self._text(None)
+
+    def _text(self, shown: int | None) -> str:
+        lines = list(self.summary)
+        for title, images in self.details.items():
+            lines += ["", f"{title}: {len(images)}"] + [f"  {image}" for image in images[:shown]]
+            if shown is not None and len(images) > shown:
+                lines.append(f"  and {len(images) - shown} more, named in the report")
+        return "\n".join([*lines, "", self.verdict]) + "\n"
+
+
+def check_copy(protocol: str, data_root: Path, options: ReadOptions) -> Findings:
+    """Read every list and every image of a copy.
+
+    Raises:
+        InputError: the lists cannot be read, so there is nothing to check.
+    """
+    copy = find_copy(protocol, data_root, options)
+    inspection = inspect_images(data_root, copy.files, workers=options.workers)
+    missing = copy.missing(copy.usable(inspection.digests))
+    departures = copy.listing.departures()
+    leaks, other_details = _details(copy, inspection)
+    summary = [
+        f"{protocol} in {data_root}: {len(copy.files):,} different images",
+        "",
+        _splits_table(copy.listing, missing),
+        "",
+        "lists: " + ("not the published ones" if departures else "as published"),
+        *(f"  {line}" for line in departures),
+        f"fingerprint: {copy.fingerprint(inspection.digests)}",
+    ]
+    fit = not departures and not any(missing.values()) and not leaks
+    return Findings(summary, leaks | other_details, _verdict(protocol, missing, bool(leaks), fit), fit)
+
+
+def _details(copy: Copy, inspection: Inspection) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """What forbids a run, and what a user should know; both by title, without empty ones."""
+    listing = copy.listing
+    defects = find_defects(listing.train, listing.query, listing.database)
+    leaks = {
+        "listed for training and as queries": list(defects.shared_train_query),
+        "listed as queries and in the database": list(defects.shared_query_database),
+        **{f"repeated in the {name} list": list(paths) for name, paths in defects.repeated.items()},
+    }
+    missing = [name for name, reason in inspection.problems.items() if reason == "missing"]
+    others = {
+        "missing": missing,
+        "unreadable": [f"{name}: {why}" for name, why in inspection.problems.items() if why != "missing"],
+        "of the same content as another image": _twins(copy, inspection),
+        **{f"without any label in the {name} list": list(paths) for name, paths in defects.unlabelled.items()},
+    }
+    return {k: v for k, v in leaks.items() if v}, {k: v for k, v in others.items() if v}
+
+
+def _twins(copy: Copy, inspection: Inspection) -> list[str]:
+    """Files with the bytes of an earlier one; those that a query shares with a training image are marked."""
+    split_of: dict[int, set[str]] = {}
+    for name in SPLITS:
+        for row in copy.rows[name].tolist():
+            split_of.setdefault(row, set()).add(name)
+    first: dict[str, int] = {}
+    twins = []
+    for row, digest in enumerate(inspection.digests):
+        if digest is None or (earlier := first.setdefault(digest, row)) == row:
+            continue
+        both = split_of[row] | split_of[earlier]
+        leak = " (a query and a training image)" if {"train", "query"} <= both else ""
+        twins.append(f"{copy.files[row]} = {copy.files[earlier]}{leak}")
+    return twins
+
+
+def _splits_table(listing: Listing, missing: Mapping[SplitName, int]) -> str:
+    rows = []
+    for name in SPLITS:
+        split, counts = listing.split(name), listing.split(name).labels.sum(dim=0)
+        rows.append(
+            {
+                "split": name,
+                "listed": f"{len(split):,}",
+                "published": f"{listing.published.sizes[name]:,}",
+                "missing": f"{missing[name]:,}",
+                "labels per image": f"{int(split.labels.sum()) / len(split):.2f}",
+                "images per class": f"{int(counts.min()):,} to {int(counts.max()):,}",
+            }
+        )
+    return str(pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True))
+
+
+def _verdict(protocol: str, missing: Mapping[SplitName, int], leaking: bool, fit: bool) -> str:
+    lacking = sum(missing.values())
+    if leaking:
+        return "not fit: queries must be in no other list, and no image twice in one; mend the lists"
+    if fit:
+        return f"fit: the published data. {_beside(protocol)}"
+    if lacking:
+        return (
+            f"incomplete: {lacking:,} of the published images are missing. A run needs --allow-missing {lacking}; its "
+            "record and table say so, and it stands beside no paper's numbers"
+        )
+    return "complete, but of other lists than the published ones: it stands beside no paper's numbers"
+
+
+def _beside(protocol: str) -> str:
+    table = reported()
+    of_others = set(table[(table.dataset == protocol) & (table.status == OTHER_DATA)].method)
+    rows = [name for name in reported_methods(protocol) if name not in of_others]
+    if not rows:
+        return "No printed numbers are known for these lists"
+    return f"Results may stand beside the printed rows of {', '.join(rows)}"
