@@ -6,6 +6,8 @@ Environments are kept and reused, so a second call starts within seconds; after 
 
 from __future__ import annotations
 
+import os
+
 import nox
 
 nox.needs_version = ">=2024.10.9"
@@ -53,21 +55,51 @@ def reproduce_digits(session: nox.Session) -> None:
     _reproduce(session, "digits", list(session.posargs))
 
 
+def _take_experiment(session: nox.Session, arguments: list[str]) -> str | None:
+    """Take `--experiment NAME` out of the arguments, if it is there."""
+    if "--experiment" not in arguments:
+        return None
+    at = arguments.index("--experiment")
+    if at + 1 == len(arguments):
+        session.error("--experiment needs a name; python -m benchmarks run --help lists them")
+    del arguments[at]
+    return arguments.pop(at)
+
+
 @nox.session(name="reproduce-cifar10")
 def reproduce_cifar10(session: nox.Session) -> None:
     """Reproduce the CIFAR-10 table; what follows `--` goes to `python -m benchmarks run`."""
     _install(session, "benchmarks,figures")
     arguments = list(session.posargs)
-    if "--experiment" in arguments:
-        at = arguments.index("--experiment")
-        if at + 1 == len(arguments):
-            session.error("--experiment needs a name: cifar10 or cifar10-cpu")
-        experiment = arguments[at + 1]
-        del arguments[at : at + 2]
-    else:
+    experiment = _take_experiment(session, arguments)
+    if experiment is None:
         experiment = "cifar10" if _has_gpu(session) else "cifar10-cpu"
         session.log(f"setting {experiment}, which suits this device; -- --experiment NAME takes another")
     _reproduce(session, experiment, arguments)
+
+
+def _reproduce_own_images(session: nox.Session, experiment: str) -> None:
+    """As `_reproduce`, for data sets that cannot be shipped; without a data root, say what to get."""
+    _install(session, "benchmarks,figures")
+    arguments = list(session.posargs)
+    experiment = _take_experiment(session, arguments) or experiment
+    given = any(argument.split("=")[0] == "--data-root" for argument in arguments)
+    if not given and not os.environ.get("DPQ_DATA_ROOT"):
+        session.run("python", "-m", "benchmarks", "check-data", experiment, success_codes=[0, 2])
+        session.error(f"no images: nox -s {session.name} -- --data-root DIR")
+    _reproduce(session, experiment, arguments)
+
+
+@nox.session(name="reproduce-nuswide")
+def reproduce_nuswide(session: nox.Session) -> None:
+    """Reproduce the NUS-WIDE table on your copy of the images (`-- --data-root DIR`)."""
+    _reproduce_own_images(session, "nuswide21")
+
+
+@nox.session(name="reproduce-imagenet")
+def reproduce_imagenet(session: nox.Session) -> None:
+    """Reproduce the ImageNet-100 table on your copy; `-- --experiment imagenet100-hashnet` takes HashNet's draw."""
+    _reproduce_own_images(session, "imagenet100")
 
 
 @nox.session
