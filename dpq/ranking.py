@@ -133,7 +133,8 @@ def evaluate_codes(
         batches = (tables[rows[start : start + at_once]] for start in range(0, len(rows), at_once))
         return [measure(distinct.scores(batch, norms), distinct, relevant, of_code, asked) for batch in batches]
 
-    parts = list(chain.from_iterable(in_threads(measure_alike, relevance.alike(block), "rank", progress)))
+    groups = relevance.alike(min(block, 8 * at_once))  # short, so that Ctrl-C ends them soon
+    parts = list(chain.from_iterable(in_threads(measure_alike, groups, "rank", progress)))
     means, precisions = (np.concatenate([part[i] for part in parts]).mean(axis=0).tolist() for i in (0, 1))
     totals = np.concatenate([part.total_relevant for part in parts])
     curve = average_curve(np.concatenate([part.hits for part in parts]), totals, asked.ranks)
