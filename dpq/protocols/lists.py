@@ -134,7 +134,7 @@ def relative_path(listed: str, prefix: str = "") -> str:
         raise ValueError(f"path {listed!r} does not start with the prefix {prefix!r} that is to be stripped")
     path = path[len(prefix) :]
     if path.startswith("/") or _DRIVE.match(path):
-        raise ValueError(f"path {listed!r} is absolute; strip the prefix that ends at the data root")
+        raise ValueError(f"path {listed!r} is absolute; give --strip-prefix the part that ends at the data root")
     if not path or ".." in path.split("/") or not path.isprintable():
         raise ValueError(f"path {listed!r} names no file below the data root; correct it")
     return path

@@ -197,6 +197,19 @@ def test_queries_in_the_training_list_are_refused(run, copy, capsys):
     assert "not fit: queries must be in no other list" in printed
 
 
+def test_lists_of_another_machine_need_its_prefix(run, copy, tmp_path, capsys):
+    write_mini("nuswide21", copy)
+    for name in ("train.txt", "query.txt"):
+        path = copy / "nuswide21" / name
+        path.write_text("".join(f"/elsewhere/{line}  \r\n" for line in path.read_text().splitlines()))
+    arguments = ["--method", "pq", "--allow-missing", str(lacking("nuswide21"))]
+    assert run("nuswide21", *arguments) == 2
+    assert "query.txt:1" in (error := capsys.readouterr().err) or "train.txt:1" in error
+    assert "--strip-prefix" in error
+    assert run("nuswide21", *arguments, "--strip-prefix", "/elsewhere/") == 0
+    assert records(tmp_path, "nuswide21")[0]["data"]["train"] == NUSWIDE_SIZES["train"]
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_without_a_copy_the_guide_says_what_to_get(configs, protocol, monkeypatch, capsys):
     monkeypatch.delenv("DPQ_DATA_ROOT", raising=False)
