@@ -42,6 +42,8 @@ def make_tables(output: Path, experiment: str) -> dict[str, str]:
     """
     groups = group_by_setting(records_of(output, experiment))
     sections = [_markdown_section(group) for group in groups.values()]
+    if len(sections) > 1:  # of different settings; which one a table is of must be seen at once
+        sections = [_heading(group) + section for group, section in zip(groups.values(), sections, strict=True)]
     notes = CONFIGS / f"{experiment}.md"  # what a reader must know of the result, written by hand
     if notes.is_file():
         sections.append("Notes:\n\n" + notes.read_text(encoding="utf-8").strip())
@@ -157,6 +159,14 @@ def order_notes(records: list[dict[str, Any]]) -> str:
     return "Order of methods unlike the papers': " + "; ".join(notes) + "." if notes else ""
 
 
+def _heading(records: list[dict[str, Any]]) -> str:
+    training, data = records[0]["config"]["training"], records[0]["data"]
+    return (
+        f"## {data['variant']}: {training['epochs']} epochs, {records[0]['backbone']['image_size']} pixels, "
+        f"{training['evaluation_views']} views at evaluation\n\n"
+    )
+
+
 def _describe(record: dict[str, Any]) -> str:
     data, backbone, config = record["data"], record["backbone"], record["config"]
     training = config["training"]
@@ -230,7 +240,8 @@ def _latex(records: list[dict[str, Any]]) -> str:
     data, backbone = records[0]["data"], records[0]["backbone"]
     caption = (
         f"mAP on {data['variant']} ({data['train']} train, {data['query']} query, {data['database']} database), "
-        f"{backbone['name']} at {backbone['image_size']} pixels; evaluation: "
+        f"{backbone['name']} at {backbone['image_size']} pixels, {records[0]['config']['training']['epochs']} epochs; "
+        f"evaluation: "
         f"{VIEWS[records[0]['config']['training']['evaluation_views']]} "
     )
     notes = [
