@@ -61,7 +61,8 @@ def check_copy(protocol: str, data_root: Path, options: ReadOptions) -> Findings
     inspection = inspect_images(data_root, copy.files, workers=options.workers)
     missing = copy.missing(copy.usable(inspection.digests))
     departures = copy.listing.departures()
-    leaks, other_details = _details(copy, inspection)
+    defects = find_defects(copy.listing.train, copy.listing.query, copy.listing.database)
+    details = defects.leaks() | _bad_files(copy, inspection) | defects.without_label()
     summary = [
         f"{protocol} in {data_root}: {len(copy.files):,} different images",
         "",
@@ -71,27 +72,20 @@ def check_copy(protocol: str, data_root: Path, options: ReadOptions) -> Findings
         *(f"  {line}" for line in departures),
         f"fingerprint: {copy.fingerprint(inspection.digests)}",
     ]
-    fit = not departures and not any(missing.values()) and not leaks
-    return Findings(summary, leaks | other_details, _verdict(protocol, missing, bool(leaks), fit), fit)
+    leaking = bool(defects.leaks())
+    fit = not departures and not any(missing.values()) and not leaking
+    return Findings(summary, details, _verdict(protocol, missing, leaking, fit), fit)
 
 
-def _details(copy: Copy, inspection: Inspection) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """What forbids a run, and what a user should know; both by title, without empty ones."""
-    listing = copy.listing
-    defects = find_defects(listing.train, listing.query, listing.database)
-    leaks = {
-        "listed for training and as queries": list(defects.shared_train_query),
-        "listed as queries and in the database": list(defects.shared_query_database),
-        **{f"repeated in the {name} list": list(paths) for name, paths in defects.repeated.items()},
-    }
-    missing = [name for name, reason in inspection.problems.items() if reason == "missing"]
-    others = {
-        "missing": missing,
-        "unreadable": [f"{name}: {why}" for name, why in inspection.problems.items() if why != "missing"],
+def _bad_files(copy: Copy, inspection: Inspection) -> dict[str, Sequence[str]]:
+    """Files by what is wrong with them; without empty entries."""
+    problems = inspection.problems.items()
+    found = {
+        "missing": [name for name, reason in problems if reason == "missing"],
+        "unreadable": [f"{name}: {reason}" for name, reason in problems if reason != "missing"],
         "of the same content as another image": _twins(copy, inspection),
-        **{f"without any label in the {name} list": list(paths) for name, paths in defects.unlabelled.items()},
     }
-    return {k: v for k, v in leaks.items() if v}, {k: v for k, v in others.items() if v}
+    return {what: files for what, files in found.items() if files}
 
 
 def _twins(copy: Copy, inspection: Inspection) -> list[str]:

@@ -25,15 +25,18 @@ class Defects:
     shared_query_database: tuple[str, ...]
     unlabelled: Mapping[str, tuple[str, ...]]
 
-    def lines(self) -> tuple[str, ...]:
-        """One readable line a defect, with its count and one example; empty when there is none."""
-        found = [
-            *((paths, f"listed more than once in {split}") for split, paths in self.repeated.items()),
-            (self.shared_train_query, "in both train and query"),
-            (self.shared_query_database, "in both query and database"),
-            *((paths, f"without a label in {split}") for split, paths in self.unlabelled.items()),
-        ]
-        return tuple(f"{len(paths)} images {what}, for instance {paths[0]}" for paths, what in found if paths)
+    def leaks(self) -> dict[str, tuple[str, ...]]:
+        """Images that make a comparison unfair, by what is wrong with them; without empty entries."""
+        found = {
+            "in both train and query": self.shared_train_query,
+            "in both query and database": self.shared_query_database,
+            **{f"more than once in {split}": paths for split, paths in self.repeated.items()},
+        }
+        return {what: paths for what, paths in found.items() if paths}
+
+    def without_label(self) -> dict[str, tuple[str, ...]]:
+        """Images without a label, by where they are; without empty entries."""
+        return {f"without a label in {split}": paths for split, paths in self.unlabelled.items() if paths}
 
 
 def find_defects(train: Listed, query: Listed, database: Listed | None) -> Defects:

@@ -142,18 +142,11 @@ def load_listed(protocol: str, data_root: Path | None, cache: Path, options: Rea
 
 
 def _refuse_leaks(listing: Listing) -> None:
-    defects = find_defects(listing.train, listing.query, listing.database)
-    leaks = {
-        "shared by train and query": defects.shared_train_query,
-        "shared by query and database": defects.shared_query_database,
-        **{f"repeated in {name}": repeated for name, repeated in defects.repeated.items()},
-    }
-    for what, paths in leaks.items():
-        if paths:
-            raise InputError(
-                f"the lists of {listing.protocol} have {len(paths)} images {what}, the first {paths[0]!r}; "
-                "mend the lists: check-data names all of them"
-            )
+    for what, paths in find_defects(listing.train, listing.query, listing.database).leaks().items():
+        raise InputError(
+            f"the lists of {listing.protocol} have {len(paths)} images {what}, the first {paths[0]!r}; "
+            "mend the lists: check-data names all of them"
+        )
 
 
 def _refuse_missing(missing: Mapping[SplitName, int], root: Path, protocol: str, options: ReadOptions) -> None:

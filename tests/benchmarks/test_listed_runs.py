@@ -191,9 +191,9 @@ def test_queries_in_the_training_list_are_refused(run, copy, capsys):
     with (lists / "train.txt").open("a") as train:
         train.write(shared + "\n")
     assert run("nuswide21", "--allow-missing", "999999") == 2
-    assert f"have 1 images shared by train and query, the first {shared.split()[0]!r}" in capsys.readouterr().err
+    assert f"have 1 images in both train and query, the first {shared.split()[0]!r}" in capsys.readouterr().err
     assert run("nuswide21", command="check-data") == 2
-    assert "listed for training and as queries: 1" in (printed := capsys.readouterr().out)
+    assert "in both train and query: 1" in (printed := capsys.readouterr().out)
     assert "not fit: queries must be in no other list" in printed
 
 

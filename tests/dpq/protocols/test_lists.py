@@ -248,21 +248,20 @@ def test_defects() -> None:
     assert found.shared_train_query == ("b", "c")
     assert found.shared_query_database == ("c",)
     assert found.unlabelled == {"train": ("d",), "query": (), "database": ("e", "x")}
-    assert found.lines() == (
-        "1 images listed more than once in train, for instance b",
-        "2 images listed more than once in query, for instance q",
-        "1 images listed more than once in database, for instance x",
-        "2 images in both train and query, for instance b",
-        "1 images in both query and database, for instance c",
-        "1 images without a label in train, for instance d",
-        "2 images without a label in database, for instance e",
-    )
+    assert found.leaks() == {
+        "in both train and query": ("b", "c"),
+        "in both query and database": ("c",),
+        "more than once in train": ("b",),
+        "more than once in query": ("q", "r"),
+        "more than once in database": ("x",),
+    }
+    assert found.without_label() == {"without a label in train": ("d",), "without a label in database": ("e", "x")}
 
 
 def test_no_defects_without_a_database() -> None:
     found = find_defects(listed("a 1"), listed("b 1"), None)
     assert list(found.repeated) == list(found.unlabelled) == ["train", "query"]
-    assert found.lines() == ()
+    assert found.leaks() == found.without_label() == {}
 
 
 def test_digest_is_of_file_names_and_labels_alone() -> None:
@@ -330,5 +329,8 @@ def test_real_lists_with_defects() -> None:
     found = find_defects(train, query, None)
     assert len(found.shared_train_query) == 129
     assert {name: len(paths) for name, paths in found.repeated.items()} == {"train": 0, "query": 8}
-    assert [line.split(" images ")[0] for line in found.lines()] == ["8", "129"]
+    assert {what: len(paths) for what, paths in found.leaks().items()} == {
+        "in both train and query": 129,
+        "more than once in query": 8,
+    }
     assert all(path.startswith("images/") for path in train.paths + query.paths)

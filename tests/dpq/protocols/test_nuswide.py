@@ -63,7 +63,8 @@ def test_what_the_listing_says(root: Path) -> None:
     assert {name: len(found.split(name)) for name in NUSWIDE_SIZES} == NUSWIDE_SIZES
     assert found.shortfall() == {"train": 9_916, "query": 4_979, "database": 190_708}
     assert not found.as_published()
-    assert find_defects(found.train, found.query, found.database).lines() == ()
+    defects = find_defects(found.train, found.query, found.database)
+    assert defects.leaks() == defects.without_label() == {}
 
 
 def test_the_database_is_all_that_is_labelled_and_no_query(root: Path) -> None:
@@ -286,7 +287,8 @@ def test_real_lists(tmp_path: Path) -> None:
     assert found.classes == CONCEPTS
     assert found.shortfall() == {"train": 0, "query": 0, "database": 180_834}
     assert found.departures() == ("database: images 10000, published 190834",)
-    assert find_defects(found.train, found.query, found.database).lines() == ()
+    defects = find_defects(found.train, found.query, found.database)
+    assert defects.leaks() == defects.without_label() == {}
     for name, mean in (("train", 2.11), ("query", 2.15)):
         labels = found.split(name).labels
         assert labels.sum(dim=1).float().mean().item() == pytest.approx(mean, abs=0.005)
