@@ -127,7 +127,8 @@ def _verdict(protocol: str, missing: Mapping[SplitName, int], leaking: bool, fit
     if leaking:
         return "not fit: queries must be in no other list, and no image twice in one; mend the lists"
     if fit:
-        return f"fit: the published data. {_beside(protocol)}"
+        whole = "fit: the published lists, whole and readable (digests of the images were never published)"
+        return f"{whole}. {_beside(protocol)}"
     if lacking:
         return (
             f"incomplete: {lacking:,} of the published images are missing. A run needs --allow-missing {lacking}; its "

@@ -164,9 +164,9 @@ def published(monkeypatch):
 
 def test_a_whole_copy_stands_beside_the_papers(run, published, tmp_path, capsys):
     assert run("nuswide21", command="check-data") == 0
-    assert "fit: the published data. Results may stand beside the printed rows of DPQ, DVSQ, SQ, DQN" in (
-        capsys.readouterr().out
-    )
+    printed = capsys.readouterr().out
+    assert "fit: the published lists, whole and readable" in printed
+    assert "Results may stand beside the printed rows of DPQ, DVSQ, SQ, DQN\n" in printed
     assert run("nuswide21", "--bits", "4,8", "--method", "dpq") == 0
     assert records(tmp_path, "nuswide21")[0]["data"]["published"] is True
     assert main(["table", "nuswide21", "--output", str(tmp_path / "results")]) == 0
