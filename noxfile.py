@@ -83,7 +83,7 @@ def _reproduce_own_images(session: nox.Session, experiment: str) -> None:
     _install(session, "benchmarks,figures")
     arguments = list(session.posargs)
     experiment = _take_experiment(session, arguments) or experiment
-    given = any(argument.split("=")[0] == "--data-root" for argument in arguments)
+    given = any(argument.startswith(("--data", "--help", "-h")) for argument in arguments)
     if not given and not os.environ.get("DPQ_DATA_ROOT"):
         session.run("python", "-m", "benchmarks", "check-data", experiment, success_codes=[0, 2])
         session.error(f"no images: nox -s {session.name} -- --data-root DIR")
@@ -120,7 +120,8 @@ def regression(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure speed and memory on generated data; what follows `--` goes to `python -m benchmarks.bench`."""
     _install(session, "benchmarks")
-    session.run("python", "-m", "benchmarks.bench", *(session.posargs or ["ranking"]))
+    named = session.posargs and not session.posargs[0].startswith("-")
+    session.run("python", "-m", "benchmarks.bench", *([] if named else ["ranking"]), *session.posargs)
 
 
 @nox.session

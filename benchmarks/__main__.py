@@ -223,7 +223,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted: finished epochs and records are kept; the same command goes on from there", file=sys.stderr)
+        kept = ": finished epochs and records are kept; the same command goes on from there"
+        print("interrupted" + (kept if options.command == "run" else ""), file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0

@@ -12,7 +12,7 @@ import pandas as pd
 from benchmarks.config import load_experiment
 from benchmarks.methods import METHODS
 from benchmarks.records import digest, read_records
-from benchmarks.reported_values import OTHER_DATA, reported_value
+from benchmarks.reported_values import OTHER_DATA, UNKNOWN_CUT, reported_value
 from dpq.errors import InputError
 
 # How the lengths of a row were trained: one training for all, one for each, or the longest one's truncated codes.
@@ -145,8 +145,8 @@ def summarise(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
     ]
     summary["paper_map"] = [p[0] if p else None for p in papers]
     summary["paper_status"] = [p[1] if p else None for p in papers]
-    same_data = summary["paper_status"] != OTHER_DATA
-    summary["difference"] = (summary["map"] - summary["paper_map"].astype(float)).where(same_data)
+    same = (summary["paper_status"] != OTHER_DATA) & (records[0]["protocol"] not in UNKNOWN_CUT)
+    summary["difference"] = (summary["map"] - summary["paper_map"].astype(float)).where(same)
     return summary
 
 

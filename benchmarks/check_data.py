@@ -15,6 +15,7 @@ from dpq.protocols.listed import Copy, find_copy
 from dpq.protocols.listing import SPLITS, Listing, SplitName
 from dpq.protocols.options import ReadOptions
 
+_WHOLE = "fit: the published lists, whole and readable (digests of the images were never published)"
 SHOWN = 10  # of everything that the report names in full
 
 
@@ -59,7 +60,8 @@ def check_copy(protocol: str, data_root: Path, options: ReadOptions) -> Findings
     """
     copy = find_copy(protocol, data_root, options)
     inspection = inspect_images(data_root, copy.files, workers=options.workers)
-    missing = copy.missing(copy.usable(inspection.digests))
+    usable = copy.usable(inspection.digests)
+    missing, whole = copy.missing(usable), all(bool(there.all()) for there in usable.values())
     departures = copy.listing.departures()
     defects = find_defects(copy.listing.train, copy.listing.query, copy.listing.database)
     details = defects.leaks() | _bad_files(copy, inspection) | defects.without_label()
@@ -72,9 +74,14 @@ def check_copy(protocol: str, data_root: Path, options: ReadOptions) -> Findings
         *(f"  {line}" for line in departures),
         f"fingerprint: {copy.fingerprint(inspection.digests)}",
     ]
-    leaking = bool(defects.leaks())
-    fit = not departures and not any(missing.values()) and not leaking
-    return Findings(summary, details, _verdict(protocol, missing, leaking, fit), fit)
+    fit = whole and not departures and not defects.leaks()
+    if defects.leaks():
+        verdict = "not fit: queries must be in no other list, and no image twice in one; mend the lists"
+    elif fit:
+        verdict = f"{_WHOLE}. {_beside(protocol)}"
+    else:
+        verdict = _unfit(sum(missing.values()), whole, bool(departures))
+    return Findings(summary, details, verdict, fit)
 
 
 def _bad_files(copy: Copy, inspection: Inspection) -> dict[str, Sequence[str]]:
@@ -122,19 +129,12 @@ def _splits_table(listing: Listing, missing: Mapping[SplitName, int]) -> str:
     return str(pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True))
 
 
-def _verdict(protocol: str, missing: Mapping[SplitName, int], leaking: bool, fit: bool) -> str:
-    lacking = sum(missing.values())
-    if leaking:
-        return "not fit: queries must be in no other list, and no image twice in one; mend the lists"
-    if fit:
-        whole = "fit: the published lists, whole and readable (digests of the images were never published)"
-        return f"{whole}. {_beside(protocol)}"
-    if lacking:
-        return (
-            f"incomplete: {lacking:,} of the published images are missing. A run needs --allow-missing {lacking}; its "
-            "record and table say so, and it stands beside no paper's numbers"
-        )
-    return "complete, but of other lists than the published ones: it stands beside no paper's numbers"
+def _unfit(lacking: int, whole: bool, departing: bool) -> str:
+    """What keeps a copy from being the published data, and what a run on it needs."""
+    what = "whole" if whole else "incomplete"
+    lists = ", but its lists are not the published ones" if whole else " and of other lists" if departing else ""
+    need = f"A run needs --allow-missing {lacking}, the published images that it lacks. " if lacking else ""
+    return f"{what}{lists}. {need}Its records and tables say so, and stand beside no paper's numbers"
 
 
 def _beside(protocol: str) -> str:

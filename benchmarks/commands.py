@@ -11,8 +11,8 @@ from typing import Any, get_args
 
 from benchmarks.config import Experiment, load_experiment
 from benchmarks.environment import keep_freed_memory, resolve_device
-from benchmarks.evaluation import evaluate_lengths
-from benchmarks.methods import METHODS, VARIANTS, read_ingredients
+from benchmarks.evaluation import differ, evaluate_lengths
+from benchmarks.methods import METHODS, VARIANTS, check_files, read_ingredients
 from benchmarks.plan import Run, plan
 from benchmarks.records import read_raw, read_record, write_record
 from benchmarks.runner import carry_out, forget
@@ -36,6 +36,7 @@ def run(options: argparse.Namespace) -> None:
         levels_for(bits, experiment.codebook_size)
     device = resolve_device(options.device)
     keep_freed_memory()
+    check_files(experiment)  # before hours of decoding
     reading = ReadOptions(
         allow_missing=options.allow_missing, strip_prefix=options.strip_prefix, workers=options.workers
     )
@@ -151,7 +152,7 @@ def evaluate(options: argparse.Namespace) -> None:
             raw, bits, record["cut"], record["score"], precision, further_cuts=further, progress=True
         )
         renewed = [old | new for old, new in zip(record["lengths"], lengths, strict=True)]
-        changed = renewed != record["lengths"]
+        changed = differ(renewed, record["lengths"])
         if changed:
             write_record(path, record | {"lengths": renewed})
         for old, new in zip(record["lengths"], renewed, strict=True):
@@ -175,10 +176,11 @@ def check_data(options: argparse.Namespace) -> None:
     if options.data_root is None:
         print(guide(options.protocol))
         raise InputError("give --data-root DIR, the folder with your copy")
+    report = options.report or Path(f"check-{options.protocol}.txt")
+    _check_writable(report.parent, "--report")
     reading = ReadOptions(strip_prefix=options.strip_prefix, workers=options.workers)
     findings = check_copy(options.protocol, Path(options.data_root), reading)
     print(findings.screen())
-    report = options.report or Path(f"check-{options.protocol}.txt")
     write_atomically(report, findings.report(), remedy="choose another --report")
     if not findings.fit:
         raise InputError(f"{options.data_root} is not the published {options.protocol}; {report} names all of it")
@@ -263,10 +265,10 @@ def _load(experiment: Experiment, data_root: Path | None, reading: ReadOptions |
     return dataset if experiment.limit is None else dataset.limited(experiment.limit)
 
 
-def _check_writable(output: Path) -> None:
+def _check_writable(output: Path, option: str = "--output") -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=output):
             pass
     except OSError as error:
-        raise InputError(f"cannot write to {output} ({error.strerror}); choose another --output") from error
+        raise InputError(f"cannot write to {output} ({error.strerror}); choose another {option}") from error

@@ -97,6 +97,12 @@ def load_experiment(name: str) -> Experiment:
     return parse_experiment(name, path.read_text(encoding="utf-8"))
 
 
+def read_notes(name: str) -> str:
+    """What a reader of an experiment's table must know, written by hand in `<name>.md`; empty where there is none."""
+    path = CONFIGS / f"{name}.md"
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
 def parse_experiment(name: str, text: str) -> Experiment:
     """An experiment from the text of its TOML file."""
     try:

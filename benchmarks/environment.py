@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 def describe_environment(device: torch.device) -> dict[str, Any]:
     """Versions, device, processor and commit, as they go into a record."""
     import numpy
+    import PIL
     import sklearn
     import timm
 
@@ -30,6 +31,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "timm": timm.__version__,
         "numpy": numpy.__version__,
         "scikit_learn": sklearn.__version__,
+        "pillow": PIL.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "cpu": processor(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,7 +57,7 @@ def evaluate_lengths(
             further_cuts=further_cuts,
             progress=progress,
         )
-        entries.append(_entry(length, result, cut or len(codes)))
+        entries.append(_entry(length, result, min(cut or len(codes), len(codes))))
     return entries
 
 
@@ -88,3 +89,14 @@ def reconstruction_errors(embeddings: Tensor, codes: Tensor, codebooks: Tensor) 
         residual = residual - codebook[codes[:, level].long()]
         errors.append(float(residual.square().sum(dim=1).mean()))
     return errors
+
+
+def differ(one: Any, other: Any) -> bool:
+    """Whether two JSON-able values are not the same, but for what another order of summation does to a float."""
+    if isinstance(one, float) and isinstance(other, float):
+        return not math.isclose(one, other, abs_tol=1e-12)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() != other.keys() or any(differ(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) != len(other) or any(map(differ, one, other))
+    return bool(one != other)

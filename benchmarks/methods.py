@@ -18,6 +18,7 @@ from baselines.pq import PQ
 from baselines.rq import RQ
 from benchmarks.config import Experiment
 from dpq.backbone import Backbone, WeightFile, read_weights
+from dpq.errors import InputError
 from dpq.label_vectors import orthonormal_label_vectors, read_label_vectors
 from dpq.model import DPQ
 from dpq.protocols import Dataset
@@ -163,6 +164,18 @@ def with_variant(experiment: Experiment, variant: str) -> Experiment:
         return experiment
     methods = experiment.methods
     return replace(experiment, methods=replace(methods, dpq=methods.dpq.released(), dtq=methods.dtq.released()))
+
+
+def check_files(experiment: Experiment) -> None:
+    """Refuse weights or label vectors that are not there, which needs no data set.
+
+    Raises:
+        InputError: names the file.
+    """
+    if experiment.backbone.weights not in ("timm", "none"):
+        read_weights(Path(experiment.backbone.weights))
+    if experiment.label_vectors != "orthonormal" and not Path(experiment.label_vectors).is_file():
+        raise InputError(f"cannot read label vectors from {experiment.label_vectors}: there is no such file")
 
 
 def read_ingredients(experiment: Experiment, dataset: Dataset) -> Ingredients:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.aggregate import comparable, group_by_setting, records_of, rows_of, summarise
-from benchmarks.config import CONFIGS
+from benchmarks.config import read_notes
 from benchmarks.methods import METHODS, Entry
 from benchmarks.reported_values import MARKS, MEANINGS, marked, reported_methods, reported_value
 from benchmarks.table_details import as_markdown, detail_tables, method_settings
@@ -44,9 +44,8 @@ def make_tables(output: Path, experiment: str) -> dict[str, str]:
     sections = [_markdown_section(group) for group in groups.values()]
     if len(sections) > 1:  # of different settings; which one a table is of must be seen at once
         sections = [_heading(group) + section for group, section in zip(groups.values(), sections, strict=True)]
-    notes = CONFIGS / f"{experiment}.md"  # what a reader must know of the result, written by hand
-    if notes.is_file():
-        sections.append("Notes:\n\n" + notes.read_text(encoding="utf-8").strip())
+    if notes := read_notes(experiment):
+        sections.append(f"Notes:\n\n{notes}")
     summaries = [summarise(group).assign(setting=key) for key, group in groups.items()]
     latex = [_latex(group) for group in groups.values()]
     return {
@@ -193,7 +192,8 @@ def _describe(record: dict[str, Any]) -> str:
 def _missing(data: dict[str, Any]) -> str:
     """What a copy of a published data set lacks."""
     lacking = [f"{count:,} of the {name} images" for name, count in data["missing"].items() if count]
-    return "it lacks " + ", ".join(lacking) if lacking else "its lists are others"
+    parts = [] if data["lists_as_published"] else ["its lists are others"]
+    return " and ".join(parts + (["it lacks " + ", ".join(lacking)] if lacking else []))
 
 
 def _optimisation(training: dict[str, Any]) -> str:

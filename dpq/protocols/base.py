@@ -88,7 +88,8 @@ class Dataset:
         protocol: the protocol's name, for instance `cifar10`.
         name: what the images are, for instance `cifar10-jpeg` when they were re-encoded.
         classes: class names; the order of the label columns.
-        fingerprint: SHA-256 over the pixels and labels of all splits, in hexadecimal.
+        fingerprint: SHA-256 over the pixels (where images are listed: the image files) and labels of all splits, in
+            hexadecimal.
         cut: mAP is taken over the first `cut` ranks; None means the whole database.
         denominator: what the sum of precisions is divided by (`dpq.metrics`).
         further_cuts: cuts at which mAP is reported as well.

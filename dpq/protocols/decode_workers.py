@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -44,16 +45,21 @@ def decode_files(root: Path, names: Sequence[str], side: int | None, workers: in
     """
     count, batch = _plan(workers, len(names), 3 * side**2 if side is not None else 1)
     context = multiprocessing.get_context(_START)
-    loader = DataLoader(
-        _Files(root, side, context.RLock()),
-        batch_sampler=[list(names[start : start + batch]) for start in range(0, len(names), batch)],
-        num_workers=count,
-        collate_fn=list,
-        multiprocessing_context=context if count else None,
-        prefetch_factor=_PREFETCH if count else None,
-        generator=torch.Generator(),  # else every pass would draw from the caller's global one
-    )
-    for images in loader:
+    with warnings.catch_warnings():
+        # More workers than cores are the caller's wish, and cost little.
+        warnings.filterwarnings("ignore", "This DataLoader will create")
+        batches = iter(
+            DataLoader(
+                _Files(root, side, context.RLock()),
+                batch_sampler=[list(names[start : start + batch]) for start in range(0, len(names), batch)],
+                num_workers=count,
+                collate_fn=list,
+                multiprocessing_context=context if count else None,
+                prefetch_factor=_PREFETCH if count else None,
+                generator=torch.Generator(),  # else every pass would draw from the caller's global one
+            )
+        )
+    for images in batches:
         yield from images
 
 

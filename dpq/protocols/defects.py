@@ -11,7 +11,7 @@ from dpq.protocols.lists import Listed
 
 @dataclass(frozen=True)
 class Defects:
-    """Images, by their listed paths, that a fair comparison would not have; every tuple is sorted.
+    """Images, by their files, that a fair comparison would not have; every tuple is sorted.
 
     Attributes:
         repeated: those that a split lists more than once, by split.
@@ -53,11 +53,11 @@ def find_defects(train: Listed, query: Listed, database: Listed | None) -> Defec
     splits = {"train": train, "query": query}
     if database is not None:
         splits["database"] = database
-    queries = set(query.paths)
+    queries = set(query.files)  # one file may be listed under several paths
     return Defects(
-        repeated={name: _repeated(split.paths) for name, split in splits.items()},
-        shared_train_query=tuple(sorted(queries.intersection(train.paths))),
-        shared_query_database=tuple(sorted(queries.intersection(database.paths if database is not None else ()))),
+        repeated={name: _repeated(split.files) for name, split in splits.items()},
+        shared_train_query=tuple(sorted(queries.intersection(train.files))),
+        shared_query_database=tuple(sorted(queries.intersection(database.files if database is not None else ()))),
         unlabelled={name: _unlabelled(split) for name, split in splits.items()},
     )
 

@@ -39,8 +39,8 @@ def store_images(
 ) -> ImageStore:
     """Decodes what is not stored yet; an interrupted call goes on where it stopped.
 
-    The store is the listing's, with the files as they are now: one whose size or time of change is another makes
-    a new store. Old ones stay in the cache until somebody deletes them.
+    A file that is there or gone since, or has another size or time of change, is decoded anew, alone. Another
+    listing, side or version of Pillow is another store; old ones stay in the cache until somebody deletes them.
 
     Args:
         root: folder of the images.
@@ -58,10 +58,11 @@ def store_images(
         InputError: a name leaves the root, too many files cannot be used, or the cache cannot be written.
     """
     root = _checked_root(root, names)
-    key, missing = _survey(root, names, side)
+    states, missing = _survey(root, names)
     _refuse(missing, root, len(names), allow_unreadable)
-    files = StoreFiles(cache, key, len(names), 3 * side**2, progress=progress)
-    work = _Work(files, root, names, side, workers, progress, allow_unreadable)
+    key = hashlib.sha256(repr((side, PIL.__version__, list(names))).encode(errors="surrogateescape"))
+    files = StoreFiles(cache, key.hexdigest(), len(names), 3 * side**2, progress=progress)
+    work = _Work(files, root, names, states, side, workers, progress, allow_unreadable)
     records = work.finished()
     if records is None:
         with files.locked():
@@ -104,6 +105,7 @@ class _Work:
     files: StoreFiles
     root: Path
     names: Sequence[str]
+    states: Sequence[str]
     side: int
     workers: int | None
     progress: bool
@@ -112,7 +114,7 @@ class _Work:
     def finished(self) -> list[Record] | None:
         """The finished store's records; None where it is to be made, or files that were unreadable no longer are."""
         records = self.files.load()
-        if records is None:
+        if records is None or any(record.state != now for record, now in zip(records, self.states, strict=True)):
             return None
         failed = [name for name, record in zip(self.names, records, strict=True) if record.problem is not None]
         if len(failed) > self.allowed:
@@ -124,6 +126,7 @@ class _Work:
     def make(self) -> list[Record]:
         """Decodes what is missing until the whole store has been read back as it was written."""
         records = self.files.resume()
+        records = {row: record for row, record in records.items() if record.state == self.states[row]}
         for _ in range(2):
             self._decode(records)
             known = [records[row] for row in range(len(self.names))]
@@ -154,7 +157,7 @@ class _Work:
             disable=None if self.progress else True,
         )
         with bar:
-            self.files.write(bar, records)
+            self.files.write(bar, self.states, records)
 
 
 def _checked_root(root: Path, names: Sequence[str]) -> Path:
@@ -172,18 +175,17 @@ def _checked_root(root: Path, names: Sequence[str]) -> Path:
     return Path(os.path.realpath(root))
 
 
-def _survey(root: Path, names: Sequence[str], side: int) -> tuple[str, dict[str, str]]:
-    """The store's key, which stands for the files as they are now, and the files that are missing."""
-    digest, missing = hashlib.sha256(repr((side, PIL.__version__)).encode()), {}
+def _survey(root: Path, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The state of every file as it is now, and the files that are missing or cannot be images, with the reason."""
+    states, missing = [], {}
     for name in names:
-        state = None
         try:
             status = find_file(root, name)
-            state = status.st_size, status.st_mtime_ns
+            states.append(f"{status.st_size} {status.st_mtime_ns}")
         except UnusableError as error:
             missing[name] = str(error)
-        digest.update(repr((name, state)).encode(errors="surrogateescape"))
-    return digest.hexdigest(), missing
+            states.append(missing[name])
+    return states, missing
 
 
 def _inspection(names: Sequence[str], found: Sequence[tuple[str | None, str | None]]) -> Inspection:
@@ -199,5 +201,5 @@ def _refuse(problems: Mapping[str, str], root: Path, total: int, allowed: int) -
     more = f" and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
     raise InputError(
         f"{len(problems)} of {total} images in {root} cannot be used: {named}{more}; complete the copy, "
-        f"list them all with check-data, or go on without them with --allow-missing {len(problems)}"
+        "list them all with check-data, or go on without them with the --allow-missing that it names"
     )

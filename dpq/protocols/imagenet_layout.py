@@ -17,16 +17,16 @@ from dpq.protocols.imagenet_classes import columns_of
 from dpq.protocols.lists import Listed
 
 TRAINING = (
+    "train/{wnid}/{file}",  # first: where the guide tells to put them, so that a message names it
     "{path}",
     "{wnid}/{file}",
-    "train/{wnid}/{file}",
     "ILSVRC2012_img_train/{wnid}/{file}",
     "ILSVRC/Data/CLS-LOC/train/{wnid}/{file}",
 )
 VALIDATION = (
+    "val/{file}",
     "{path}",
     "{file}",
-    "val/{file}",
     "val/{wnid}/{file}",
     "ILSVRC2012_img_val/{file}",
     "ILSVRC/Data/CLS-LOC/val/{file}",

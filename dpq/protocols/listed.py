@@ -123,13 +123,17 @@ def load_listed(protocol: str, data_root: Path | None, cache: Path, options: Rea
     usable = copy.usable(digests)
     missing = copy.missing(usable)
     _refuse_missing(missing, root, protocol, options)
+    for name in SPLITS:
+        if not usable[name].any():
+            raise InputError(f"no {name} image of {protocol} is left in {root}; complete the copy")
     splits = {
         name: Split(store.rows(copy.rows[name][usable[name]]), copy.labels[name][usable[name]]) for name in SPLITS
     }
-    published = listing.as_published() and not any(missing.values())
+    own_lists = not listing.as_published()
+    published = not own_lists and not any(missing.values())
     return Dataset(
         protocol,
-        protocol,
+        protocol if published else f"{protocol}-other-lists" if own_lists else f"{protocol}-incomplete",
         listing.classes,
         splits["train"],
         splits["query"],
@@ -137,7 +141,7 @@ def load_listed(protocol: str, data_root: Path | None, cache: Path, options: Rea
         copy.fingerprint(digests),
         listing.cut,
         further_cuts=listing.further_cuts,
-        facts={"published": published, "missing": missing, "side": options.side},
+        facts={"published": published, "lists_as_published": not own_lists, "missing": missing, "side": options.side},
     )
 
 

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -34,7 +34,7 @@ class StoreFiles:
 
     Args:
         cache: their folder.
-        key: stands for the listing, the files' state and the side.
+        key: stands for the listing and the side.
         count: number of images N.
         row_bytes: bytes of one image's pixels.
         progress: draw a progress bar on a terminal.
@@ -101,8 +101,14 @@ class StoreFiles:
             self._check_space()
         return done
 
-    def write(self, rows: Iterable[tuple[int, Decoded]], records: dict[int, Record]) -> None:
-        """Stores rows and adds their records, a journal line each once the pixels are safe. Only after `resume`."""
+    def write(self, rows: Iterable[tuple[int, Decoded]], states: Sequence[str], records: dict[int, Record]) -> None:
+        """Stores rows and adds their records, a journal line each once the pixels are safe. Only after `resume`.
+
+        Args:
+            rows: positions, and what became of the files.
+            states: of all N files.
+            records: added to.
+        """
         with self._writing():
             pixels = self._partial.open("r+b", buffering=0)
         with pixels:
@@ -111,7 +117,7 @@ class StoreFiles:
                 with self._writing():
                     pixels.seek(row * self._row_bytes)
                     _write_all(pixels, image.pixels.data.cast("B"))
-                pending[row] = Record(image.pixels_digest, image.file_digest, image.problem)
+                pending[row] = Record(image.pixels_digest, image.file_digest, image.problem, states[row])
                 if len(pending) * self._row_bytes >= _COMMIT:
                     self._commit(pixels, pending)
                     records |= pending

@@ -19,11 +19,13 @@ class Record(NamedTuple):
         pixels: SHA-256 of its pixels.
         file: SHA-256 of the image file; None where there is a problem.
         problem: why the file cannot be used; None where it can.
+        state: of the file when it was decoded; another one means another content.
     """
 
     pixels: str
     file: str | None
     problem: str | None
+    state: str
 
 
 def journal_lines(records: Mapping[int, Record]) -> str:

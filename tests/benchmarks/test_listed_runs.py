@@ -80,7 +80,7 @@ def test_a_copy_runs_through_all_methods_and_never_enters_the_published_table(ru
     output = ["--output", str(tmp_path / "results")]
     assert main(["table", protocol, *output]) == main(["figures", protocol, *output]) == 0
     table = (tmp_path / "results" / protocol / "table.md").read_text()
-    assert "**Not the published data: it lacks" in table
+    assert "**Not the published data: its lists are others and it lacks" in table
     assert "not comparable with any paper" in table
     assert not re.search(r"\| paper +\|", table)
     assert ("mAP@5000" in table) == (protocol != "nuswide21")
@@ -155,6 +155,14 @@ def test_what_the_check_asks_for_is_what_the_run_needs(run, copy, tmp_path, caps
     assert records(tmp_path, "imagenet100")[0]["data"]["query"] == IMAGENET_SIZES["query"] - 1
 
 
+def test_whole_copies_of_other_lists_are_called_that(run, copy, monkeypatch, capsys):
+    monkeypatch.setattr(Listing, "shortfall", lambda self: dict.fromkeys(NUSWIDE_SIZES, 0))
+    assert run("nuswide21", command="check-data") == 2
+    printed = capsys.readouterr().out
+    assert "whole, but its lists are not the published ones. Its records" in printed
+    assert "--allow-missing" not in printed
+
+
 @pytest.fixture
 def published(monkeypatch):
     """Take the miniature lists for the published ones."""
@@ -173,7 +181,7 @@ def test_a_whole_copy_stands_beside_the_papers(run, published, tmp_path, capsys)
     table = (tmp_path / "results/nuswide21/table.md").read_text()
     assert "0.786†" in table
     assert "0.795¶" in table
-    assert "¶ as §, and of NUS-WIDE-81, another data set" in table
+    assert "¶ transcribed without a check, and of NUS-WIDE-81, another data set" in table
 
 
 def test_images_that_changed_are_other_data(run, copy, published, tmp_path):

@@ -104,14 +104,16 @@ def test_what_is_no_file_of_the_folder_has_a_reason(tmp_path: Path) -> None:
     (root / "file.jpg").symlink_to(outside / "good.jpg")
     (root / "folder").symlink_to(outside)
     (root / "inside.jpg").symlink_to(root / "in" / "good.jpg")
+    (root / "broken.jpg").symlink_to(root / "nowhere.jpg")
     os.mkfifo(root / "pipe.jpg")
     with (root / "large.jpg").open("wb") as file:
         file.truncate(DEFAULT_BOUNDS.file + 1)
     reasons = {
         "in/good.jpg": None,
         "inside.jpg": None,
-        "file.jpg": "a link that leaves the folder",
-        "folder/good.jpg": "a link that leaves the folder",
+        "file.jpg": None,
+        "folder/good.jpg": None,
+        "broken.jpg": "missing",
         "none.jpg": "missing",
         "in/good.jpg/none.jpg": "missing",
         "in": "no regular file",

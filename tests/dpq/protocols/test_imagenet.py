@@ -179,8 +179,18 @@ def test_without_images_the_lists_still_say_what_belongs(tmp_path: Path) -> None
     lists = shutil.copytree(tmp_path / "whole/imagenet100", tmp_path / "lists")
     shutil.copy(lists / "train.txt", lists / "database.txt")
     found = list_imagenet100(lists)
-    assert found.train.files == found.train.paths
-    assert found.query.files == found.query.paths
+    assert found.train.files == tuple(f"train/{path}" for path in found.train.paths)
+    assert found.query.files == tuple(f"val/{path}" for path in found.query.paths)
+
+
+def test_listed_paths_may_hold_the_folders_of_the_official_layout(root: Path) -> None:
+    plain = list_imagenet100(root)
+    for name, folder in (("train", "train"), ("query", "val")):
+        path = root / f"imagenet100/{name}.txt"
+        write_lines(path, [f"/elsewhere/{folder}/{line}" for line in path.read_text().splitlines()])
+    found = list_imagenet100(root, strip_prefix="/elsewhere")
+    assert found.database.files == plain.database.files
+    assert sorted(found.train.files) == sorted(plain.train.files)
 
 
 @pytest.mark.parametrize("emptied", [False, True])
@@ -386,7 +396,7 @@ def test_real_hashnet_lists() -> None:
     assert set(found.train.paths) < set(found.database.paths)
     table = [line.split() for line in (folder / "classes.txt").read_text().splitlines()]
     assert [(str(at), wnid) for at, wnid in enumerate(found.classes)] == [tuple(row) for row in table]
-    assert found.train.files == found.train.paths
+    assert found.train.files[0] == f"train/{found.train.paths[0][6:15]}/{found.train.paths[0][6:]}"
 
 
 def test_real_draws_share_few_classes() -> None:

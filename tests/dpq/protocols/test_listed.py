@@ -125,6 +125,21 @@ def test_a_copy_that_lacks_too_much_is_refused_with_the_number_that_would_do(nus
     assert len(load("nuswide21", nuswide, ReadOptions(side=16, allow_missing=lacking, workers=0)).query) == 21
 
 
+def test_a_split_without_any_image_is_refused_before_training(tmp_path, load):
+    write_mini_imagenet(tmp_path / "imagenet")
+    shutil.rmtree(tmp_path / "imagenet/val")
+    with pytest.raises(InputError, match="no query image of imagenet100 is left"):
+        load("imagenet100", tmp_path / "imagenet")
+
+
+def test_the_name_says_what_the_data_are(nuswide, load, monkeypatch):
+    assert load("nuswide21", nuswide).name == "nuswide21-other-lists"
+    monkeypatch.setattr("dpq.protocols.listing.Listing.departures", lambda self: ())
+    assert load("nuswide21", nuswide).name == "nuswide21-incomplete"
+    monkeypatch.setattr("dpq.protocols.listing.Listing.shortfall", lambda self: dict.fromkeys(NUSWIDE_SIZES, 0))
+    assert load("nuswide21", nuswide).name == "nuswide21"
+
+
 def test_subsets_and_validation_parts_are_read_from_the_decoded_images(tmp_path, load):
     root = tmp_path / "imagenet"
     write_mini_imagenet(root)
