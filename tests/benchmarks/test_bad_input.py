@@ -37,7 +37,7 @@ def refuse(configs, tmp_path, capsys):
         (["--device", "tpu"], "unknown device 'tpu'; choose auto, cpu or cuda"),
         (["--variant", "printed"], "unknown variant 'printed'"),
         (["--precision", "8"], "unknown precision '8'"),
-        (["--views", "ten"], "unknown views 'ten'; choose centre or mirror"),
+        (["--views", "ten"], "unknown views 'ten'; choose one of centre, mirror, ten-crop"),
         (["--bits", "6"], "code lengths must be multiples of 4 bits (log2 of 16 codewords); got 6"),
         (["--bits", "0"], "got 0"),
         (["--bits", "eight"], "expected numbers separated by commas"),
