@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# One colour and one marker per method, everywhere; Okabe and Ito's palette, told apart in grey by the markers.
+# One colour and one marker per method, everywhere; Okabe and Ito's palette and a grey; markers tell them apart in grey.
 STYLES = {
     "dpq": ("#0072B2", "o"),
     "dtq": ("#D55E00", "s"),
@@ -25,6 +25,7 @@ STYLES = {
     "rq": ("#E69F00", "v"),
     "pq-dpq": ("#56B4E9", "P"),
     "rq-dpq": ("#CC79A7", "X"),
+    "label-code": ("#999999", "*"),
 }
 LINES = {"once": "-", "each": "-", "truncated": "--"}
 
