@@ -172,7 +172,7 @@ def _measure(
         "lengths": lengths,
         "float_map": float_map,
         "embedding_mean_squared_norm": float(embeddings.square().sum(dim=1).mean()),
-        "classification_accuracy": _accuracy(logits, labels[0]),
+        "classification_accuracy": None if dataset.unseen else _accuracy(logits, labels[0]),
         "queries_without_relevant": lengths[0]["queries_without_relevant"],
         **codeword_usage(codes, codebooks.shape[1]),
         "seconds": {
