@@ -32,6 +32,6 @@ def class_split_lines(records: Sequence[dict[str, Any]]) -> list[str]:
         return []
     listed = "; ".join(f"{classes} (split {seed})" for seed, classes in sorted(splits.items()))
     return [
-        f"- **Queries and database are of classes that training has not seen:** {listed}. n counts class splits times "
-        "seeds, and ± is over both; sizes are those of one split."
+        f"- **Queries and database are of classes that training has not seen:** {listed}. The numbers of images are "
+        "those of one split."
     ]

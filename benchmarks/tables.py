@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.aggregate import comparable, group_by_setting, records_of, rows_of, summarise
-from benchmarks.class_splits import class_split_lines
+from benchmarks.class_splits import class_split_lines, is_class_split
 from benchmarks.config import CONFIGS
 from benchmarks.methods import METHODS, Entry
 from benchmarks.reported_values import MARKS, MEANINGS, marked, reported_methods, reported_value
@@ -173,6 +173,7 @@ def _describe(record: dict[str, Any]) -> str:
     data, backbone, config = record["data"], record["backbone"], record["config"]
     training = config["training"]
     cut = "the whole database" if record["cut"] is None else f"the first {record['cut']} ranks"
+    repetitions = "class splits times seeds" if is_class_split(record) else "seeds"
     lines = [
         f"- Data: `{data['variant']}`, {data['train']:,} training, {data['query']:,} query, {data['database']:,} "
         f"database images (fingerprint `{data.get('fingerprint_of_all', data['fingerprint'])[:12]}`).",
@@ -181,7 +182,7 @@ def _describe(record: dict[str, Any]) -> str:
         f"pooled width); label vectors: {config['label_vectors']['source']}.",
         f"- Training of all deep methods: {_optimisation(training)}. Evaluation: {VIEWS[training['evaluation_views']]}",
         f"- mAP over {cut}, expected value over tie orders, {DENOMINATORS[record['ap_denominator']]}; "
-        "n is the number of seeds, ± the standard deviation over them.",
+        f"n is the number of {repetitions}, ± the standard deviation over them.",
     ]
     if config["validation"]:
         lines.insert(0, "- **Validation part of the training set, for choosing settings; not the protocol's queries.**")

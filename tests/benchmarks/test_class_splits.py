@@ -56,6 +56,7 @@ def test_every_split_is_run_and_the_table_averages_over_them(run, tmp_path, capl
     text = (tmp_path / "results/unseen/table.md").read_text()
     assert text.count("ours, n = 2 in 2 class splits") == 3
     assert "bird, dog, frog (split 0); automobile, deer, truck (split 2)" in text
+    assert "n is the number of class splits times seeds" in text
     assert "| paper" not in text
     assert "Values of the papers" not in text
     rows = list(csv.DictReader((tmp_path / "results/unseen/table.csv").open()))
