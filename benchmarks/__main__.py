@@ -167,6 +167,9 @@ def _add_run(subparsers: argparse._SubParsersAction[Parser]) -> None:
     )
     what.add_argument("--seeds", type=numbers, metavar="0,1,2", help="repetitions of every training")
     what.add_argument(
+        "--split-seeds", type=numbers, metavar="0,1,2", help="draws of the images, or of the classes that are held out"
+    )
+    what.add_argument(
         "--variant",
         default="paper",
         metavar="paper|released",

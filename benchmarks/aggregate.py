@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.class_splits import common_data, is_class_split
 from benchmarks.config import load_experiment
 from benchmarks.methods import METHODS
 from benchmarks.records import digest, read_records
@@ -50,11 +51,15 @@ def row_title(method: str, variant: str, training: str, bits: int) -> str:
 
 
 def setting_of(record: dict[str, Any]) -> dict[str, Any]:
-    """What records of one table must share: all of the configuration but the method's own part."""
-    config = {key: value for key, value in record["config"].items() if key not in ("methods", "bits", "source")}
+    """What records of one table must share: all of the configuration but the method's own part, and the data.
+
+    Class splits of the same images are one setting.
+    """
+    own = {"methods", "bits", "source"} | ({"split_seed"} if is_class_split(record) else set())
+    config = {key: value for key, value in record["config"].items() if key not in own}
     # Frozen features have the network's own width; what the experiment asks for is in the configuration.
     backbone = {key: value for key, value in record["backbone"].items() if key != "embedding_dim"}
-    return config | {"data": record["data"], "backbone": backbone}
+    return config | {"data": common_data(record), "backbone": backbone}
 
 
 def group_by_setting(records: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -102,7 +107,8 @@ def tidy(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
                     "training": training,
                     # Where each length has a training of its own, the row has all of them.
                     "trained_bits": 0 if training == "each" else max(record["config"]["bits"]),
-                    "seed": record["seed"],
+                    "split_seed": record["config"]["split_seed"],
+                    "repetition": (record["config"]["split_seed"], record["seed"]),
                     "id": record["id"],
                     "float_map": record["float_map"],
                     "train_seconds": record["seconds"]["train"],
@@ -124,6 +130,7 @@ def tidy(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
 def summarise(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Mean over seeds, one row per row of the table and code length, in the order of the registry.
 
+    `seeds` is the number of repetitions: seeds, or class splits times seeds, and then `splits` counts the former.
     `map_sd` is the sample standard deviation (missing with one seed); `paper_map`, `paper_status` and
     `difference` are missing where no value is reported, on validation parts and subsets, for truncated codes and
     for quantizers of another method's embeddings.
@@ -132,10 +139,12 @@ def summarise(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
     table["method"] = pd.Categorical(table["method"], list(METHODS), ordered=True)
     table["training"] = pd.Categorical(table["training"], TRAININGS, ordered=True)
     keys = [*ROW, "bits"]
-    numbers = [c for c in table.columns if c not in (*keys, "seed", "id")]
+    numbers = [c for c in table.columns if c not in (*keys, "split_seed", "repetition", "id")]
     grouped = table.groupby(keys, sort=True, observed=True)
     summary = grouped[numbers].mean()
-    summary.insert(0, "seeds", grouped["seed"].nunique())
+    summary.insert(0, "seeds", grouped["repetition"].nunique())
+    if table["split_seed"].nunique() > 1:
+        summary["splits"] = grouped["split_seed"].nunique().astype("Int64")  # empty where other settings have one
     summary.insert(2, "map_sd", grouped["map"].std())
     summary["records"] = grouped["id"].agg(lambda ids: " ".join(sorted(ids)))
     summary = summary.reset_index().astype({"method": str, "training": str})

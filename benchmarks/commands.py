@@ -9,10 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import torch
+
 from benchmarks.config import Experiment, load_experiment
 from benchmarks.environment import keep_freed_memory, resolve_device
 from benchmarks.evaluation import differ, evaluate_lengths
-from benchmarks.methods import METHODS, VARIANTS, check_files, read_ingredients
+from benchmarks.methods import METHODS, VARIANTS, check_files, read_ingredients, suited
 from benchmarks.plan import Run, plan
 from benchmarks.records import read_raw, read_record, write_record
 from benchmarks.runner import carry_out, forget
@@ -40,7 +42,18 @@ def run(options: argparse.Namespace) -> None:
     reading = ReadOptions(
         allow_missing=options.allow_missing, strip_prefix=options.strip_prefix, workers=options.workers
     )
-    dataset = _load(experiment, options.data_root, reading)
+    # All of them before the first is run: an unusable one is refused at once.
+    datasets = [_load(one, options.data_root, reading) for one in experiment.splits()]
+    for one, dataset in zip(experiment.splits(), datasets, strict=True):
+        if len(datasets) > 1:
+            log.info("split seed %d", one.split_seed)
+        _run_split(one, dataset, methods, device, options)
+
+
+def _run_split(
+    experiment: Experiment, dataset: Dataset, methods: list[str], device: torch.device, options: argparse.Namespace
+) -> None:
+    methods = suited(methods, dataset.train, experiment.codebook_size, named=options.method != ["all"])
     ingredients = read_ingredients(experiment, dataset)
     check_enough(len(dataset.train), experiment.codebook_size)
     seeds = options.seeds or list(experiment.seeds)
@@ -210,7 +223,7 @@ def regress(options: argparse.Namespace) -> None:
         if options.update:
             print(suites.update(experiment, dataset, device))
         else:
-            print(f"{name}: {suites.check(experiment, dataset, device)} values of {len(METHODS)} methods hold")
+            print(f"{name}: {suites.check(experiment, dataset, device)} values of {len(suites.watched())} methods hold")
 
 
 def _overridden(experiment: Experiment, options: argparse.Namespace) -> Experiment:
@@ -236,6 +249,7 @@ def _overridden(experiment: Experiment, options: argparse.Namespace) -> Experime
         training=training,
         backbone=backbone,
         bits=tuple(sorted(set(options.bits))) if options.bits else experiment.bits,
+        split_seeds=tuple(options.split_seeds or experiment.split_seeds),
         label_vectors=options.label_vectors or experiment.label_vectors,
         limit=options.limit,
         validation=options.validation,
@@ -259,7 +273,8 @@ def _load(experiment: Experiment, data_root: Path | None, reading: ReadOptions |
     reading = reading or ReadOptions()
     if experiment.stored_side is not None:
         reading = replace(reading, side=experiment.stored_side)
-    dataset = load_protocol(experiment.protocol, Path(data_root) if data_root else None, options=reading)
+    root = Path(data_root) if data_root else None
+    dataset = load_protocol(experiment.protocol, root, options=reading, split_seed=experiment.split_seed)
     if experiment.validation:
         dataset = dataset.validation()
     return dataset if experiment.limit is None else dataset.limited(experiment.limit)

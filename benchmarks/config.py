@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -58,7 +58,7 @@ class Experiment:
         bits: code lengths to report.
         seeds: repetitions that a run without `--seeds` makes.
         codebook_size: codewords per level K.
-        split_seed: of the split; the same for all methods and repetitions.
+        split_seeds: of the splits, each the same for all methods and repetitions; a run has one.
         label_vectors: "orthonormal", or a text file of word vectors.
         limit: class-balanced subset of every split; None uses all.
         validation: replace query and database by held-out training images.
@@ -73,11 +73,21 @@ class Experiment:
     bits: tuple[int, ...] = (8, 16, 24, 32)
     seeds: tuple[int, ...] = (0,)
     codebook_size: int = 256
-    split_seed: int = 0
+    split_seeds: tuple[int, ...] = (0,)
     label_vectors: str = "orthonormal"
     limit: int | None = None
     validation: bool = False
     stored_side: int | None = None
+
+    def splits(self) -> list[Experiment]:
+        """The experiment on each of its splits."""
+        return [replace(self, split_seeds=(seed,)) for seed in self.split_seeds]
+
+    @property
+    def split_seed(self) -> int:
+        """Of an experiment on one split."""
+        (seed,) = self.split_seeds
+        return seed
 
 
 def known_experiments() -> list[str]:
@@ -149,10 +159,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
 
 
 def describe(experiment: Experiment, tables: Sequence[str]) -> dict[str, Any]:
-    """What a record keeps of the configuration: all of it, but only these of `methods`, as JSON-able values."""
-    table = dataclasses.asdict(experiment)
+    """What a record keeps of an experiment on one split: all, but only these of `methods`, as JSON-able values."""
+    table = dataclasses.asdict(experiment) | {"split_seed": experiment.split_seed}
     table["methods"] = {name: table["methods"][name] for name in tables}
-    del table["seeds"]
+    del table["seeds"], table["split_seeds"]
     if table["stored_side"] is None:  # records of other protocols are older than this setting
         del table["stored_side"]
     return table

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.aggregate import group_by_setting, records_of, row_title, rows_of, summarise
+from benchmarks.class_splits import held_out
 from benchmarks.methods import METHODS
 from dpq.errors import InputError
 from dpq.files import write_atomically
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# One colour and one marker per method, everywhere; Okabe and Ito's palette, told apart in grey by the markers.
+# One colour and one marker per method, everywhere; Okabe and Ito's palette and a grey; markers tell them apart in grey.
 STYLES = {
     "dpq": ("#0072B2", "o"),
     "dtq": ("#D55E00", "s"),
@@ -25,6 +26,7 @@ STYLES = {
     "rq": ("#E69F00", "v"),
     "pq-dpq": ("#56B4E9", "P"),
     "rq-dpq": ("#CC79A7", "X"),
+    "label-code": ("#999999", "*"),
 }
 LINES = {"once": "-", "each": "-", "truncated": "--"}
 
@@ -118,10 +120,10 @@ def _map_figure(records: Sequence[dict[str, Any]]) -> Figure:
 def _curves_figure(records: Sequence[dict[str, Any]]) -> Figure:
     """Precision and recall of the paper's own method, or of the first there is, at every length."""
     own = [r for r in records if r["method"] == "dpq"] or list(records)
-    first = min(own, key=lambda r: (r["variant"], r["seed"], -len(r["lengths"]), r["id"]))
+    first = min(own, key=lambda r: (r["variant"], r["config"]["split_seed"], r["seed"], -len(r["lengths"]), r["id"]))
     title = row_title(first["method"], first["variant"], "once", 0)
     figure, axes = _axes(
-        f"{title}, seed {first['seed']}, {first['data']['variant']}",
+        ", ".join([title, f"seed {first['seed']}", first["data"]["variant"], *held_out(first).values()]),
         "recall (of all relevant images)",
         "precision",
         (4.6, 3.4),

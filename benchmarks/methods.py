@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from torch import Tensor
 
 from baselines.dqn import DQN
 from baselines.dtq import DTQ
-from baselines.on_embeddings import FrozenFeatures, Source
+from baselines.label_code import LabelCode, check_classes
+from baselines.on_embeddings import EmbeddingQuantizer, FrozenFeatures, Source
 from baselines.pq import PQ
 from baselines.rq import RQ
 from benchmarks.config import Experiment
@@ -21,9 +23,11 @@ from dpq.backbone import Backbone, WeightFile, read_weights
 from dpq.errors import InputError
 from dpq.label_vectors import orthonormal_label_vectors, read_label_vectors
 from dpq.model import DPQ
-from dpq.protocols import Dataset
+from dpq.protocols import Dataset, Split
 from dpq.seeds import derive_seed
 from dpq.settings import Method
+
+log = logging.getLogger(__name__)
 
 VARIANTS = ("paper", "released")
 
@@ -74,8 +78,9 @@ class Entry:
         title: name in tables and figures, and in the papers' numbers.
         features: what its codes are made of, where that is not the method's own training.
         configs: tables of `MethodConfigs` that decide its numbers; the first is its own and holds its score.
-        source: "backbone" for frozen features, or the registered method whose embeddings are quantized.
+        source: "backbone" for frozen features, or the registered method whose predictions are quantized.
         variants: of which it has.
+        check: refuses training images and codebook sizes K that it is not made for.
     """
 
     build: Callable[[Context], Method]
@@ -85,6 +90,7 @@ class Entry:
     configs: tuple[str, ...] = ()
     source: str | None = None
     variants: tuple[str, ...] = ("paper",)
+    check: Callable[[Split, int], None] | None = None
 
 
 def _backbone(context: Context, classes: int) -> Backbone:
@@ -121,8 +127,8 @@ def frozen_features(context: Context) -> FrozenFeatures:
         return FrozenFeatures(experiment.backbone.name, weights, experiment.training, context.device)
 
 
-def _on_embeddings(kind: type[PQ] | type[RQ]) -> Callable[[Context], Method]:
-    def build(context: Context) -> PQ | RQ:
+def _on_embeddings(kind: type[EmbeddingQuantizer]) -> Callable[[Context], Method]:
+    def build(context: Context) -> EmbeddingQuantizer:
         source = context.source or frozen_features(context)
         return kind(source, max(context.experiment.bits), context.experiment.codebook_size)
 
@@ -138,6 +144,15 @@ METHODS: dict[str, Entry] = {
     "dpq": Entry(_dpq, DPQ.progressive, "DPQ", configs=("dpq",), variants=VARIANTS),
     "pq-dpq": Entry(_on_embeddings(PQ), PQ.progressive, "PQ", "DPQ's embedding", ("dpq", "pq"), "dpq"),
     "rq-dpq": Entry(_on_embeddings(RQ), RQ.progressive, "RQ", "DPQ's embedding", ("dpq", "rq"), "dpq"),
+    "label-code": Entry(
+        _on_embeddings(LabelCode),
+        LabelCode.progressive,
+        "Label code",
+        "DPQ's classifier",
+        ("dpq",),
+        "dpq",
+        check=check_classes,
+    ),
 }
 
 
@@ -146,6 +161,27 @@ def build_method(name: str, context: Context) -> Method:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(context.seed, "weights"))
         return METHODS[name].build(context)
+
+
+def suited(methods: Sequence[str], train: Split, codebook_size: int, *, named: bool) -> list[str]:
+    """The methods that are made for these training images; those that nobody named are left out where they are not.
+
+    Raises:
+        InputError: a method was named that is not.
+    """
+    kept = []
+    for name in methods:
+        check = METHODS[name].check
+        try:
+            if check is not None:
+                check(train, codebook_size)
+        except InputError as error:
+            if named:
+                raise
+            log.info("left out: %s", error)
+        else:
+            kept.append(name)
+    return kept
 
 
 def score_of(name: str, experiment: Experiment) -> Any:

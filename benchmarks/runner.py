@@ -51,9 +51,10 @@ def carry_out(
     method = _build(run, dataset, ingredients, device, source)
     execution = Execution(device, run.checkpoint, run.feature_checkpoint)
     trained = method.fit(dataset.train, run.experiment.training, run.seed, execution)
+    embedder: Source = method
     if any(entry.source == run.method for entry in METHODS.values()):
-        source = StoredSource(method, run.embeddings)
-    record, raw = _measure(run, method, source, trained, dataset, device)
+        embedder = source = StoredSource(method, run.embeddings)
+    record, raw = _measure(run, method, embedder, source, trained, dataset, device)
     record = _header(run, dataset, ingredients, method) | record | {"environment": environment}
     record["config"] = recorded_config(run.experiment, ingredients, run.method, run.source)
     write_raw(run.record.with_suffix(".npz"), raw)
@@ -135,13 +136,13 @@ def _header(run: Run, dataset: Dataset, ingredients: Ingredients, method: Method
 def _measure(
     run: Run,
     method: Method,
+    embedder: Source,
     source: StoredSource | None,
     trained: TrainLog,
     dataset: Dataset,
     device: torch.device,
 ) -> tuple[dict[str, Any], RawResult]:
     score, query_precision = score_of(run.method, run.experiment), query_precision_of(run.method, run.experiment)
-    embedder: Source = source or method
     read = source.spared if source else 0.0
     started = time.perf_counter()
     queries, logits = embedder.predict(dataset.query.images, progress=True)
@@ -171,7 +172,7 @@ def _measure(
         "lengths": lengths,
         "float_map": float_map,
         "embedding_mean_squared_norm": float(embeddings.square().sum(dim=1).mean()),
-        "classification_accuracy": _accuracy(logits, labels[0]),
+        "classification_accuracy": None if dataset.unseen else _accuracy(logits, labels[0]),
         "queries_without_relevant": lengths[0]["queries_without_relevant"],
         **codeword_usage(codes, codebooks.shape[1]),
         "seconds": {

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.aggregate import rows_of, summarise
+from benchmarks.class_splits import held_out
 from benchmarks.methods import METHODS
 
 KS = (1, 10, 100, 500, 1000)
@@ -76,12 +77,20 @@ def _training_seconds(part: pd.DataFrame) -> float:
 def _runs_table(records: list[dict[str, Any]]) -> pd.DataFrame:
     order = list(METHODS)
     ranked = sorted(
-        records, key=lambda r: (order.index(r["method"]), r["variant"], r["seed"], max(r["config"]["bits"]))
+        records,
+        key=lambda r: (
+            order.index(r["method"]),
+            r["variant"],
+            r["config"]["split_seed"],
+            r["seed"],
+            max(r["config"]["bits"]),
+        ),
     )
     return pd.DataFrame(
         [
             {
                 "run": f"[{r['id']}](runs/{r['id']}.json)",
+                **held_out(r),
                 "seed": r["seed"],
                 "train s": f"{r['seconds']['train']:.1f}",
                 "encode images/s": f"{r['images_per_second']['encode']:.0f}",

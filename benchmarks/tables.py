@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.aggregate import comparable, group_by_setting, records_of, rows_of, summarise
+from benchmarks.class_splits import class_split_lines, is_class_split
 from benchmarks.config import read_notes
 from benchmarks.methods import METHODS, Entry
 from benchmarks.reported_values import MARKS, MEANINGS, marked, reported_methods, reported_value
@@ -131,7 +132,8 @@ def _block(title: str, part: pd.DataFrame, lengths: list[int], best: pd.Series[A
 
 def _seeds(part: pd.DataFrame) -> str:
     fewest, most = int(part["seeds"].min()), int(part["seeds"].max())
-    return f"n = {most}" if fewest == most else f"n = {fewest} to {most}"
+    counted = f"n = {most}" if fewest == most else f"n = {fewest} to {most}"
+    return f"{counted} in {part['splits'].max()} class splits" if "splits" in part else counted
 
 
 def _paper_cell(row: pd.Series[Any]) -> str:
@@ -170,15 +172,16 @@ def _describe(record: dict[str, Any]) -> str:
     data, backbone, config = record["data"], record["backbone"], record["config"]
     training = config["training"]
     cut = "the whole database" if record["cut"] is None else f"the first {record['cut']} ranks"
+    repetitions = "class splits times seeds" if is_class_split(record) else "seeds"
     lines = [
         f"- Data: `{data['variant']}`, {data['train']:,} training, {data['query']:,} query, {data['database']:,} "
-        f"database images (fingerprint `{data['fingerprint'][:12]}`).",
+        f"database images (fingerprint `{data.get('fingerprint_of_all', data['fingerprint'])[:12]}`).",
         f"- Backbone of all methods: `{backbone['name']}` at {backbone['image_size']} pixels, weights "
         f"`{backbone['weights']}`, {config['backbone']['embedding_dim']}-d embedding (frozen features: the network's "
         f"pooled width); label vectors: {config['label_vectors']['source']}.",
         f"- Training of all deep methods: {_optimisation(training)}. Evaluation: {VIEWS[training['evaluation_views']]}",
         f"- mAP over {cut}, expected value over tie orders, {DENOMINATORS[record['ap_denominator']]}; "
-        "n is the number of seeds, ± the standard deviation over them.",
+        f"n is the number of {repetitions}, ± the standard deviation over them.",
     ]
     if config["validation"]:
         lines.insert(0, "- **Validation part of the training set, for choosing settings; not the protocol's queries.**")
@@ -224,9 +227,9 @@ def _marks_note(text: str) -> str:
 
 
 def _markdown_section(records: list[dict[str, Any]]) -> str:
-    described = _describe(records[0])
+    described = "\n".join([*class_split_lines(records), _describe(records[0])])
     table = as_markdown(main_table(records))
-    marks = _marks_note(described + table)
+    marks = _marks_note(described + table) if reported_methods(records[0]["protocol"]) else ""
     settings = "Settings of the methods:\n\n" + method_settings(records)
     parts = [described, "mAP:", table, marks, order_notes(records), detail_tables(records), settings]
     return "\n\n".join(part for part in parts if part)

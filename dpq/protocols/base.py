@@ -94,6 +94,8 @@ class Dataset:
         denominator: what the sum of precisions is divided by (`dpq.metrics`).
         further_cuts: cuts at which mAP is reported as well.
         facts: what else a result must say about the data, JSON-able.
+        unseen: query and database are of classes that training has not seen, with label columns of their own;
+            `classes` are then the training split's.
     """
 
     protocol: str
@@ -107,6 +109,7 @@ class Dataset:
     denominator: Denominator = "hits"
     further_cuts: tuple[int, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    unseen: bool = False
 
     def limited(self, limit: int) -> Dataset:
         """A class-balanced subset of about `limit` images in every split; its name and fingerprint say so."""
@@ -124,7 +127,15 @@ class Dataset:
 
         Of every class, in the order of the split, the first four fifths train; of the rest one half are
         queries and the other half the database. The real queries and database are not touched.
+
+        Raises:
+            InputError: too few training images; or queries are of unseen classes, which the training split lacks.
         """
+        if self.unseen:
+            raise InputError(
+                f"{self.protocol} has no validation part: its training images are of other classes than its queries; "
+                "choose settings on a protocol without held-out classes"
+            )
         train, query, database = [], [], []
         first_label = self.train.labels.int().argmax(dim=1)
         for c in range(len(self.classes)):

@@ -19,6 +19,13 @@ def test_the_contracted_experiments_are_there():
     assert {"digits", "cifar10", "cifar10-cpu"} <= set(known_experiments())
 
 
+def test_unseen_classes_are_searched_in_the_setting_of_the_seen_ones():
+    ours, theirs = load_experiment("cifar10-unseen"), load_experiment("cifar10-cpu")
+    changed = {"name": theirs.name, "protocol": theirs.protocol, "split_seeds": theirs.split_seeds}
+    assert dataclasses.replace(ours, **changed) == theirs
+    assert [one.split_seed for one in ours.splits()] == [0, 1, 2]
+
+
 def test_values_are_read_and_defaults_kept():
     experiment = parse_experiment(
         "x", MINIMAL + "learning_rate = 1\n[methods.dpq]\ntau = 0.5\nhard_choice = 'cosine'\n"
@@ -54,9 +61,11 @@ def test_unknown_experiments_list_the_known_ones():
 
 
 def test_a_record_keeps_everything_but_the_seeds():
-    experiment = parse_experiment("x", "stored_side = 256\n" + MINIMAL)
+    experiment = parse_experiment("x", "stored_side = 256\nsplit_seeds = [2]\n" + MINIMAL)
     description = describe(experiment, ("dpq", "pq"))
-    assert set(description) == {f.name for f in dataclasses.fields(experiment)} - {"seeds"}
+    names = {f.name for f in dataclasses.fields(experiment)}
+    assert set(description) == names - {"seeds", "split_seeds"} | {"split_seed"}
+    assert description["split_seed"] == 2
     assert set(description["methods"]) == {"dpq", "pq"}
     assert description["methods"]["dpq"]["tau"] == experiment.methods.dpq.tau
 

@@ -152,7 +152,7 @@ def test_a_control_of_a_shorter_source_is_another_record(run_all, tmp_path):
 def test_force_says_which_controls_stay(run_all, caplog):
     with caplog.at_level("INFO"):
         assert run_all("--force", method="dpq") == 0
-    assert "records of pq-dpq, rq-dpq stay as they are" in caplog.text
+    assert "records of pq-dpq, rq-dpq, label-code stay as they are" in caplog.text
 
 
 def test_validation_never_touches_queries_or_database(run_tiny):
@@ -199,11 +199,14 @@ def test_all_methods_train_as_often_as_they_need_and_never_twice(run_all, tmp_pa
     once, each = [[4, 8]], [[4], [4, 8]]
     assert {name: sorted(lengths) for name, lengths in trained.items()} == {
         "pq": each, "rq": once, "dqn": each, "dtq": each, "dpq": once, "pq-dpq": each, "rq-dpq": once,
+        "label-code": once,
     }  # fmt: skip
     by_method = {record["method"]: record for record in records.values()}
     assert by_method["pq-dpq"]["float_map"] == by_method["dpq"]["float_map"] == by_method["rq-dpq"]["float_map"]
     assert by_method["pq"]["float_map"] == by_method["rq"]["float_map"]  # score and features are the same
     assert by_method["dqn"]["classification_accuracy"] is None
+    assert by_method["label-code"]["classification_accuracy"] == by_method["dpq"]["classification_accuracy"]
+    assert by_method["label-code"]["backbone"]["embedding_dim"] == 11  # the class order and the confidence
     assert (by_method["pq"]["score"], by_method["pq-dpq"]["score"]) == ("l2", "inner")
     monkeypatch.setattr(runner, "_build", None)
     with caplog.at_level("INFO"):

@@ -24,6 +24,7 @@ from dpq.errors import InputError
 from dpq.protocols import Dataset, Split, load_protocol
 from dpq.protocols.base import fingerprint
 from dpq.protocols.cifar10 import CLASSES, Cifar10Sizes, load_cifar10
+from dpq.protocols.cifar10_unseen import load_cifar10_unseen
 
 PER_SPLIT = {"train": 5, "test": 2}
 SIZES = Cifar10Sizes(query=2, train=3, per_split=PER_SPLIT)
@@ -268,6 +269,15 @@ def test_official_folder_is_read_in_place(official: Official, folder: Path, tmp_
     assert data.name == "cifar10"
     assert data.fingerprint == load(folder, tmp_path / "other").fingerprint
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_unseen_classes_are_drawn_alike_from_official_and_other_images(
+    official: Official, folder: Path, tmp_path: Path, seed: int
+) -> None:
+    root = official(tmp_path / "official").parent
+    data, expected = (load_cifar10_unseen(path, tmp_path / "cache", seed, SIZES) for path in (root, folder))
+    assert (data.name, data.fingerprint, data.facts) == ("cifar10", expected.fingerprint, expected.facts)
 
 
 @pytest.mark.parametrize("itself", [False, True])
