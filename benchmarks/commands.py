@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+from benchmarks.ablations import choose_ablations, methods_to_ablate
 from benchmarks.config import Experiment, load_experiment
 from benchmarks.environment import keep_freed_memory, resolve_device
 from benchmarks.evaluation import evaluate_lengths
 from benchmarks.methods import METHODS, VARIANTS, read_ingredients
-from benchmarks.plan import Run, plan
+from benchmarks.plan import Run, plan, plan_ablations
 from benchmarks.records import read_raw, read_record, write_record
 from benchmarks.runner import carry_out, forget
 from dpq.additive import check_enough, levels_for
@@ -31,7 +32,8 @@ def run(options: argparse.Namespace) -> None:
     experiment = _overridden(load_experiment(options.experiment), options)
     if options.variant not in VARIANTS:
         raise InputError(f"unknown variant {options.variant!r}; choose one of {', '.join(VARIANTS)}")
-    methods = _methods(options.method, options.variant)
+    methods = _methods(options)
+    ablations = choose_ablations(options.ablation, experiment, options.label_vectors) if options.ablation else None
     for bits in experiment.bits:
         levels_for(bits, experiment.codebook_size)
     device = resolve_device(options.device)
@@ -46,6 +48,10 @@ def run(options: argparse.Namespace) -> None:
     runs = plan(
         experiment, dataset, ingredients, methods=methods, seeds=seeds, variant=options.variant, output=options.output
     )
+    read = dict.fromkeys(runs, ingredients)
+    if ablations is not None:
+        read = plan_ablations(runs, ablations, dataset, ingredients)
+    runs = list(read)
     missing = runs if options.force else [one for one in runs if not one.record.exists()]
     if options.dry_run:
         from benchmarks.cost import print_plan
@@ -60,11 +66,12 @@ def run(options: argparse.Namespace) -> None:
         log.info("nothing to do: every record exists (--force does them again)")
     if options.force:
         forget(runs)
-        _say_what_stays(methods)
+        if ablations is None:
+            _say_what_stays(methods)
     for number, one in enumerate(runs, 1):
         if one in missing:
             log.info("run %d of %d: %s", number, len(runs), one.identity)
-        record = carry_out(one, dataset, ingredients, device, force=options.force)
+        record = carry_out(one, dataset, read[one], device, force=options.force)
         if one in missing or len(runs) == 1:
             print(summary(one, record))
     print(overview(runs))
@@ -213,6 +220,8 @@ def regress(options: argparse.Namespace) -> None:
 
 def _overridden(experiment: Experiment, options: argparse.Namespace) -> Experiment:
     training, backbone = experiment.training, experiment.backbone
+    # With ablations the file is for one of them, not for the setting that they start from.
+    vectors = None if options.ablation else options.label_vectors
     if options.precision not in (None, "32", "bf16"):
         raise InputError(f"unknown precision {options.precision!r}; choose 32 or bf16")
     if options.views not in (None, *get_args(Views)):
@@ -234,14 +243,18 @@ def _overridden(experiment: Experiment, options: argparse.Namespace) -> Experime
         training=training,
         backbone=backbone,
         bits=tuple(sorted(set(options.bits))) if options.bits else experiment.bits,
-        label_vectors=options.label_vectors or experiment.label_vectors,
+        label_vectors=vectors or experiment.label_vectors,
         limit=options.limit,
         validation=options.validation,
     )
 
 
-def _methods(names: list[str], variant: str) -> list[str]:
+def _methods(options: argparse.Namespace) -> list[str]:
     """The methods that were asked for; "all" are those that have the variant."""
+    names: list[str] = options.method
+    variant: str = options.variant
+    if options.ablation:
+        return methods_to_ablate(names, variant)
     if names == ["all"]:
         return [name for name, entry in METHODS.items() if variant in entry.variants]
     for name in names:

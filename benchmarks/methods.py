@@ -176,6 +176,15 @@ def read_ingredients(experiment: Experiment, dataset: Dataset) -> Ingredients:
         weights = None
     elif weights != "timm":
         weights = read_weights(Path(str(weights)))
+    return with_label_vectors(weights, experiment, dataset)
+
+
+def with_label_vectors(weights: WeightFile | str | None, experiment: Experiment, dataset: Dataset) -> Ingredients:
+    """Weights that were read before, and the label vectors that the experiment names.
+
+    Raises:
+        InputError: the file is missing, unreadable or does not fit.
+    """
     classes, dim = len(dataset.classes), experiment.backbone.embedding_dim
     if experiment.label_vectors == "orthonormal":
         return Ingredients(weights, orthonormal_label_vectors(classes, dim), {"source": "orthonormal"})
