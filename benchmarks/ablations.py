@@ -61,11 +61,11 @@ def ablated(experiment: Experiment, name: str, label_vectors: str | None = None)
     ablation = ABLATIONS[name]
     value = label_vectors if ablation.value is None else ablation.value
     if value is None:
-        raise InputError(f"ablation {name} needs word vectors; give --label-vectors FILE")
+        raise InputError(f"the ablation {name} needs word vectors; give --label-vectors FILE")
     changed = _override(experiment, ablation.path, value)
     if changed == experiment:
         raise InputError(
-            f"ablation {name} sets {ablation.path} to {value!r}, which {experiment.name} has anyway; leave it out"
+            f"the ablation {name} sets {ablation.path} to {value!r}, which {experiment.name} has anyway; leave it out"
         )
     return changed
 
@@ -104,7 +104,7 @@ def choose_ablations(
         except InputError as error:
             if not every:
                 raise
-            log.info("left out: %s", error)
+            log.info("%s is left out: %s", name, error)
     return chosen
 
 
