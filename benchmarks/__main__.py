@@ -13,6 +13,7 @@ from typing import Any, get_args
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from benchmarks import commands
+from benchmarks.ablations import ABLATIONS
 from benchmarks.config import known_experiments
 from benchmarks.methods import METHODS
 from benchmarks.regress import Moved
@@ -157,7 +158,11 @@ def _add_run(subparsers: argparse._SubParsersAction[Parser]) -> None:
     run.add_argument("experiment", metavar="EXPERIMENT", help=f"one of {', '.join(known_experiments())}")
     what = run.add_argument_group("what to run")
     what.add_argument(
-        "--method", nargs="+", default=["all"], metavar="NAME", help=f"of {', '.join(METHODS)}, or all (default)"
+        "--method",
+        nargs="+",
+        default=["all"],
+        metavar="NAME",
+        help=f"of {', '.join(METHODS)}, or all (default; label-code comes by name alone)",
     )
     what.add_argument(
         "--bits",
@@ -175,6 +180,12 @@ def _add_run(subparsers: argparse._SubParsersAction[Parser]) -> None:
         metavar="paper|released",
         help="DPQ and DTQ as their papers say (default) or as their released codes do",
     )
+    what.add_argument(
+        "--ablation",
+        nargs="+",
+        metavar="NAME",
+        help=f"instead of the methods, DPQ with one thing changed: {', '.join(ABLATIONS)}, or all",
+    )
     setting = run.add_argument_group("changes to the experiment's setting")
     setting.add_argument("--backbone", metavar="TIMM_NAME", help="any timm model")
     setting.add_argument("--image-size", type=positive, metavar="N", help="side of the network input in pixels")
@@ -187,7 +198,9 @@ def _add_run(subparsers: argparse._SubParsersAction[Parser]) -> None:
         "no new training",
     )
     setting.add_argument(
-        "--label-vectors", metavar="FILE", help="word vectors for the margin, one row a class (default: orthonormal)"
+        "--label-vectors",
+        metavar="FILE",
+        help="word vectors for the margin, one row a class (default: orthonormal); with --ablation, those of `words`",
     )
     setting.add_argument(
         "--limit", type=positive, metavar="N", help="a class-balanced subset of about N images in every split"

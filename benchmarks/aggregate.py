@@ -22,17 +22,22 @@ ROW = ["method", "variant", "method_settings", "training", "trained_bits"]
 
 
 def records_of(output: Path, experiment: str) -> list[dict[str, Any]]:
-    """All records of an experiment.
+    """All records of an experiment but those of ablations.
 
     Raises:
         InputError: there are none.
     """
-    records = read_records(output, experiment)
+    records = [record for record in read_records(output, experiment) if "ablation" not in record]
     if not records:
         raise InputError(
             f"no records under {output / experiment / 'runs'}; make them with: python -m benchmarks run {experiment}"
         )
     return records
+
+
+def ablations_of(output: Path, experiment: str) -> list[dict[str, Any]]:
+    """The records of an experiment's ablations."""
+    return [record for record in read_records(output, experiment) if "ablation" in record]
 
 
 def comparable(record: dict[str, Any]) -> bool:

@@ -11,11 +11,12 @@ from typing import Any, get_args
 
 import torch
 
+from benchmarks.ablations import choose_ablations, methods_to_ablate
 from benchmarks.config import Experiment, load_experiment
 from benchmarks.environment import keep_freed_memory, resolve_device
 from benchmarks.evaluation import differ, evaluate_lengths
 from benchmarks.methods import METHODS, VARIANTS, check_files, read_ingredients, suited
-from benchmarks.plan import Run, plan
+from benchmarks.plan import Run, plan, plan_ablations
 from benchmarks.records import read_raw, read_record, write_record
 from benchmarks.runner import carry_out, forget
 from dpq.additive import check_enough, levels_for
@@ -33,7 +34,11 @@ def run(options: argparse.Namespace) -> None:
     experiment = _overridden(load_experiment(options.experiment), options)
     if options.variant not in VARIANTS:
         raise InputError(f"unknown variant {options.variant!r}; choose one of {', '.join(VARIANTS)}")
-    methods = _methods(options.method, options.variant)
+    methods = _methods(options)
+    splits = experiment.splits()
+    ablations = [
+        choose_ablations(options.ablation, one, options.label_vectors) if options.ablation else None for one in splits
+    ]
     for bits in experiment.bits:
         levels_for(bits, experiment.codebook_size)
     device = resolve_device(options.device)
@@ -43,15 +48,20 @@ def run(options: argparse.Namespace) -> None:
         allow_missing=options.allow_missing, strip_prefix=options.strip_prefix, workers=options.workers
     )
     # All of them before the first is run: an unusable one is refused at once.
-    datasets = [_load(one, options.data_root, reading) for one in experiment.splits()]
-    for one, dataset in zip(experiment.splits(), datasets, strict=True):
-        if len(datasets) > 1:
+    datasets = [_load(one, options.data_root, reading) for one in splits]
+    for one, ablated, dataset in zip(splits, ablations, datasets, strict=True):
+        if len(splits) > 1:
             log.info("split seed %d", one.split_seed)
-        _run_split(one, dataset, methods, device, options)
+        _run_split(one, dataset, methods, ablated, device, options)
 
 
 def _run_split(
-    experiment: Experiment, dataset: Dataset, methods: list[str], device: torch.device, options: argparse.Namespace
+    experiment: Experiment,
+    dataset: Dataset,
+    methods: list[str],
+    ablations: dict[str, Experiment] | None,
+    device: torch.device,
+    options: argparse.Namespace,
 ) -> None:
     methods = suited(methods, dataset.train, experiment.codebook_size, named=options.method != ["all"])
     ingredients = read_ingredients(experiment, dataset)
@@ -60,6 +70,10 @@ def _run_split(
     runs = plan(
         experiment, dataset, ingredients, methods=methods, seeds=seeds, variant=options.variant, output=options.output
     )
+    read = dict.fromkeys(runs, ingredients)
+    if ablations is not None:
+        read = plan_ablations(runs, ablations, dataset, ingredients)
+    runs = list(read)
     missing = runs if options.force else [one for one in runs if not one.record.exists()]
     if options.dry_run:
         from benchmarks.cost import print_plan
@@ -74,11 +88,12 @@ def _run_split(
         log.info("nothing to do: every record exists (--force does them again)")
     if options.force:
         forget(runs)
-        _say_what_stays(methods)
+        if ablations is None:
+            _say_what_stays(methods)
     for number, one in enumerate(runs, 1):
         if one in missing:
             log.info("run %d of %d: %s", number, len(runs), one.identity)
-        record = carry_out(one, dataset, ingredients, device, force=options.force)
+        record = carry_out(one, dataset, read[one], device, force=options.force)
         if one in missing or len(runs) == 1:
             print(summary(one, record))
     print(overview(runs))
@@ -228,6 +243,8 @@ def regress(options: argparse.Namespace) -> None:
 
 def _overridden(experiment: Experiment, options: argparse.Namespace) -> Experiment:
     training, backbone = experiment.training, experiment.backbone
+    # With ablations the file is for one of them, not for the setting that they start from.
+    vectors = None if options.ablation else options.label_vectors
     if options.precision not in (None, "32", "bf16"):
         raise InputError(f"unknown precision {options.precision!r}; choose 32 or bf16")
     if options.views not in (None, *get_args(Views)):
@@ -250,16 +267,19 @@ def _overridden(experiment: Experiment, options: argparse.Namespace) -> Experime
         backbone=backbone,
         bits=tuple(sorted(set(options.bits))) if options.bits else experiment.bits,
         split_seeds=tuple(options.split_seeds or experiment.split_seeds),
-        label_vectors=options.label_vectors or experiment.label_vectors,
+        label_vectors=vectors or experiment.label_vectors,
         limit=options.limit,
         validation=options.validation,
     )
 
 
-def _methods(names: list[str], variant: str) -> list[str]:
-    """The methods that were asked for; "all" are those that have the variant."""
-    if names == ["all"]:
-        return [name for name, entry in METHODS.items() if variant in entry.variants]
+def _methods(options: argparse.Namespace) -> list[str]:
+    """The methods that were asked for; "all" are those that have the variant, but for those to be asked for by name."""
+    variant: str = options.variant
+    if options.ablation:
+        return methods_to_ablate(options.method, variant)
+    every = [name for name, entry in METHODS.items() if variant in entry.variants and not entry.by_name]
+    names = [one for name in options.method for one in (every if name == "all" else [name])]
     for name in names:
         if name not in METHODS:
             raise InputError(f"unknown method {name!r}; choose from {', '.join(METHODS)}, or all")

@@ -14,6 +14,7 @@ from baselines.dtq import DTQConfig
 from baselines.on_embeddings import SearchConfig
 from dpq.config import DPQConfig
 from dpq.errors import InputError
+from dpq.recorded import added_later, as_recorded
 from dpq.settings import TrainingConfig
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -77,7 +78,7 @@ class Experiment:
     label_vectors: str = "orthonormal"
     limit: int | None = None
     validation: bool = False
-    stored_side: int | None = None
+    stored_side: int | None = added_later(None)
 
     def splits(self) -> list[Experiment]:
         """The experiment on each of its splits."""
@@ -160,9 +161,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
 
 def describe(experiment: Experiment, tables: Sequence[str]) -> dict[str, Any]:
     """What a record keeps of an experiment on one split: all, but only these of `methods`, as JSON-able values."""
-    table = dataclasses.asdict(experiment) | {"split_seed": experiment.split_seed}
+    table = as_recorded(experiment) | {"split_seed": experiment.split_seed}
     table["methods"] = {name: table["methods"][name] for name in tables}
     del table["seeds"], table["split_seeds"]
-    if table["stored_side"] is None:  # records of other protocols are older than this setting
-        del table["stored_side"]
     return table

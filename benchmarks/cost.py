@@ -34,7 +34,9 @@ def print_plan(
     if not deep:
         print(f"{len(missing)} runs on {device}: k-means on embeddings that are computed once, no training")
         return
-    train, encode = estimate_seconds(deep[0], dataset, ingredients, device)
+    # Of a frozen backbone no gradient is computed: it is no measure for the others.
+    longest = max(deep, key=lambda run: run.experiment.methods.dpq.train_backbone)
+    train, encode = estimate_seconds(longest, dataset, ingredients, device)
     total = len(deep) * (train + encode)
     print(
         f"{len(deep)} trainings on {device}: each at most {train / 60:.1f} min training and {encode / 60:.1f} min "

@@ -81,6 +81,7 @@ class Entry:
         source: "backbone" for frozen features, or the registered method whose predictions are quantized.
         variants: of which it has.
         check: refuses training images and codebook sizes K that it is not made for.
+        by_name: not among "all", because the committed tables are without it.
     """
 
     build: Callable[[Context], Method]
@@ -91,6 +92,7 @@ class Entry:
     source: str | None = None
     variants: tuple[str, ...] = ("paper",)
     check: Callable[[Split, int], None] | None = None
+    by_name: bool = False
 
 
 def _backbone(context: Context, classes: int) -> Backbone:
@@ -152,6 +154,7 @@ METHODS: dict[str, Entry] = {
         ("dpq",),
         "dpq",
         check=check_classes,
+        by_name=True,
     ),
 }
 
@@ -225,6 +228,15 @@ def read_ingredients(experiment: Experiment, dataset: Dataset) -> Ingredients:
         weights = None
     elif weights != "timm":
         weights = read_weights(Path(str(weights)))
+    return with_label_vectors(weights, experiment, dataset)
+
+
+def with_label_vectors(weights: WeightFile | str | None, experiment: Experiment, dataset: Dataset) -> Ingredients:
+    """Weights that were read before, and the label vectors that the experiment names.
+
+    Raises:
+        InputError: the file is missing, unreadable or does not fit.
+    """
     classes, dim = len(dataset.classes), experiment.backbone.embedding_dim
     if experiment.label_vectors == "orthonormal":
         return Ingredients(weights, orthonormal_label_vectors(classes, dim), {"source": "orthonormal"})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.config import Experiment, describe
-from benchmarks.methods import METHODS, Ingredients, with_variant
+from benchmarks.methods import METHODS, Ingredients, with_label_vectors, with_variant
 from benchmarks.records import digest, record_path
 from dpq.backbone import WeightFile
 from dpq.protocols import Dataset
@@ -30,6 +31,8 @@ class Run:
         features: file name of the checkpoint after the feature epochs, which trainings of other code lengths start
             from; None where one training serves all lengths.
         source: the run whose embeddings this one quantizes.
+        ablation: name of the one change that was made to the setting; None for the setting itself.
+        ablation_of: identity of the run without that change.
     """
 
     experiment: Experiment
@@ -41,6 +44,8 @@ class Run:
     training: str
     features: str | None = None
     source: Run | None = None
+    ablation: str | None = None
+    ablation_of: str | None = None
 
     @property
     def record(self) -> Path:
@@ -107,6 +112,7 @@ def _make_run(
     seed: int,
     bits: tuple[int, ...],
     source: Run | None = None,
+    ablation: str | None = None,
 ) -> Run:
     experiment = replace(experiment, bits=bits)
     setting = recorded_config(experiment, ingredients, method, source) | {
@@ -114,7 +120,7 @@ def _make_run(
         "weights_sha256": recorded_weights(ingredients)["weights_sha256"],
     }
     trained = setting | {"training": {k: v for k, v in setting["training"].items() if k != "evaluation_views"}}
-    stem = f"{method}-{variant}-seed{seed}"
+    stem = "-".join([method, variant, *([ablation] if ablation else []), f"seed{seed}"])
     features = None
     if not METHODS[method].progressive:
         if METHODS[method].source is None:
@@ -130,7 +136,27 @@ def _make_run(
         training=f"{stem}-{digest(trained if METHODS[method].source is None else setting)}",
         features=features,
         source=source,
+        ablation=ablation,
     )
+
+
+def plan_ablations(
+    base: list[Run], settings: Mapping[str, Experiment], dataset: Dataset, ingredients: Ingredients
+) -> dict[Run, Ingredients]:
+    """The same runs in the setting of every ablation, by its name; each with the label vectors of that setting.
+
+    Raises:
+        InputError: label vectors are missing, unreadable or do not fit.
+    """
+    made: dict[Run, Ingredients] = {}
+    for name, experiment in settings.items():
+        own = with_label_vectors(ingredients.weights, experiment, dataset)
+        make = partial(_make_run, experiment, dataset, own)
+        for run in base:
+            bits = run.experiment.bits
+            changed = make(run.variant, run.output, run.method, run.seed, bits, ablation=name)
+            made[replace(changed, ablation_of=run.identity)] = own
+    return made
 
 
 def recorded_config(

@@ -52,7 +52,7 @@ def carry_out(
     execution = Execution(device, run.checkpoint, run.feature_checkpoint)
     trained = method.fit(dataset.train, run.experiment.training, run.seed, execution)
     embedder: Source = method
-    if any(entry.source == run.method for entry in METHODS.values()):
+    if run.ablation is None and any(entry.source == run.method for entry in METHODS.values()):
         embedder = source = StoredSource(method, run.embeddings)
     record, raw = _measure(run, method, embedder, source, trained, dataset, device)
     record = _header(run, dataset, ingredients, method) | record | {"environment": environment}
@@ -107,6 +107,7 @@ def _header(run: Run, dataset: Dataset, ingredients: Ingredients, method: Method
         "method": run.method,
         "variant": run.variant,
         "seed": run.seed,
+        **({"ablation": run.ablation, "ablation_of": run.ablation_of} if run.ablation else {}),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": {
             "name": dataset.protocol,

@@ -18,6 +18,11 @@ def as_markdown(table: pd.DataFrame) -> str:
     return str(table.to_markdown(index=False, disable_numparse=True))
 
 
+def with_deviation(mean: float, deviation: float, seeds: int, sign: str = "") -> str:
+    """A mean and, of several seeds, the deviation over them; `sign` "+" writes the mean with its sign."""
+    return f"{mean:{sign}.3f}" if seeds < 2 else f"{mean:{sign}.3f} ± {deviation:.3f}"
+
+
 def detail_tables(records: list[dict[str, Any]]) -> str:
     """Cost, precision at K, ties and reconstruction, and the runs, each under a line that says what it is."""
     parts = list(rows_of(summarise(records)))

@@ -10,12 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.aggregate import comparable, group_by_setting, records_of, rows_of, summarise
+from benchmarks.ablation_table import ablation_section, place_ablations, summarise_ablations
+from benchmarks.aggregate import ablations_of, comparable, group_by_setting, records_of, rows_of, summarise
 from benchmarks.class_splits import class_split_lines, is_class_split
 from benchmarks.config import read_notes
 from benchmarks.methods import METHODS, Entry
 from benchmarks.reported_values import MARKS, MEANINGS, marked, reported_methods, reported_value
-from benchmarks.table_details import as_markdown, detail_tables, method_settings
+from benchmarks.table_details import as_markdown, detail_tables, method_settings, with_deviation
 from dpq.errors import InputError
 from dpq.files import write_atomically
 
@@ -28,6 +29,7 @@ VIEWS = {
     "ten-crop": "mean embedding of ten crops (centre, four corners, and their mirror images), for queries and database "
     "of every method.",
 }
+ABLATIONS_CSV = "ablations.csv"
 DENOMINATORS = {
     "hits": "divided by the relevant images inside the cut",
     "total": "divided by all relevant images",
@@ -36,32 +38,47 @@ DENOMINATORS = {
 
 
 def make_tables(output: Path, experiment: str) -> dict[str, str]:
-    """The files of an experiment's table, by name.
+    """The files of an experiment's table, by name; that of ablations where there are any.
 
     Raises:
         InputError: there are no records.
     """
     groups = group_by_setting(records_of(output, experiment))
-    sections = [_markdown_section(group) for group in groups.values()]
+    ablated = place_ablations(ablations_of(output, experiment), groups)
+    pairs = {key: (groups.get(key, []), ablated.get(key, [])) for key in groups | ablated}
+    sections = [_markdown_section(*pair) for pair in pairs.values()]
     if len(sections) > 1:  # of different settings; which one a table is of must be seen at once
-        sections = [_heading(group) + section for group, section in zip(groups.values(), sections, strict=True)]
+        sections = [_heading(*pair) + section for pair, section in zip(pairs.values(), sections, strict=True)]
     if notes := read_notes(experiment):
         sections.append(f"Notes:\n\n{notes}")
     summaries = [summarise(group).assign(setting=key) for key, group in groups.items()]
     latex = [_latex(group) for group in groups.values()]
-    return {
+    tables = {
         "table.md": f"# {experiment}\n\n" + "\n\n".join(sections) + "\n",
-        "table.csv": pd.concat(summaries).to_csv(index=False, float_format="%.6f", lineterminator="\n"),
+        "table.csv": _csv(summaries),
         "table.tex": "\n\n".join(latex) + "\n",
     }
+    if ablated:
+        summaries = [
+            summarise_ablations(group, groups.get(key, [])).assign(setting=key) for key, group in ablated.items()
+        ]
+        tables[ABLATIONS_CSV] = _csv(summaries)
+    return tables
+
+
+def _csv(summaries: list[pd.DataFrame]) -> str:
+    return str(pd.concat(summaries).to_csv(index=False, float_format="%.6f", lineterminator="\n"))
 
 
 def write_tables(output: Path, experiment: str) -> list[Path]:
-    """Write `table.md`, `table.csv` and `table.tex` of an experiment."""
+    """Write `table.md`, `table.csv` and `table.tex` of an experiment, and `ablations.csv` where there are any."""
     paths = []
-    for name, text in make_tables(output, experiment).items():
+    tables = make_tables(output, experiment)
+    for name, text in tables.items():
         paths.append(output / experiment / name)
         write_atomically(paths[-1], text)
+    if ABLATIONS_CSV not in tables:  # of records that are gone
+        (output / experiment / ABLATIONS_CSV).unlink(missing_ok=True)
     return paths
 
 
@@ -71,16 +88,13 @@ def check_tables(output: Path, experiment: str) -> None:
     Raises:
         InputError: names the first file that differs.
     """
-    for name, text in make_tables(output, experiment).items():
+    tables: dict[str, str | None] = {ABLATIONS_CSV: None, **make_tables(output, experiment)}
+    for name, text in tables.items():
         path = output / experiment / name
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        if (path.read_text(encoding="utf-8") if path.is_file() else None) != text:
             raise InputError(
                 f"{path} is not what the records give; renew it with: python -m benchmarks table {experiment}"
             )
-
-
-def _value(mean: float, deviation: float, seeds: int) -> str:
-    return f"{mean:.3f}" if seeds < 2 else f"{mean:.3f} ± {deviation:.3f}"
 
 
 def main_table(records: list[dict[str, Any]]) -> pd.DataFrame:
@@ -117,7 +131,7 @@ def _block(title: str, part: pd.DataFrame, lengths: list[int], best: pd.Series[A
         return {"method": method, "source": source} | cells
 
     def ours(r: pd.Series[Any]) -> str:
-        value = _value(r["map"], r["map_sd"], r["seeds"])
+        value = with_deviation(r["map"], r["map_sd"], r["seeds"])
         return f"**{value}**" if r["map"] == best[r["bits"]] else value
 
     rows = [row(title, f"ours, {_seeds(part)}", ours)]
@@ -160,10 +174,11 @@ def order_notes(records: list[dict[str, Any]]) -> str:
     return "Order of methods unlike the papers': " + "; ".join(notes) + "." if notes else ""
 
 
-def _heading(records: list[dict[str, Any]]) -> str:
-    training, data = records[0]["config"]["training"], records[0]["data"]
+def _heading(records: list[dict[str, Any]], ablated: list[dict[str, Any]]) -> str:
+    first = (records or ablated)[0]
+    training, data = first["config"]["training"], first["data"]
     return (
-        f"## {data['variant']}: {training['epochs']} epochs, {records[0]['backbone']['image_size']} pixels, "
+        f"## {data['variant']}: {training['epochs']} epochs, {first['backbone']['image_size']} pixels, "
         f"{training['evaluation_views']} views at evaluation\n\n"
     )
 
@@ -226,12 +241,15 @@ def _marks_note(text: str) -> str:
     return "Values of the papers carry their status: " + " ".join(notes) if notes else ""
 
 
-def _markdown_section(records: list[dict[str, Any]]) -> str:
-    described = "\n".join([*class_split_lines(records), _describe(records[0])])
+def _markdown_section(records: list[dict[str, Any]], ablated: list[dict[str, Any]]) -> str:
+    described = "\n".join([*class_split_lines(records or ablated), _describe((records or ablated)[0])])
+    ablations = ablation_section(ablated, records) if ablated else ""
+    if not records:
+        return f"{described}\n\n{ablations}"
     table = as_markdown(main_table(records))
     marks = _marks_note(described + table) if reported_methods(records[0]["protocol"]) else ""
     settings = "Settings of the methods:\n\n" + method_settings(records)
-    parts = [described, "mAP:", table, marks, order_notes(records), detail_tables(records), settings]
+    parts = [described, "mAP:", table, marks, order_notes(records), ablations, detail_tables(records), settings]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -145,6 +145,18 @@ class Backbone(nn.Module):
     def heads(self) -> list[nn.Linear]:
         """The embedding head, and the classifier where there is one."""
         return [self.embedding] if self.classifier is None else [self.embedding, self.classifier]
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, save for a body, or a whole network, of which no parameter learns: that stands still.
+
+        Its batch-norm statistics stay as they are, and it drops nothing out.
+        """
+        super().train(mode)
+        for part in (self.body, self):
+            if not any(parameter.requires_grad for parameter in part.parameters()):
+                for module in part.modules():
+                    module.training = False
+        return self
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings [B, D] and logits [B, L] of normalised images [B, 3, H, W]."""

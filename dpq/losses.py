@@ -67,9 +67,10 @@ class QuantizationTerms:
     hard: Tensor
     joint: Tensor
 
-    def weighted(self, tau: float, mu: float, nu: float) -> dict[str, Tensor]:
-        """The addends of L_Q = tau (L_soft + mu L_hard + nu L_joint), by name."""
-        return {"soft": tau * self.soft, "hard": tau * mu * self.hard, "joint": tau * nu * self.joint}
+    def weighted(self, tau: float, mu: float, nu: float, soft_terms: bool = True) -> dict[str, Tensor]:
+        """The addends of L_Q = tau (L_soft + mu L_hard + nu L_joint), by name; the hard one alone if so asked."""
+        hard = {"hard": tau * mu * self.hard}
+        return {"soft": tau * self.soft, **hard, "joint": tau * nu * self.joint} if soft_terms else hard
 
 
 def quantization_terms(

@@ -21,7 +21,7 @@ from dpq.images import Views
 from dpq.losses import adaptive_margin_loss, classification_loss
 from dpq.optimisation import released_groups
 from dpq.protocols.base import Split
-from dpq.quantizers import ProgressiveQuantizer
+from dpq.quantizers import ProgressiveQuantizer, Quantized
 from dpq.seeds import derive_seed
 from dpq.settings import Epoch, Execution, TrainingConfig, TrainLog, autocast
 
@@ -56,6 +56,9 @@ class DPQ(DeepMethod):
     ) -> None:
         self.config = config or DPQConfig()
         super().__init__(backbone, self.config.feature_epochs)
+        if not self.config.train_backbone:
+            backbone.body.requires_grad_(False)
+        self._learning = [p for p in backbone.parameters() if p.requires_grad]
         self.multi_label = multi_label
         dim = backbone.embedding.out_features
         classes = backbone.classifier.out_features if backbone.classifier else 0
@@ -88,10 +91,21 @@ class DPQ(DeepMethod):
         """Train features and codebooks end to end, going on from the checkpoint where there is one.
 
         Raises:
-            InputError: fewer images than codewords; the loss is not finite any more.
+            InputError: fewer images than codewords; two steps of which the first has no epoch; the loss is not finite
+                any more.
         """
         shortened = replace(training, epochs=training.epochs - 1) if self.config.lost_epoch else training
+        if self.config.two_step and not self.codes_start(shortened.epochs):
+            raise InputError(
+                f"two_step trains the network in feature epochs alone, and feature_epochs = {self.feature_epochs:g} of "
+                f"{shortened.epochs} epochs leaves none; raise epochs or feature_epochs"
+            )
+        self._let_network_learn(True)
         return super().fit(train, shortened, seed, execution)
+
+    def _let_network_learn(self, learns: bool) -> None:
+        for parameter in self._learning:
+            parameter.requires_grad_(learns)
 
     @property
     def crop_seed(self) -> int | None:
@@ -103,19 +117,23 @@ class DPQ(DeepMethod):
         return self.quantizer.encode(embeddings)
 
     def network_parameters(self, config: TrainingConfig) -> list[dict[str, Any]]:
-        """Parameter groups of backbone and heads."""
-        if self.config.multipliers == "released":
-            return released_groups(self.backbone, config)
-        return super().network_parameters(config)
+        """Parameter groups of what learns of backbone and heads."""
+        released = self.config.multipliers == "released"
+        groups = released_groups(self.backbone, config) if released else super().network_parameters(config)
+        learning = [group | {"params": [p for p in group["params"] if p.requires_grad]} for group in groups]
+        return [group for group in learning if group["params"]]
 
     def codebook_parameters(self) -> list[dict[str, Any]]:
         """The codebooks, with their own learning rate."""
         return [{"params": [self.quantizer.codebooks], "lr": self.config.codebook_learning_rate}]
 
     def before_epoch(self, epoch: Epoch) -> None:
-        """Start the codebooks from residual k-means when their time comes."""
+        """Start the codebooks from residual k-means when their time comes; of two steps, the network's ends there."""
         self._seen, self._codes = [], []
-        if epoch.index == self.codes_start(epoch.count):
+        start = self.codes_start(epoch.count)
+        if self.config.two_step:
+            self._let_network_learn(epoch.index < start)
+        if epoch.index == start:
             self._initialise(epoch)
 
     def _initialise(self, epoch: Epoch) -> None:
@@ -125,21 +143,34 @@ class DPQ(DeepMethod):
 
     def losses(self, inputs: Tensor, labels: Tensor, rows: Tensor, epoch: int) -> dict[str, Tensor]:
         """Weighted terms of the objective for one batch of network inputs [B, 3, H, W] and labels [B, L]."""
-        config = self.config
         with autocast(inputs.device, self.training_config.precision):
             embeddings, logits = self.backbone(inputs)
         embeddings, logits = embeddings.float(), logits.float()
-        terms = {
-            "margin": config.margin * adaptive_margin_loss(embeddings, self.label_vectors, labels, config.negatives),
-            "classification": config.classification * classification_loss(logits, labels, self.multi_label),
-        }
-        if epoch >= self.codes_start(self.training_config.epochs):
-            reached = embeddings if config.quantization_gradient == "features" else embeddings.detach()
-            quantized = self.quantizer(reached)
-            self._seen.append(embeddings.detach())
-            self._codes.append(quantized.codes)
-            terms |= quantized.terms.weighted(config.tau, config.mu, config.nu)
+        has_codes = epoch >= self.codes_start(self.training_config.epochs)
+        terms: dict[str, Tensor] = {}
+        if not (has_codes and self.config.two_step):
+            terms |= self._feature_terms(embeddings, logits, labels)
+        if has_codes:
+            terms |= self._quantization_terms(embeddings)
         return terms
+
+    def _feature_terms(self, embeddings: Tensor, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        config = self.config
+        terms: dict[str, Tensor] = {}
+        if config.margin:
+            loss = adaptive_margin_loss(embeddings, self.label_vectors, labels, config.negatives)
+            terms["margin"] = config.margin * loss
+        if config.classification:
+            terms["classification"] = config.classification * classification_loss(logits, labels, self.multi_label)
+        return terms
+
+    def _quantization_terms(self, embeddings: Tensor) -> dict[str, Tensor]:
+        config = self.config
+        reached = embeddings if config.quantization_gradient == "features" else embeddings.detach()
+        quantized: Quantized = self.quantizer(reached)
+        self._seen.append(embeddings.detach())
+        self._codes.append(quantized.codes)
+        return quantized.terms.weighted(config.tau, config.mu, config.nu, config.soft_terms)
 
     def after_epoch(self, epoch: Epoch) -> dict[str, Any]:
         """Revive codewords that died, except after the last epoch; report how codewords were used."""

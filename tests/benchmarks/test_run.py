@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks import runner
 from benchmarks.__main__ import main
+from benchmarks.methods import METHODS
 from benchmarks.records import read_record
 from dpq.metrics import mean_average_precision
 from dpq.model import DPQ
@@ -199,19 +200,24 @@ def test_all_methods_train_as_often_as_they_need_and_never_twice(run_all, tmp_pa
     once, each = [[4, 8]], [[4], [4, 8]]
     assert {name: sorted(lengths) for name, lengths in trained.items()} == {
         "pq": each, "rq": once, "dqn": each, "dtq": each, "dpq": once, "pq-dpq": each, "rq-dpq": once,
-        "label-code": once,
     }  # fmt: skip
     by_method = {record["method"]: record for record in records.values()}
     assert by_method["pq-dpq"]["float_map"] == by_method["dpq"]["float_map"] == by_method["rq-dpq"]["float_map"]
     assert by_method["pq"]["float_map"] == by_method["rq"]["float_map"]  # score and features are the same
     assert by_method["dqn"]["classification_accuracy"] is None
-    assert by_method["label-code"]["classification_accuracy"] == by_method["dpq"]["classification_accuracy"]
-    assert by_method["label-code"]["backbone"]["embedding_dim"] == 11  # the class order and the confidence
     assert (by_method["pq"]["score"], by_method["pq-dpq"]["score"]) == ("l2", "inner")
     monkeypatch.setattr(runner, "_build", None)
     with caplog.at_level("INFO"):
         assert run_all() == 0
     assert "nothing to do" in caplog.text
+
+
+def test_the_label_code_comes_by_name_and_reads_dpqs_classifier(run_all, tmp_path):
+    assert run_all(method="all label-code") == 0
+    by_method = {record["method"]: record for record in records_in(tmp_path).values()}
+    assert set(by_method) == set(METHODS)
+    assert by_method["label-code"]["classification_accuracy"] == by_method["dpq"]["classification_accuracy"]
+    assert by_method["label-code"]["backbone"]["embedding_dim"] == 11  # the class order and the confidence
 
 
 def test_a_control_trains_its_source_when_that_is_not_there(run_all, tmp_path):

@@ -1,0 +1,56 @@
+"""Settings that were added later must leave the committed records their identities."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from benchmarks.config import Experiment, _build
+from benchmarks.methods import Ingredients
+from benchmarks.plan import plan
+from dpq.backbone import WeightFile
+
+RESULTS = Path(__file__).parents[2] / "results"
+RECORDS = sorted(RESULTS.glob("*/runs/*.json"))
+
+
+def experiment_of(record):
+    """The setting that a record keeps, as today's code reads it."""
+    config = {key: value for key, value in record["config"].items() if key != "source"}
+    return _build(Experiment, config | {"label_vectors": "orthonormal"}, record["id"])
+
+
+def identities(record, experiment):
+    backbone = record["backbone"]
+    weights = WeightFile(backbone["weights"], backbone["weights_sha256"], {}, {}, None)
+    runs = plan(
+        experiment,
+        SimpleNamespace(fingerprint=record["data"]["fingerprint"]),
+        Ingredients(weights, None, record["config"]["label_vectors"]),
+        methods=[record["method"]],
+        seeds=[record["seed"]],
+        variant=record["variant"],
+        output=RESULTS,
+    )
+    return {run.identity for run in runs}
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_a_committed_record_is_what_the_plan_of_its_setting_names(path):
+    record = json.loads(path.read_text(encoding="utf-8"))
+    experiment = experiment_of(record)
+    longest = record["config"].get("source", {"bits": max(experiment.bits)})["bits"]
+    all_lengths = replace(experiment, bits=tuple(range(8, longest + 1, 8)))  # of the call that made it
+    identity = record["id"].replace(f"-{record.get('ablation')}-seed", "-seed")  # the digest is of the setting
+    assert identity in identities(record, experiment) | identities(record, all_lengths)
+
+
+def test_a_setting_that_is_used_is_another_identity():
+    record = json.loads(next(path for path in RECORDS if path.stem.startswith("dpq-")).read_text(encoding="utf-8"))
+    experiment = experiment_of(record)
+    (own,) = identities(record, experiment)
+    for switch in ({"soft_terms": False}, {"train_backbone": False}, {"two_step": True}):
+        changed = replace(experiment.methods.dpq, **switch)
+        assert own not in identities(record, replace(experiment, methods=replace(experiment.methods, dpq=changed)))
