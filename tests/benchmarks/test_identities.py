@@ -18,8 +18,9 @@ RECORDS = sorted(RESULTS.glob("*/runs/*.json"))
 
 def experiment_of(record):
     """The setting that a record keeps, as today's code reads it."""
-    config = {key: value for key, value in record["config"].items() if key != "source"}
-    return _build(Experiment, config | {"label_vectors": "orthonormal"}, record["id"])
+    config = {key: value for key, value in record["config"].items() if key not in ("source", "split_seed")}
+    read = {"label_vectors": "orthonormal", "split_seeds": [record["config"]["split_seed"]]}
+    return _build(Experiment, config | read, record["id"])
 
 
 def identities(record, experiment):
