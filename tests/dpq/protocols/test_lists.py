@@ -86,8 +86,8 @@ def test_paths_may_hold_blanks(write: Callable[..., Path], form: LabelForm, labe
 @pytest.mark.parametrize(
     ("prefix", "listed"),
     [
-        ("/home/me/nus", "/home/me/nus/Flickr/1.jpg"),
-        ("/home/me/nus/", "/home//me/./nus/Flickr/1.jpg"),
+        ("/store/me/nus", "/store/me/nus/Flickr/1.jpg"),
+        ("/store/me/nus/", "/store//me/./nus/Flickr/1.jpg"),
         ("C:\\nus", "C:\\nus\\Flickr\\1.jpg"),
         ("C:/", "C:\\Flickr\\1.jpg"),
         ("\\\\server\\nus", "\\\\server\\nus\\Flickr\\1.jpg"),
@@ -180,9 +180,9 @@ def test_paths_that_leave_the_root_or_name_nothing_are_refused(write: Callable[.
 @pytest.mark.parametrize(
     ("prefix", "listed", "reason"),
     [
-        ("/home/me", "Flickr/1.jpg", "does not start with the prefix '/home/me/'"),
-        ("/home/me", "/home/mean/1.jpg", "does not start with the prefix"),
-        ("/home/me", "/home/me", "does not start with the prefix"),
+        ("/store/me", "Flickr/1.jpg", "does not start with the prefix '/store/me/'"),
+        ("/store/me", "/store/mean/1.jpg", "does not start with the prefix"),
+        ("/store/me", "/store/me", "does not start with the prefix"),
         ("data", "/data/1.jpg", "does not start with the prefix"),
         ("/home", "/home/../1.jpg", "names no file below the data root"),
         ("data", "data/C:/1.jpg", "is absolute"),
