@@ -1,0 +1,60 @@
+"""Means over repetitions with their intervals; of paired differences where two methods share their seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from dpq.errors import InputError
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over n repetitions and what n of them say about it.
+
+    Attributes:
+        n: repetitions.
+        mean: their mean.
+        low: lower end of Student's interval for the mean; missing with one repetition.
+        high: upper end.
+        confidence: of the interval.
+    """
+
+    n: int
+    mean: float
+    low: float | None
+    high: float | None
+    confidence: float = CONFIDENCE
+
+
+def interval_of_mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+    """Student's interval for the mean of independent repetitions.
+
+    Args:
+        values: one a repetition.
+        confidence: share of such intervals that hold the true mean.
+
+    Raises:
+        InputError: no value, one that is not finite, or a confidence outside (0, 1).
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    if sample.size == 0 or not np.isfinite(sample).all() or not 0 < confidence < 1:
+        raise InputError(f"no interval of {len(values)} values {list(values)} at confidence {confidence}")
+    mean, error = float(sample.mean()), float(stats.sem(sample)) if len(sample) > 1 else math.nan
+    if len(sample) < 2:
+        return Interval(1, mean, None, None, confidence)
+    if error == 0:  # repetitions that agree to the last bit
+        return Interval(len(sample), mean, mean, mean, confidence)
+    low, high = stats.t.interval(confidence, len(sample) - 1, loc=mean, scale=error)
+    return Interval(len(sample), mean, float(low), float(high), confidence)
+
+
+def paired_differences(one: Mapping[Hashable, float], other: Mapping[Hashable, float]) -> list[float]:
+    """`one - other` over the repetitions that both have, in the order of `one`."""
+    return [value - other[key] for key, value in one.items() if key in other]
