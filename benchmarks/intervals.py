@@ -1,9 +1,9 @@
-"""Means over repetitions with their intervals; of paired differences where two methods share their seeds."""
+"""Means over repetitions, with their intervals."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,8 +53,3 @@ def interval_of_mean(values: Sequence[float], confidence: float = CONFIDENCE) ->
         return Interval(len(sample), mean, mean, mean, confidence)
     low, high = stats.t.interval(confidence, len(sample) - 1, loc=mean, scale=error)
     return Interval(len(sample), mean, float(low), float(high), confidence)
-
-
-def paired_differences(one: Mapping[Hashable, float], other: Mapping[Hashable, float]) -> list[float]:
-    """`one - other` over the repetitions that both have, in the order of `one`."""
-    return [value - other[key] for key, value in one.items() if key in other]

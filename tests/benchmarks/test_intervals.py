@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.paired import interval_of_mean, paired_differences
+from benchmarks.intervals import interval_of_mean
 from dpq.errors import InputError
 
 
@@ -41,7 +41,3 @@ def test_equal_repetitions_have_an_interval_of_no_width_and_no_warning():
 def test_what_has_no_mean_is_refused(values):
     with pytest.raises(InputError):
         interval_of_mean(values)
-
-
-def test_only_shared_repetitions_are_paired():
-    assert paired_differences({0: 3.0, 1: 5.0, 2: 9.0}, {2: 1.0, 0: 1.0, 7: 4.0}) == [2.0, 8.0]
