@@ -162,7 +162,7 @@ def _add_run(subparsers: argparse._SubParsersAction[Parser]) -> None:
         nargs="+",
         default=["all"],
         metavar="NAME",
-        help=f"of {', '.join(METHODS)}, or all (default; label-code comes by name alone)",
+        help=f"of {', '.join(METHODS)}, or all (default)",
     )
     what.add_argument(
         "--bits",

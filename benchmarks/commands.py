@@ -238,7 +238,7 @@ def regress(options: argparse.Namespace) -> None:
         if options.update:
             print(suites.update(experiment, dataset, device))
         else:
-            print(f"{name}: {suites.check(experiment, dataset, device)} values of {len(suites.watched())} methods hold")
+            print(f"{name}: {suites.check(experiment, dataset, device)} values of {len(METHODS)} methods hold")
 
 
 def _overridden(experiment: Experiment, options: argparse.Namespace) -> Experiment:
@@ -274,11 +274,11 @@ def _overridden(experiment: Experiment, options: argparse.Namespace) -> Experime
 
 
 def _methods(options: argparse.Namespace) -> list[str]:
-    """The methods that were asked for; "all" are those that have the variant, but for those to be asked for by name."""
+    """The methods that were asked for; "all" are those that have the variant."""
     variant: str = options.variant
     if options.ablation:
         return methods_to_ablate(options.method, variant)
-    every = [name for name, entry in METHODS.items() if variant in entry.variants and not entry.by_name]
+    every = [name for name, entry in METHODS.items() if variant in entry.variants]
     names = [one for name in options.method for one in (every if name == "all" else [name])]
     for name in names:
         if name not in METHODS:

@@ -81,7 +81,6 @@ class Entry:
         source: "backbone" for frozen features, or the registered method whose predictions are quantized.
         variants: of which it has.
         check: refuses training images and codebook sizes K that it is not made for.
-        by_name: not among "all", because the committed tables are without it.
     """
 
     build: Callable[[Context], Method]
@@ -92,7 +91,6 @@ class Entry:
     source: str | None = None
     variants: tuple[str, ...] = ("paper",)
     check: Callable[[Split, int], None] | None = None
-    by_name: bool = False
 
 
 def _backbone(context: Context, classes: int) -> Backbone:
@@ -154,7 +152,6 @@ METHODS: dict[str, Entry] = {
         ("dpq",),
         "dpq",
         check=check_classes,
-        by_name=True,
     ),
 }
 
