@@ -15,7 +15,8 @@ from benchmarks.ablations import choose_ablations, methods_to_ablate
 from benchmarks.config import Experiment, load_experiment
 from benchmarks.environment import keep_freed_memory, resolve_device
 from benchmarks.evaluation import differ, evaluate_lengths
-from benchmarks.methods import METHODS, VARIANTS, check_files, read_ingredients, suited
+from benchmarks.loading import load_data
+from benchmarks.methods import METHODS, VARIANTS, check_files, read_ingredients, recorded_query_precision, suited
 from benchmarks.plan import Run, plan, plan_ablations
 from benchmarks.records import read_raw, read_record, write_record
 from benchmarks.runner import carry_out, forget
@@ -173,8 +174,7 @@ def evaluate(options: argparse.Namespace) -> None:
         record = read_record(path)
         raw = read_raw(path.with_suffix(".npz"))
         bits = [entry["bits"] for entry in record["lengths"]]
-        config = record["config"]["methods"][METHODS[record["method"]].configs[0]]
-        precision = config.get("query_precision", "float32")
+        precision = recorded_query_precision(record)
         further = record.get("further_cuts", ())
         lengths = evaluate_lengths(
             raw, bits, record["cut"], record["score"], precision, further_cuts=further, progress=True
@@ -290,14 +290,15 @@ def _methods(options: argparse.Namespace) -> list[str]:
 
 
 def _load(experiment: Experiment, data_root: Path | None, reading: ReadOptions | None = None) -> Dataset:
-    reading = reading or ReadOptions()
-    if experiment.stored_side is not None:
-        reading = replace(reading, side=experiment.stored_side)
-    root = Path(data_root) if data_root else None
-    dataset = load_protocol(experiment.protocol, root, options=reading, split_seed=experiment.split_seed)
-    if experiment.validation:
-        dataset = dataset.validation()
-    return dataset if experiment.limit is None else dataset.limited(experiment.limit)
+    return load_data(
+        experiment.protocol,
+        data_root,
+        reading,
+        split_seed=experiment.split_seed,
+        stored_side=experiment.stored_side,
+        validation=experiment.validation,
+        limit=experiment.limit,
+    )
 
 
 def _check_writable(output: Path, option: str = "--output") -> None:
