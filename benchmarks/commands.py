@@ -188,6 +188,27 @@ def evaluate(options: argparse.Namespace) -> None:
         print(f"{path}: {'renewed' if changed else 'unchanged'}")
 
 
+def exhibit(options: argparse.Namespace) -> None:
+    """`exhibit`: make the small files that figures and tables show beside a record's numbers."""
+    from benchmarks.exhibits.make import Images, check_parts, check_raw, make, paths_of
+
+    parts = check_parts(options.parts)
+    images = Images(options.data_root, ReadOptions(strip_prefix=options.strip_prefix, workers=options.workers))
+    for path, places in [(path, paths_of(path, parts)) for path in options.records]:
+        there = [] if options.force else [part for part, place in places.items() if place.exists()]
+        for part in there:
+            print(f"{places.pop(part)}: exists (--force makes it anew)")
+        if not places:
+            continue
+        record, raw = read_record(path), read_raw(path.with_suffix(".npz"))
+        check_raw(record, raw)
+        if set(places) != {"ties"}:
+            images.of(record)  # images that cannot be had are refused before anything slow
+        for part, place in places.items():
+            make(place, part, record, raw, images)
+            print(place)
+
+
 def check_data(options: argparse.Namespace) -> None:
     """`check-data`: read a copy of a data set from end to end, and say what it is fit for.
 
