@@ -15,6 +15,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from benchmarks import commands
 from benchmarks.ablations import ABLATIONS
 from benchmarks.config import known_experiments
+from benchmarks.exhibits.store import PARTS
 from benchmarks.methods import METHODS
 from benchmarks.regress import Moved
 from dpq.errors import InputError
@@ -78,10 +79,28 @@ def make_parser() -> Parser:
     evaluate = subparsers.add_parser(
         "evaluate", help="compute every ranking metric again from the stored codes, and renew the records"
     )
-    evaluate.add_argument(
-        "records", metavar="RECORD", type=Path, nargs="+", help="a file <output>/<experiment>/runs/<id>.json"
-    )
+    _add_records(evaluate)
+    _add_exhibit(subparsers)
     return parser
+
+
+def _add_exhibit(subparsers: argparse._SubParsersAction[Parser]) -> None:
+    exhibit = subparsers.add_parser(
+        "exhibit",
+        help="make small files from the stored codes and the images, which figures then need no more",
+        description="Write <output>/<experiment>/exhibits/<id>-PART.json beside the records, small enough to commit. "
+        "ties: mAP by a plain argsort with the database in three orders. projection: t-SNE of 1,000 database images, "
+        "reconstructed at every code length. gallery: the ten nearest images of five queries at every length, with a "
+        "PNG of all of them. One that exists is not made again. The raw codes <id>.npz must lie beside the record; "
+        "projection and gallery need the data set as well.",
+    )
+    _add_records(exhibit)
+    exhibit.add_argument(
+        "--parts", nargs="+", default=PARTS, metavar="PART", help=f"of {', '.join(PARTS)} (default: all of them)"
+    )
+    _add_data_root(exhibit)
+    _add_reading(exhibit)
+    exhibit.add_argument("--force", action="store_true", help="make those anew that exist")
 
 
 def _add_check_data(subparsers: argparse._SubParsersAction[Parser]) -> None:
@@ -97,6 +116,12 @@ def _add_check_data(subparsers: argparse._SubParsersAction[Parser]) -> None:
     _add_reading(check)
     check.add_argument(
         "--report", type=Path, metavar="FILE", help="where everything is named (default: check-PROTOCOL.txt)"
+    )
+
+
+def _add_records(parser: Any) -> None:
+    parser.add_argument(
+        "records", metavar="RECORD", type=Path, nargs="+", help="a file <output>/<experiment>/runs/<id>.json"
     )
 
 

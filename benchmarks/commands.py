@@ -15,7 +15,8 @@ from benchmarks.ablations import choose_ablations, methods_to_ablate
 from benchmarks.config import Experiment, load_experiment
 from benchmarks.environment import keep_freed_memory, resolve_device
 from benchmarks.evaluation import differ, evaluate_lengths
-from benchmarks.methods import METHODS, VARIANTS, check_files, read_ingredients, suited
+from benchmarks.loading import load_data
+from benchmarks.methods import METHODS, VARIANTS, check_files, read_ingredients, recorded_query_precision, suited
 from benchmarks.plan import Run, plan, plan_ablations
 from benchmarks.records import read_raw, read_record, write_record
 from benchmarks.runner import carry_out, forget
@@ -173,8 +174,7 @@ def evaluate(options: argparse.Namespace) -> None:
         record = read_record(path)
         raw = read_raw(path.with_suffix(".npz"))
         bits = [entry["bits"] for entry in record["lengths"]]
-        config = record["config"]["methods"][METHODS[record["method"]].configs[0]]
-        precision = config.get("query_precision", "float32")
+        precision = recorded_query_precision(record)
         further = record.get("further_cuts", ())
         lengths = evaluate_lengths(
             raw, bits, record["cut"], record["score"], precision, further_cuts=further, progress=True
@@ -186,6 +186,27 @@ def evaluate(options: argparse.Namespace) -> None:
         for old, new in zip(record["lengths"], renewed, strict=True):
             print(f"{record['id']} {new['bits']} bits: mAP {new['map']:.6f} (was {old['map']:.6f})")
         print(f"{path}: {'renewed' if changed else 'unchanged'}")
+
+
+def exhibit(options: argparse.Namespace) -> None:
+    """`exhibit`: make the small files that figures and tables show beside a record's numbers."""
+    from benchmarks.exhibits.make import Images, check_parts, check_raw, make, paths_of
+
+    parts = check_parts(options.parts)
+    images = Images(options.data_root, ReadOptions(strip_prefix=options.strip_prefix, workers=options.workers))
+    for path, places in [(path, paths_of(path, parts)) for path in options.records]:
+        there = [] if options.force else [part for part, place in places.items() if place.exists()]
+        for part in there:
+            print(f"{places.pop(part)}: exists (--force makes it anew)")
+        if not places:
+            continue
+        record, raw = read_record(path), read_raw(path.with_suffix(".npz"))
+        check_raw(record, raw)
+        if set(places) != {"ties"}:
+            images.of(record)  # images that cannot be had are refused before anything slow
+        for part, place in places.items():
+            make(place, part, record, raw, images)
+            print(place)
 
 
 def check_data(options: argparse.Namespace) -> None:
@@ -290,14 +311,15 @@ def _methods(options: argparse.Namespace) -> list[str]:
 
 
 def _load(experiment: Experiment, data_root: Path | None, reading: ReadOptions | None = None) -> Dataset:
-    reading = reading or ReadOptions()
-    if experiment.stored_side is not None:
-        reading = replace(reading, side=experiment.stored_side)
-    root = Path(data_root) if data_root else None
-    dataset = load_protocol(experiment.protocol, root, options=reading, split_seed=experiment.split_seed)
-    if experiment.validation:
-        dataset = dataset.validation()
-    return dataset if experiment.limit is None else dataset.limited(experiment.limit)
+    return load_data(
+        experiment.protocol,
+        data_root,
+        reading,
+        split_seed=experiment.split_seed,
+        stored_side=experiment.stored_side,
+        validation=experiment.validation,
+        limit=experiment.limit,
+    )
 
 
 def _check_writable(output: Path, option: str = "--output") -> None:

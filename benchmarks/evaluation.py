@@ -37,9 +37,7 @@ def evaluate_lengths(
         further_cuts: cuts at which mAP is reported as well.
         progress: show a bar on a terminal.
     """
-    queries = torch.from_numpy(raw.queries)
-    if query_precision == "float16":
-        queries = queries.half().float()
+    queries = ranked_queries(raw, query_precision)
     codes, codebooks = torch.from_numpy(raw.codes), torch.from_numpy(raw.codebooks)
     labels = torch.from_numpy(raw.query_labels), torch.from_numpy(raw.database_labels)
     entries = []
@@ -59,6 +57,12 @@ def evaluate_lengths(
         )
         entries.append(_entry(length, result, min(cut or len(codes), len(codes))))
     return entries
+
+
+def ranked_queries(raw: RawResult, query_precision: str) -> Tensor:
+    """The queries as they are ranked with, [Q, D] float32; "float16" rounds them, as the released code does."""
+    queries = torch.from_numpy(raw.queries)
+    return queries.half().float() if query_precision == "float16" else queries
 
 
 def _entry(bits: int, result: RankingResult, ranks: int) -> dict[str, Any]:

@@ -194,6 +194,12 @@ def query_precision_of(name: str, experiment: Experiment) -> str:
     return str(getattr(getattr(experiment.methods, METHODS[name].configs[0]), "query_precision", "float32"))
 
 
+def recorded_query_precision(record: dict[str, Any]) -> str:
+    """As `query_precision_of`, of the run that a record is of."""
+    config = record["config"]["methods"][METHODS[record["method"]].configs[0]]
+    return str(config.get("query_precision", "float32"))
+
+
 def with_variant(experiment: Experiment, variant: str) -> Experiment:
     """The experiment with the variant's switches written out, as the record keeps it."""
     if variant == "paper":

@@ -1,0 +1,1 @@
+"""Exhibits: small files beside the records, from which figures and tables are drawn without codes or images."""
