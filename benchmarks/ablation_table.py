@@ -6,19 +6,31 @@ have everything else in common.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from benchmarks.ablations import ABLATIONS
-from benchmarks.aggregate import rows_of, setting_of, summarise
+from benchmarks.aggregate import ablations_of, group_by_setting, records_of, rows_of, setting_of, summarise
 from benchmarks.records import digest
 from benchmarks.table_details import as_markdown, with_deviation
 from dpq.errors import InputError
 
 Records = Sequence[dict[str, Any]]
 KEYS = ["ablation", "switch", "trained_bits", "config", "bits"]
+
+
+def sections_of(output: Path, experiment: str) -> dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
+    """The records and the ablated records of every section of a table, by the key of its setting.
+
+    Raises:
+        InputError: there are no records.
+    """
+    groups = group_by_setting(records_of(output, experiment))
+    ablated = place_ablations(ablations_of(output, experiment), groups)
+    return {key: (groups.get(key, []), ablated.get(key, [])) for key in groups | ablated}
 
 
 def place_ablations(ablated: Records, groups: Mapping[str, Records]) -> dict[str, list[dict[str, Any]]]:
@@ -91,6 +103,13 @@ def _switch(config: Mapping[str, Any], path: str) -> str:
     return f"{part} = {value['source'] if isinstance(value, Mapping) else value}"
 
 
+def ablation_rows(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of a table of ablations: title, and its part of the summary."""
+    longest = int(summary["trained_bits"].max())
+    for (name, _, trained, _), part in summary.groupby(KEYS[:-1], sort=False):
+        yield ABLATIONS[str(name)].title + (f", trained at {trained} bits" if trained != longest else ""), part
+
+
 def ablation_section(ablated: Records, plain: Records) -> str:
     """The table of ablations under a line that says what it is."""
     summary = summarise_ablations(ablated, plain)
@@ -100,10 +119,8 @@ def ablation_section(ablated: Records, plain: Records) -> str:
     rows: list[dict[str, str]] = []
     for title, part in rows_of(summarise(own)) if own else ():
         rows += _block(title, "", part.assign(pairs=0), lengths)
-    longest = int(summary["trained_bits"].max())
-    for (name, switch, trained, _), part in summary.groupby(KEYS[:-1], sort=False):
-        title = ABLATIONS[str(name)].title + (f", trained at {trained} bits" if trained != longest else "")
-        rows += _block(title, f"`{switch}`", part, lengths)
+    for title, part in ablation_rows(summary):
+        rows += _block(title, f"`{part['switch'].iloc[0]}`", part, lengths)
     compared = "; differences are to DPQ of the same seeds" if summary["pairs"].any() else ""
     missing = "" if (summary["pairs"] == summary["seeds"]).all() else _MISSING
     heading = f"Ablations of DPQ: mAP with one thing of the setting changed{compared}{missing}:"

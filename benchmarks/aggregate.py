@@ -55,6 +55,15 @@ def row_title(method: str, variant: str, training: str, bits: int) -> str:
     return title + (" and truncated" if training == "truncated" else "")
 
 
+def setting_title(record: dict[str, Any]) -> str:
+    """What a heading calls the setting of a record."""
+    training = record["config"]["training"]
+    return (
+        f"{record['data']['variant']}: {training['epochs']} epochs, {record['backbone']['image_size']} pixels, "
+        f"{training['evaluation_views']} views at evaluation"
+    )
+
+
 def setting_of(record: dict[str, Any]) -> dict[str, Any]:
     """What records of one table must share: all of the configuration but the method's own part, and the data.
 

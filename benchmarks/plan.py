@@ -90,14 +90,19 @@ def plan(
     for seed in seeds:
         for method in sorted(methods, key=list(METHODS).index):
             entry = METHODS[method]
-            lengths = [complete.bits] if entry.progressive else _one_training_each(complete.bits)
             source = make(entry.source, seed, complete.bits) if entry.source in METHODS else None
-            runs += [make(method, seed, bits, source) for bits in lengths]
+            runs += [make(method, seed, bits, source) for bits in reported_lengths(method, complete.bits)]
     return runs
 
 
-def _one_training_each(bits: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """What each training reports: its own length; the longest one also its truncated codes."""
+def reported_lengths(method: str, bits: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The code lengths that each training reports.
+
+    One training reports them all if a prefix of a code is itself a code. Else each has its own, and the longest one
+    reports its truncated codes too.
+    """
+    if METHODS[method].progressive:
+        return [bits]
     ascending = tuple(sorted(bits))
     return [*((length,) for length in ascending[:-1]), ascending]
 

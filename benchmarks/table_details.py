@@ -102,18 +102,26 @@ def _runs_table(records: list[dict[str, Any]]) -> pd.DataFrame:
                 "class. accuracy": ""
                 if r["classification_accuracy"] is None
                 else f"{r['classification_accuracy']:.3f}",
-                "device": _device(r["environment"]),
-                "commit": r["environment"]["commit"][:10] + r["environment"]["commit"][40:],
+                "device": device_of(r),
+                "commit": short_commit(r),
             }
             for r in ranked
         ]
     )
 
 
-def _device(environment: dict[str, Any]) -> str:
+def device_of(record: dict[str, Any]) -> str:
+    """What a record was made on."""
+    environment = record["environment"]
     if environment["device"] != "cpu":
         return str(environment["device"])
     return f"{environment['cpu']}, {environment['threads']} threads"
+
+
+def short_commit(record: dict[str, Any]) -> str:
+    """The first ten digits of the commit that a record was made at, and what `-dirty` says of it."""
+    commit: str = record["environment"]["commit"]
+    return commit[:10] + commit[40:]
 
 
 def method_settings(records: list[dict[str, Any]]) -> str:

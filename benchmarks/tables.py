@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.ablation_table import ablation_section, place_ablations, summarise_ablations
-from benchmarks.aggregate import ablations_of, comparable, group_by_setting, records_of, rows_of, summarise
+from benchmarks.ablation_table import ablation_section, sections_of, summarise_ablations
+from benchmarks.aggregate import comparable, rows_of, setting_title, summarise
 from benchmarks.class_splits import class_split_lines, is_class_split
 from benchmarks.config import read_notes
 from benchmarks.methods import METHODS, Entry
@@ -43,12 +43,13 @@ def make_tables(output: Path, experiment: str) -> dict[str, str]:
     Raises:
         InputError: there are no records.
     """
-    groups = group_by_setting(records_of(output, experiment))
-    ablated = place_ablations(ablations_of(output, experiment), groups)
-    pairs = {key: (groups.get(key, []), ablated.get(key, [])) for key in groups | ablated}
+    pairs = sections_of(output, experiment)
+    groups = {key: records for key, (records, _) in pairs.items() if records}
+    ablated = {key: records for key, (_, records) in pairs.items() if records}
     sections = [_markdown_section(*pair) for pair in pairs.values()]
     if len(sections) > 1:  # of different settings; which one a table is of must be seen at once
-        sections = [_heading(*pair) + section for pair, section in zip(pairs.values(), sections, strict=True)]
+        titles = [setting_title((records or others)[0]) for records, others in pairs.values()]
+        sections = [f"## {title}\n\n{section}" for title, section in zip(titles, sections, strict=True)]
     if notes := read_notes(experiment):
         sections.append(f"Notes:\n\n{notes}")
     summaries = [summarise(group).assign(setting=key) for key, group in groups.items()]
@@ -172,15 +173,6 @@ def order_notes(records: list[dict[str, Any]]) -> str:
                     f"in print {above_printed:.3f} and {below_printed:.3f})"
                 )
     return "Order of methods unlike the papers': " + "; ".join(notes) + "." if notes else ""
-
-
-def _heading(records: list[dict[str, Any]], ablated: list[dict[str, Any]]) -> str:
-    first = (records or ablated)[0]
-    training, data = first["config"]["training"], first["data"]
-    return (
-        f"## {data['variant']}: {training['epochs']} epochs, {first['backbone']['image_size']} pixels, "
-        f"{training['evaluation_views']} views at evaluation\n\n"
-    )
 
 
 def _describe(record: dict[str, Any]) -> str:

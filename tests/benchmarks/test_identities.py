@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,10 +9,7 @@ import pytest
 from benchmarks.config import Experiment, _build
 from benchmarks.methods import Ingredients
 from benchmarks.plan import plan
-from dpq.backbone import WeightFile
-
-RESULTS = Path(__file__).parents[2] / "results"
-RECORDS = sorted(RESULTS.glob("*/runs/*.json"))
+from tests.benchmarks.shipped import RECORDS, RESULTS, weights_of
 
 
 def experiment_of(record):
@@ -24,12 +20,10 @@ def experiment_of(record):
 
 
 def identities(record, experiment):
-    backbone = record["backbone"]
-    weights = WeightFile(backbone["weights"], backbone["weights_sha256"], {}, {}, None)
     runs = plan(
         experiment,
         SimpleNamespace(fingerprint=record["data"]["fingerprint"]),
-        Ingredients(weights, None, record["config"]["label_vectors"]),
+        Ingredients(weights_of(record), None, record["config"]["label_vectors"]),
         methods=[record["method"]],
         seeds=[record["seed"]],
         variant=record["variant"],

@@ -1,0 +1,179 @@
+"""The command that makes a row of a table again, from the records of the row alone."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.ablations import WORDS, choose_ablations
+from benchmarks.config import Experiment, describe, load_experiment
+from benchmarks.methods import METHODS, with_variant
+from benchmarks.plan import reported_lengths
+from dpq.errors import InputError
+
+Record = Mapping[str, Any]
+Bits = tuple[int, ...]
+Repetition = tuple[int, int]  # seed of the split, seed
+
+# What options of `run` set, by the path of the field in a record's configuration.
+OPTIONS = {
+    "backbone.name": "--backbone",
+    "backbone.weights": "--weights",
+    "training.image_size": "--image-size",
+    "training.epochs": "--epochs",
+    "training.precision": "--precision",
+    "training.evaluation_views": "--views",
+    "label_vectors": "--label-vectors",
+    "limit": "--limit",
+    "validation": "--validation",
+}
+NO_FILE = ("timm", "none")
+ABSENT = "(nothing)"
+
+
+def command_of(records: Sequence[Record]) -> str:
+    """The command that makes these records, all of one row; one line a command where it takes several.
+
+    Data root and weight file are left to DPQ_DATA_ROOT and DPQ_WEIGHTS; word vectors are named by their file's name.
+
+    Raises:
+        InputError: no option leads from the shipped setting to that of a record, which names the field; the records
+            are of several rows, or there are none.
+    """
+    rows = {(*_subject(record), *_changes(record)): record for record in records}
+    if len(rows) != 1:
+        raise InputError(f"{len(records)} records of {len(rows)} rows have no command in common; give those of one row")
+    ((_, record),) = rows.items()
+    shipped = load_experiment(record["experiment"])
+    lines = []
+    for bits, repetitions in _calls(records).items():
+        for splits, seeds in _products(repetitions):
+            repeated = ["--seeds", _listed(seeds)]
+            repeated += ["--split-seeds", _listed(splits)] if splits != shipped.split_seeds else []
+            lengths = ["--bits", _listed(bits)] if bits != shipped.bits else []
+            lines.append(shlex.join([*_subject(record), *repeated, *lengths, *_changes(record)]))
+    return "\n".join(lines)
+
+
+def checkout_of(records: Sequence[Record]) -> str:
+    """The command that goes to the code that these records were made with; one line a commit."""
+    commits = sorted({str(record["environment"]["commit"]) for record in records})
+    return "\n".join(map(_checkout, commits))
+
+
+def _checkout(commit: str) -> str:
+    if commit == "unknown":
+        return "# made outside a checkout: the commit is unknown"
+    clean = commit.removesuffix("-dirty")
+    return f"git checkout {shlex.quote(clean)}" + ("  # and changes that are in no commit" if clean != commit else "")
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ",".join(map(str, numbers))
+
+
+def _subject(record: Record) -> list[str]:
+    """What is run."""
+    named = ["--ablation", record["ablation"]] if "ablation" in record else ["--method", record["method"]]
+    variant = ["--variant", record["variant"]] if record["variant"] != "paper" else []
+    return ["python", "-m", "benchmarks", "run", record["experiment"], *named, *variant]
+
+
+def _changes(record: Record) -> list[str]:
+    """The options that lead from the shipped setting to the record's.
+
+    Raises:
+        InputError: a field differs that none of them sets.
+    """
+    own, today = _flat(_as_recorded(record)), _flat(_without_options(record))
+    settable = OPTIONS.keys() - ({"label_vectors"} if "ablation" in record else set())
+    # With ablations the option is for the one that is of word vectors, whatever the setting has.
+    arguments = ["--label-vectors", own["label_vectors"]] if record.get("ablation") == WORDS else []
+    for path in [*OPTIONS, *sorted((own.keys() | today.keys()) - OPTIONS.keys())]:
+        mine, theirs = own.get(path, ABSENT), today.get(path, ABSENT)
+        if mine == theirs:
+            continue
+        if path not in settable or path not in own:
+            raise InputError(
+                f"record {record['id']} has {path} = {mine!r}, today's {record['experiment']} {theirs!r}, and no "
+                "option sets it; use the code of the record's commit"
+            )
+        arguments += [OPTIONS[path]] if mine is True else [OPTIONS[path], str(mine)]
+    return arguments + _missing_images(record)
+
+
+def _missing_images(record: Record) -> list[str]:
+    """A copy that lacks published images is refused unless the call allows for them."""
+    count = sum(record["data"].get("missing", {}).values())
+    return ["--allow-missing", str(count)] if count else []
+
+
+def _as_recorded(record: Record) -> dict[str, Any]:
+    config = {key: value for key, value in record["config"].items() if key not in ("bits", "source")}
+    return config | {"label_vectors": config["label_vectors"]["source"]}
+
+
+def _without_options(record: Record) -> dict[str, Any]:
+    """What the record would keep of a call without options that change the setting."""
+    experiment = load_experiment(record["experiment"])
+    # The command line decides these two, whatever the file says.
+    experiment = replace(experiment, limit=None, validation=False, split_seeds=(record["config"]["split_seed"],))
+    experiment = _ablated(with_variant(experiment, record["variant"]), record)
+    config = describe(experiment, METHODS[record["method"]].configs)
+    del config["bits"]
+    config["label_vectors"] = Path(experiment.label_vectors).name
+    own_weights = record["backbone"]["weights"]
+    if own_weights not in NO_FILE:  # DPQ_WEIGHTS names the file
+        config["backbone"]["weights"] = own_weights
+    return config
+
+
+def _ablated(experiment: Experiment, record: Record) -> Experiment:
+    name = record.get("ablation")
+    if name is None:
+        return experiment
+    words = record["config"]["label_vectors"]["source"] if name == WORDS else None
+    return choose_ablations([name], experiment, words)[name]
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Fields by their path."""
+    fields: dict[str, Any] = {}
+    for key, value in table.items():
+        fields |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return fields
+
+
+def _calls(records: Sequence[Record]) -> dict[Bits, set[Repetition]]:
+    """The code lengths to call for, each with the repetitions that need them."""
+    calls: dict[Bits, set[Repetition]] = {}
+    # The run of most lengths first: the call for it may make the others too.
+    for record in sorted(records, key=lambda r: (-len(r["config"]["bits"]), r["config"]["bits"])):
+        repetition = (record["config"]["split_seed"], record["seed"])
+        if not any(repetition in made and _makes(bits, record) for bits, made in calls.items()):
+            calls.setdefault(tuple(sorted({*record["config"]["bits"], _source_bits(record)})), set()).add(repetition)
+    return calls
+
+
+def _makes(bits: Bits, record: Record) -> bool:
+    """Whether a call for these code lengths makes the record."""
+    lengths = tuple(record["config"]["bits"])
+    from_source = "source" not in record["config"] or max(bits) == _source_bits(record)
+    return from_source and lengths in reported_lengths(record["method"], bits)
+
+
+def _source_bits(record: Record) -> int:
+    """The longest code of the training whose embeddings are quantized; of the record's own without one."""
+    return int(record["config"].get("source", {"bits": max(record["config"]["bits"])})["bits"])
+
+
+def _products(repetitions: set[Repetition]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The repetitions as splits times seeds, which is what one call makes."""
+    seeds_of: dict[int, tuple[int, ...]] = {}
+    for split, seed in sorted(repetitions):
+        seeds_of[split] = (*seeds_of.get(split, ()), seed)
+    for seeds in dict.fromkeys(seeds_of.values()):
+        yield tuple(split for split in seeds_of if seeds_of[split] == seeds), seeds
