@@ -91,6 +91,14 @@ def _switch(config: Mapping[str, Any], path: str) -> str:
     return f"{part} = {value['source'] if isinstance(value, Mapping) else value}"
 
 
+def ablation_title(part: pd.DataFrame, longest: int) -> str:
+    """What one ablation's part of the summary is called; trainings at fewer than `longest` bits say so."""
+    trained = int(part["trained_bits"].iloc[0])
+    return ABLATIONS[str(part["ablation"].iloc[0])].title + (
+        f", trained at {trained} bits" if trained != longest else ""
+    )
+
+
 def ablation_section(ablated: Records, plain: Records) -> str:
     """The table of ablations under a line that says what it is."""
     summary = summarise_ablations(ablated, plain)
@@ -101,9 +109,8 @@ def ablation_section(ablated: Records, plain: Records) -> str:
     for title, part in rows_of(summarise(own)) if own else ():
         rows += _block(title, "", part.assign(pairs=0), lengths)
     longest = int(summary["trained_bits"].max())
-    for (name, switch, trained, _), part in summary.groupby(KEYS[:-1], sort=False):
-        title = ABLATIONS[str(name)].title + (f", trained at {trained} bits" if trained != longest else "")
-        rows += _block(title, f"`{switch}`", part, lengths)
+    for (_, switch, _, _), part in summary.groupby(KEYS[:-1], sort=False):
+        rows += _block(ablation_title(part, longest), f"`{switch}`", part, lengths)
     compared = "; differences are to DPQ of the same seeds" if summary["pairs"].any() else ""
     missing = "" if (summary["pairs"] == summary["seeds"]).all() else _MISSING
     heading = f"Ablations of DPQ: mAP with one thing of the setting changed{compared}{missing}:"
