@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 WRONG = "#D55E00"
 TILE = 72  # pixels of a tile in the PNG, about
 GAP = 0.14  # of a tile, between two
-LEFT = 2.5  # tiles left of the nearest: the query and the code length
+LEFT = 3.0  # tiles left of the nearest: the query and the code length
 BETWEEN = 0.9  # tiles between two columns of queries
 STACKED = 4  # more queries than that stand in two columns
-NOTE = "Thick frame with a cross: no class in common with the query.\nNearest first; ties in the order of the database."
+NOTE = (
+    "Thick frame with a cross: no class in common with the query. Nearest first; ties are in the order of the database."
+    "\nTied: database images that are as near as the last one shown."
+)
 
 
 def gallery_figure(material: Material) -> Figure | None:
@@ -80,11 +83,16 @@ def _block(axes: Axes, sprite: NDArray[np.uint8], exhibit: Record, query: Record
         fontsize=SMALL,
     )
     for row, length in enumerate(query["lengths"]):
-        axes.text(left - 0.15, top + row + 0.5, f"{length['bits']} bits", ha="right", va="center", fontsize=SMALL)
+        axes.text(left - 0.15, top + row + 0.5, _said(length), ha="right", va="center", fontsize=SMALL)
         for column, image in enumerate(length["nearest"]):
             _show(axes, tile(sprite, exhibit, image), left + column, top + row)
             if is_wrong(exhibit, query["image"], image):
                 _frame(axes, left + column, top + row)
+
+
+def _said(length: Record) -> str:
+    """What stands left of a row: the code length, and how many images are as near as the row's last."""
+    return f"{length['bits']} bits" + (f"\n{length['tied']:,} tied" if length["tied"] > 1 else "")
 
 
 def _show(axes: Axes, pixels: NDArray[np.uint8], x: float, y: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from benchmarks.aggregate import summarise
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BIG_GAP = 0.25  # of the whole range; the axis is broken where nothing lies in so much of it
+BIG_GAP = 0.1  # mAP; the axis is broken where no curve lies in more of it than that
+BIG_SHARE = 0.25  # and than this share of the whole range
 CLOSE = "dpq"  # this method and those on its embedding are drawn larger
 
 
@@ -27,9 +28,10 @@ def map_figure(material: Material) -> Figure:
     their own as well.
     """
     series, printed = series_of(material.records), _printed(material.records)
-    values = sorted([v for one in series for v in _extent(one)] + [float(v) for v in printed["paper_map"]])
+    extents = [(min(reached), max(reached)) for reached in map(_extent, series)]
+    extents += [(float(part.min()), float(part.max())) for _, part in printed.groupby("method")["paper_map"]]
     close = [one for one in series if CLOSE in (one.method, METHODS[one.method].source)]
-    ranges = _ranges(values)
+    ranges = _ranges(extents)
     figure = new_figure(
         9.2 if len(close) > 1 else 5.6,
         6.6,
@@ -76,14 +78,16 @@ def _padded(low: float, high: float) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _ranges(values: Sequence[float]) -> list[tuple[float, float]]:
-    """Ranges of the panels, from the top: one, or two on either side of the biggest gap in sorted values."""
-    gaps = [(above - below, below, above) for below, above in pairwise(values)]
-    gap, below, above = max(gaps, default=(0.0, values[0], values[0]))
-    whole = values[-1] - values[0]
-    if whole == 0 or gap <= BIG_GAP * whole:
-        return [_padded(values[0], values[-1])]
-    return [_padded(above, values[-1]), _padded(values[0], below)]
+def _ranges(extents: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Ranges of the panels, from the top: one, or two on either side of the biggest gap between curves' extents."""
+    ordered = sorted(extents)
+    bottom, top = ordered[0][0], max(high for _, high in ordered)
+    reached = accumulate((high for _, high in ordered), max)  # the top of all curves that start as low or lower
+    gaps = [(low - below, below, low) for below, (low, _) in zip(reached, ordered[1:], strict=False)]
+    gap, below, above = max(gaps, default=(0.0, bottom, bottom))
+    if gap <= max(BIG_GAP, BIG_SHARE * (top - bottom)):
+        return [_padded(bottom, top)]
+    return [_padded(above, top), _padded(bottom, below)]
 
 
 def _mark_break(stacked: Sequence[Axes]) -> None:
