@@ -113,6 +113,15 @@ def ablation_rows(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 def ablation_section(ablated: Records, plain: Records) -> str:
     """The table of ablations under a line that says what it is."""
     summary = summarise_ablations(ablated, plain)
+    compared = "; differences are to DPQ of the same seeds" if summary["pairs"].any() else ""
+    missing = "" if (summary["pairs"] == summary["seeds"]).all() else _MISSING
+    heading = f"Ablations of DPQ: mAP with one thing of the setting changed{compared}{missing}:"
+    return f"{heading}\n\n{as_markdown(ablation_table(ablated, plain))}"
+
+
+def ablation_table(ablated: Records, plain: Records) -> pd.DataFrame:
+    """DPQ of the same seeds, then every ablation with its differences to it, as strings."""
+    summary = summarise_ablations(ablated, plain)
     lengths = [int(bits) for bits in sorted(summary["bits"].unique())]
     wanted = {record["ablation_of"] for record in ablated}
     own = [record for record in plain if record["id"] in wanted]
@@ -121,10 +130,7 @@ def ablation_section(ablated: Records, plain: Records) -> str:
         rows += _block(title, "", part.assign(pairs=0), lengths)
     for title, part in ablation_rows(summary):
         rows += _block(title, f"`{part['switch'].iloc[0]}`", part, lengths)
-    compared = "; differences are to DPQ of the same seeds" if summary["pairs"].any() else ""
-    missing = "" if (summary["pairs"] == summary["seeds"]).all() else _MISSING
-    heading = f"Ablations of DPQ: mAP with one thing of the setting changed{compared}{missing}:"
-    return f"{heading}\n\n{as_markdown(pd.DataFrame(rows))}"
+    return pd.DataFrame(rows)
 
 
 _MISSING = " (where there is none, no run of DPQ with the same seed, setting and code lengths is recorded)"

@@ -1,0 +1,133 @@
+"""Figure: what each ablation does to DPQ's mAP."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.ablation_table import ablation_rows, summarise_ablations
+from benchmarks.figures.material import Material, Record, independent, setting_line
+from benchmarks.figures.style import STYLES, new_figure, reach
+from benchmarks.intervals import Interval, interval_of_mean
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FAR = 4.0  # times the median reach of the differences; beyond it they get a panel of a larger scale
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One ablation: what it is called and its difference in mAP."""
+
+    title: str
+    interval: Interval
+
+    @property
+    def reach(self) -> float:
+        """How far from zero it extends."""
+        ends = (self.interval.mean, self.interval.low, self.interval.high)
+        return max(abs(end) for end in ends if end is not None)
+
+
+def ablations_figure(material: Material) -> Figure | None:
+    """A line per ablation: mean paired difference over seeds and code lengths, with its 95 % interval.
+
+    Where some differences are far larger than most, a second panel has the scale of the others.
+    """
+    found = differences(material.ablated, material.records)
+    if not found:
+        return None
+    bars = "; bars are 95 % intervals for the mean" if any(one.interval.n > 1 for one in found) else ""
+    figure = new_figure(
+        8.4,
+        1.3 + 0.42 * len(found),
+        "Ablations of DPQ: difference in mAP to DPQ of the same seeds, mean over code lengths\n"
+        + setting_line(_compared(material))
+        + bars,
+    )
+    near = FAR * median(one.reach for one in found)
+    far = max(one.reach for one in found) > near
+    whole, *close = figure.subplots(1, 2 if far else 1, squeeze=False, sharey=True)[0]
+    _forest(whole, found)
+    if far:
+        limit = 1.15 * max(one.reach for one in found if one.reach <= near)
+        _forest(close[0], found)
+        _cut(close[0], found, limit)
+        whole.set_title("all")
+        close[0].set_title("close-up (arrow: lies beyond)")
+    whole.set_yticks(range(len(found)), [f"{textwrap.fill(one.title, 36)} (n = {one.interval.n})" for one in found])
+    whole.set_ylim(len(found) - 0.5, -0.5)
+    return figure
+
+
+def differences(ablated: Sequence[Record], plain: Sequence[Record]) -> list[Difference]:
+    """Paired differences by ablation, in the order of the table; none for runs whose DPQ is not there."""
+    base = {record["id"]: _maps(record) for record in plain}
+    by_id = {record["id"]: record for record in ablated if record["ablation_of"] in base}
+    if not by_id:
+        return []
+    summary = summarise_ablations(list(by_id.values()), plain)
+    found = []
+    for title, part in ablation_rows(summary):
+        records = [by_id[one] for one in sorted({one for joined in part["records"] for one in joined.split()})]
+        pairs = [(r, _mean_difference(_maps(r), base[r["ablation_of"]])) for r in records]
+        found.append(Difference(title, interval_of_mean(independent(pairs).tolist())))
+    return found
+
+
+def _maps(record: Record) -> dict[int, float]:
+    return {entry["bits"]: entry["map"] for entry in record["lengths"]}
+
+
+def _mean_difference(one: Mapping[int, float], other: Mapping[int, float]) -> float:
+    return float(np.mean([one[bits] - other[bits] for bits in one if bits in other]))
+
+
+def _compared(material: Material) -> list[Record]:
+    wanted = {record["ablation_of"] for record in material.ablated}
+    return [record for record in material.records if record["id"] in wanted]
+
+
+def _forest(axes: Axes, found: Sequence[Difference]) -> None:
+    colour, marker = STYLES["dpq"]
+    axes.axvline(0, color="black", linewidth=1)
+    for row, one in enumerate(found):
+        axes.errorbar(
+            [one.interval.mean],
+            [row],
+            xerr=reach([one.interval]),
+            color=colour,
+            marker=marker,
+            markersize=6,
+            capsize=3,
+            capthick=1.5,
+            elinewidth=1.5,
+        )
+    axes.set_xlabel("difference in mAP")
+    axes.grid(axis="y", visible=False)
+
+
+def _cut(axes: Axes, found: Sequence[Difference], limit: float) -> None:
+    """End the axis at `limit` on both sides, with an arrow and the number for what lies beyond."""
+    axes.set_xlim(-limit, limit)
+    for row, one in enumerate(found):
+        mean = one.interval.mean
+        if abs(mean) > limit:
+            side = np.sign(mean)
+            axes.plot([0.97 * side * limit], [row], marker="<" if side < 0 else ">", color=STYLES["dpq"][0])
+            axes.annotate(
+                f"{mean:+.3f}".replace("-", "−"),
+                (0.97 * side * limit, row),
+                xytext=(-8 * side, 0),
+                textcoords="offset points",
+                ha="left" if side < 0 else "right",
+                va="center",
+                fontsize=8,
+            )

@@ -1,0 +1,142 @@
+"""Figure: mAP against code length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
+
+from benchmarks.aggregate import summarise
+from benchmarks.figures.material import Material, Record, Series, map_of, series_of, setting_line
+from benchmarks.figures.style import LINES, STYLES, dodged, look_of, new_figure, reach
+from benchmarks.methods import METHODS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BIG_GAP = 0.1  # mAP; the axis is broken where no curve lies in more of it than that
+BIG_SHARE = 0.25  # and than this share of the whole range
+CLOSE = "dpq"  # this method and those on its embedding are drawn larger
+
+
+def map_figure(material: Material) -> Figure:
+    """Mean over repetitions with 95 % intervals; the papers' values dotted.
+
+    The axis is broken at a big gap. DPQ and the methods on its embedding, which lie close together, have a panel of
+    their own as well.
+    """
+    series, printed = series_of(material.records), _printed(material.records)
+    extents = [(min(reached), max(reached)) for reached in map(_extent, series)]
+    extents += [(float(part.min()), float(part.max())) for _, part in printed.groupby("method")["paper_map"]]
+    close = [one for one in series if CLOSE in (one.method, METHODS[one.method].source)]
+    ranges = _ranges(extents)
+    figure = new_figure(
+        9.2 if len(close) > 1 else 5.6,
+        6.6,
+        f"mAP against code length\n{setting_line(material.records, 'bars are 95 % intervals for the mean')}",
+    )
+    spans = [high - low for low, high in ranges]
+    ratios = [max(span, 0.3 * max(spans)) for span in spans]
+    grid = figure.add_gridspec(len(ranges), 2 if len(close) > 1 else 1, height_ratios=ratios)
+    stacked = [figure.add_subplot(grid[row, 0]) for row in range(len(ranges))]
+    for axes, (low, high) in zip(stacked, ranges, strict=True):
+        _draw(axes, series, printed)
+        axes.set_ylim(low, high)
+    _mark_break(stacked)
+    stacked[-1].set_xlabel("code length [bits]")
+    if len(close) > 1:
+        axes = figure.add_subplot(grid[:, 1], xlabel="code length [bits]", ylabel="mAP")
+        axes.set_title("Close-up: DPQ and its controls")
+        _draw(axes, close, printed.iloc[:0])
+        inside = sorted(v for one in close for v in _extent(one))
+        axes.set_ylim(*_padded(inside[0], inside[-1]))
+    handles, titles = stacked[0].get_legend_handles_labels()
+    order = sorted(range(len(titles)), key=lambda i: "as printed" in titles[i])
+    figure.legend(
+        [handles[i] for i in order],
+        [titles[i] for i in order],
+        loc="outside lower center",
+        ncols=2 if len(close) > 1 else 1,
+    )
+    return figure
+
+
+def _printed(records: Sequence[Record]) -> pd.DataFrame:
+    return summarise(records).dropna(subset="paper_map").drop_duplicates(["method", "bits"])
+
+
+def _extent(one: Series) -> list[float]:
+    """Everything that a curve reaches: means and ends of intervals."""
+    intervals = [one.interval(bits, map_of) for bits in one.records]
+    return [v for i in intervals for v in (i.mean, i.low, i.high) if v is not None]
+
+
+def _padded(low: float, high: float) -> tuple[float, float]:
+    margin = 0.06 * (high - low) or 0.01
+    return low - margin, high + margin
+
+
+def _ranges(extents: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Ranges of the panels, from the top: one, or two on either side of the biggest gap between curves' extents."""
+    ordered = sorted(extents)
+    bottom, top = ordered[0][0], max(high for _, high in ordered)
+    reached = accumulate((high for _, high in ordered), max)  # the top of all curves that start as low or lower
+    gaps = [(low - below, below, low) for below, (low, _) in zip(reached, ordered[1:], strict=False)]
+    gap, below, above = max(gaps, default=(0.0, bottom, bottom))
+    if gap <= max(BIG_GAP, BIG_SHARE * (top - bottom)):
+        return [_padded(bottom, top)]
+    return [_padded(above, top), _padded(bottom, below)]
+
+
+def _mark_break(stacked: Sequence[Axes]) -> None:
+    """Slanted strokes where the axis is broken; one label for all of it."""
+    stacked[0].set_ylabel("mAP" if len(stacked) == 1 else "mAP (axis broken)")
+    for above, below in pairwise(stacked):
+        above.tick_params(labelbottom=False, bottom=False)
+        for axes, y in ((above, 0), (below, 1)):
+            axes.spines["bottom" if y == 0 else "top"].set_visible(False)
+            axes.plot(
+                [0, 1],
+                [y, y],
+                transform=axes.transAxes,
+                marker=[(-1, -0.6), (1, 0.6)],
+                markersize=10,
+                linestyle="none",
+                color="black",
+                clip_on=False,
+                label="_break",
+            )
+
+
+def _draw(axes: Axes, series: Sequence[Series], printed: pd.DataFrame) -> None:
+    lengths = sorted({bits for one in series for bits in one.records})
+    step = min((b - a for a, b in pairwise(lengths)), default=8)
+    for index, one in enumerate(series):
+        intervals = [one.interval(bits, map_of) for bits in one.records]
+        axes.errorbar(
+            dodged(list(one.records), index, len(series), 0.45 * step),
+            [i.mean for i in intervals],
+            reach(intervals),
+            linestyle=LINES[one.training],
+            elinewidth=1,
+            capsize=2,
+            capthick=1,
+            **look_of(one.method, one.variant, one.title),
+        )
+    for name, part in printed.groupby("method", sort=False):
+        colour, marker = STYLES[str(name)]
+        axes.plot(
+            part["bits"],
+            part["paper_map"],
+            color=colour,
+            marker=marker,
+            markersize=4.5,
+            markerfacecolor="white",
+            markeredgewidth=1,
+            linewidth=1,
+            linestyle=":",
+            label=f"{METHODS[str(name)].title}, as printed",
+        )
+    axes.set_xticks(lengths)

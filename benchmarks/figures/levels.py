@@ -1,0 +1,78 @@
+"""Figure: what each level of the codes adds, and how its codewords are used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.figures.material import Material, Record, Series, series_of, setting_line
+from benchmarks.figures.style import dodged, legend_below, look_of, new_figure, panels, reach
+from benchmarks.intervals import interval_of_mean
+from dpq.additive import levels_for
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Their levels are parts of the vector, coded side by side, where those of the others are steps on the whole of it.
+PRODUCT = ("pq", "pq-dpq", "dqn")
+NO_EMBEDDING = ("label-code",)  # reconstructs a class and a confidence, no embedding
+NOTE = (
+    "Longest code of each method. Dashed: product quantizers, whose levels are parts of the vector. Errors are of each "
+    "method's own embedding;\nthose of DPQ and of PQ and RQ on DPQ's embedding are of the same one."
+)
+
+
+def levels_figure(material: Material) -> Figure:
+    """Three panels: reconstruction error after each level, codewords used, perplexity; 95 % intervals."""
+    series = series_of(material.records, truncated=False)
+    size = material.records[0]["config"]["codebook_size"]
+    figure = new_figure(10.4, 5.0, f"Levels of the codes\n{setting_line(material.records, 'bars are 95 % intervals')}")
+    error, used, perplexity = panels(figure, 3, 3, sharex=True)
+    ends = []
+    for index, one in enumerate(series):
+        place = index, len(series)
+        if one.method not in NO_EMBEDDING:
+            ends.append(_curve(error, one, _relative_errors, *place))
+        ends.append(_curve(used, one, lambda r: r["codewords_used"], *place))
+        _curve(perplexity, one, lambda r: r["codeword_perplexity"], *place)
+    error.set(ylabel="mean squared error / mean squared norm", yscale="log", title="Reconstruction error after a level")
+    used.set(ylabel=f"codewords used (of {size})", title="Codewords in use, database")
+    perplexity.set(ylabel=f"perplexity [codewords] (at most {size})", title="Perplexity of the codewords")
+    for axes in (used, perplexity):
+        axes.axhline(size, color="black", linewidth=0.8)
+        axes.set_ylim(0, 1.05 * size)
+    for axes in (error, used, perplexity):
+        axes.set_xlabel("level")
+        axes.set_xticks(range(1, max(ends) + 1))
+    legend_below(figure, used, 4, NOTE)
+    return figure
+
+
+def _relative_errors(record: Record) -> list[float]:
+    """Of each recorded length, in the order of the record."""
+    return [entry["reconstruction_mse"] / record["embedding_mean_squared_norm"] for entry in record["lengths"]]
+
+
+def _levels(record: Record, count: int) -> list[int]:
+    """The levels that so many values are of: all of them, or those that a recorded length ends with."""
+    size = record["config"]["codebook_size"]
+    ends = [levels_for(entry["bits"], size) for entry in record["lengths"]]
+    return ends if count == len(ends) else list(range(1, count + 1))
+
+
+def _curve(axes: Any, one: Series, values: Callable[[Record], list[float]], index: int, count: int) -> int:
+    """Draw one method's values by level; returns the last level."""
+    found = one.values(one.longest, lambda record, _: values(record))
+    intervals = [interval_of_mean(column) for column in found.T.tolist()]
+    levels = _levels(one.records[one.longest][0], len(intervals))
+    axes.errorbar(
+        dodged(levels, index, count, 0.4),
+        [i.mean for i in intervals],
+        reach(intervals),
+        linestyle="--" if one.method in PRODUCT else "-",
+        elinewidth=1,
+        capsize=2,
+        capthick=1,
+        **look_of(one.method, one.variant, one.title),
+    )
+    return levels[-1]

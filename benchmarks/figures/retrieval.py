@@ -1,0 +1,82 @@
+"""Figures: precision against recall, and precision at K, a panel per code length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.figures.material import Material, Record, series_of, setting_line
+from benchmarks.figures.style import dodged, legend_below, look_of, new_figure, panels
+from benchmarks.table_details import KS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMNS = 2
+
+
+def precision_recall_figure(material: Material) -> Figure:
+    """Precision against recall at growing ranks, mean over repetitions; no truncated codes."""
+    figure, drawn = _small_multiples(
+        material, "Precision against recall", lambda record, entry: entry["pr"], "recall", "precision", evenly=True
+    )
+    for axes in drawn:
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1)
+    return figure
+
+
+def precision_at_k_figure(material: Material) -> Figure:
+    """Precision at K = 1 to 1000, mean over repetitions; no truncated codes."""
+
+    def points(record: Record, entry: Record) -> list[tuple[int, float]]:
+        return [(k, entry["precision_at"][str(k)]) for k in KS]
+
+    figure, drawn = _small_multiples(
+        material, "Precision at K", points, "first K ranks [images, log scale]", "precision at K"
+    )
+    for axes in drawn:
+        axes.set_xscale("log")
+        axes.set_xticks(KS, [str(k) for k in KS])
+        axes.minorticks_off()
+    return figure
+
+
+def _small_multiples(
+    material: Material,
+    title: str,
+    points: Callable[[Record, Record], Sequence[Any]],
+    xlabel: str,
+    ylabel: str,
+    *,
+    evenly: bool = False,
+) -> tuple[Figure, list[Axes]]:
+    """One panel per code length, one curve per method, through `points` [P, 2] of its records.
+
+    Markers stand at all points, or `evenly` along the curve and beside those of the others.
+    """
+    series = series_of(material.records, truncated=False)
+    lengths = sorted({bits for one in series for bits in one.records})
+    figure = new_figure(
+        7.6, 1.0 + 2.9 * -(-len(lengths) // COLUMNS), f"{title}\n{setting_line(material.records, 'curves are means')}"
+    )
+    drawn = panels(figure, len(lengths), COLUMNS, sharex=True, sharey=True)
+    for place, (axes, bits) in enumerate(zip(drawn, lengths, strict=True)):
+        axes.set_title(f"{bits} bits")
+        for index, one in enumerate(series):
+            x, y = one.values(bits, points).mean(axis=0).T if bits in one.records else np.empty((2, 0))
+            if not evenly:  # side by side on the log axis, or the markers cover each other
+                x = np.power(10, dodged(np.log10(x).tolist(), index, len(series), 0.2))
+            axes.plot(
+                x,
+                y,
+                markevery=(0.13 * index / len(series), 0.13) if evenly else None,
+                **look_of(one.method, one.variant, one.title),
+            )
+        axes.set_ylabel(ylabel if place % COLUMNS == 0 else "")
+        axes.set_xlabel(xlabel if place + COLUMNS >= len(lengths) else "")
+    legend_below(figure, drawn[0], 4)
+    return figure, drawn

@@ -1,0 +1,136 @@
+"""How figures look: one colour and one marker per method everywhere, and files that are the same for the same data."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.intervals import Interval
+from dpq.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette and a grey; markers tell methods apart in grey.
+STYLES = {
+    "dpq": ("#0072B2", "o"),
+    "dtq": ("#D55E00", "s"),
+    "dqn": ("#009E73", "^"),
+    "pq": ("#000000", "D"),
+    "rq": ("#E69F00", "v"),
+    "pq-dpq": ("#56B4E9", "P"),
+    "rq-dpq": ("#CC79A7", "X"),
+    "label-code": ("#999999", "*"),
+}
+LINES = {"once": "-", "each": "-", "truncated": "--"}
+SUFFIXES = (".svg", ".png")
+DPI = 160
+SMALL = 8  # points, the smallest print
+
+
+@contextmanager
+def style(experiment: str) -> Iterator[None]:
+    """Draw and save inside: matplotlib's own defaults and the figures' settings, whatever the reader's are.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib import style as styles
+    except ImportError as error:
+        raise InputError("figures need matplotlib; install it with: pip install '.[figures]'") from error
+    settings = {
+        "svg.hashsalt": experiment,  # identifiers that are drawn anew for every file otherwise
+        "svg.fonttype": "path",
+        "font.family": "DejaVu Sans",  # comes with matplotlib
+        "font.size": 9,
+        "axes.titlesize": 9,
+        "figure.titlesize": 10,
+        "legend.fontsize": SMALL,
+        "legend.frameon": False,
+        "legend.handlelength": 3,
+        "xtick.labelsize": SMALL,
+        "ytick.labelsize": SMALL,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.alpha": 0.3,
+        "lines.linewidth": 1.4,
+        "lines.markersize": 6.5,
+        "lines.markeredgewidth": 0.5,
+        "figure.constrained_layout.h_pad": 0.08,
+        "figure.constrained_layout.w_pad": 0.08,
+        "savefig.bbox": "tight",
+    }
+    with styles.context(settings, after_reset=True):
+        yield
+
+
+def new_figure(width: float, height: float, title: str) -> Figure:
+    """An empty figure of so many inches whose parts make room for each other."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.suptitle(title)
+    return figure
+
+
+def panels(figure: Figure, count: int, columns: int, **shared: Any) -> list[Axes]:
+    """So many axes, row by row; `shared` is for `Figure.subplots`."""
+    rows = -(-count // columns)
+    grid = figure.subplots(rows, min(columns, count), squeeze=False, **shared)
+    for axes in grid.flat[count:]:
+        axes.remove()
+    return list(grid.flat[:count])
+
+
+def legend_below(figure: Figure, axes: Axes, columns: int, note: str = "", **look: Any) -> None:
+    """One legend for all panels, of the curves of one, under a note; `look` is for `Figure.legend`."""
+    handles, titles = axes.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        titles,
+        loc="outside lower center",
+        ncols=columns,
+        title=note or None,
+        title_fontsize=SMALL,
+        **look,
+    )
+
+
+def look_of(method: str, variant: str, title: str) -> dict[str, Any]:
+    """Arguments of a method's curve; hollow where it is not the paper's variant, DPQ in front."""
+    colour, marker = STYLES[method]
+    return {
+        "color": colour,
+        "marker": marker,
+        "markerfacecolor": colour if variant == "paper" else "white",
+        "markeredgewidth": 0.5 if variant == "paper" else 1.2,
+        "zorder": 4 if method == "dpq" else 3,
+        "label": title,
+    }
+
+
+def dodged(values: Sequence[float], index: int, count: int, width: float) -> list[float]:
+    """Places of the `index`-th of `count` curves, beside each other within `width`."""
+    return [value + width * ((index + 0.5) / count - 0.5) for value in values]
+
+
+def reach(intervals: Sequence[Interval]) -> list[list[float]] | None:
+    """Error bars of intervals, [2, N]: how far they reach below and above the mean; None where there are none."""
+    if all(i.low is None for i in intervals):
+        return None
+    below = [i.mean - i.low if i.low is not None else 0.0 for i in intervals]
+    return [below, [i.high - i.mean if i.high is not None else 0.0 for i in intervals]]
+
+
+def files_of(name: str, figure: Figure) -> dict[str, bytes]:
+    """The SVG and PNG of a figure, by file name; the same figure gives the same bytes."""
+    files = {}
+    for suffix, metadata in zip(SUFFIXES, ({"Date": None}, {"Software": None}), strict=True):
+        stream = io.BytesIO()
+        figure.savefig(stream, format=suffix[1:], dpi=DPI, metadata=metadata)
+        files[name + suffix] = stream.getvalue()
+    return files

@@ -1,0 +1,81 @@
+"""Figure: loss terms by epoch, a panel per deep method."""
+
+from __future__ import annotations
+
+from itertools import cycle
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.figures.material import Material, Record, Series, independent, series_of, setting_line
+from benchmarks.figures.style import STYLES, new_figure, panels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+NO_LOSS = ("learning_rate", "codewords_revived")  # numbers of an epoch that are no loss terms
+LOOKS = (("-", "o"), ("--", "s"), ("-.", "^"), (":", "D"), ((0, (5, 1, 1, 1, 1, 1)), "v"), ((0, (1, 3)), "X"))
+WIDE = 20.0  # ratio of terms from which the axis is logarithmic
+
+
+def training_figure(material: Material) -> Figure | None:
+    """Weighted loss terms, a mean over each epoch: mean and range over repetitions; of the longest code."""
+    trained = [one for one in series_of(material.records, truncated=False) if _logs(one)]
+    if not trained:
+        return None
+    title = (
+        f"Training: loss terms by epoch, of the longest code\n{setting_line(material.records, 'bands are their range')}"
+    )
+    columns = min(len(trained), 3)
+    figure = new_figure(max(3.5 * columns, 5.0), 0.8 + 3.4 * -(-len(trained) // columns), title)
+    for axes, one in zip(panels(figure, len(trained), columns), trained, strict=True):
+        _panel(axes, one)
+    return figure
+
+
+def _logs(one: Series) -> list[Record]:
+    return [record for record in one.records[one.longest] if record["training_log"]]
+
+
+def _terms(records: list[Record]) -> dict[str, list[float]]:
+    """Names of the loss terms, in the order in which training meets them."""
+    epochs = [epoch for record in records for epoch in record["training_log"]]
+    return {
+        name: [] for epoch in epochs for name, v in epoch.items() if name not in NO_LOSS and not isinstance(v, list)
+    }
+
+
+def _values(record: Record, name: str) -> list[float]:
+    """[E]; not a number in epochs without the term."""
+    return [epoch.get(name, np.nan) for epoch in record["training_log"]]
+
+
+def _panel(axes: Axes, one: Series) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    records = _logs(one)
+    colour = STYLES[one.method][0]
+    epochs = np.arange(1, len(records[0]["training_log"]) + 1)
+    shown = []
+    for name, (line, marker) in zip(_terms(records), cycle(LOOKS), strict=False):
+        runs = independent([(record, _values(record, name)) for record in records])
+        if len(runs) > 1:
+            axes.fill_between(epochs, runs.min(axis=0), runs.max(axis=0), color=colour, alpha=0.25, linewidth=0)
+        axes.plot(epochs, runs.mean(axis=0), color=colour, linestyle=line, marker=marker, markersize=5, label=name)
+        shown += runs[np.isfinite(runs) & (runs > 0)].tolist()
+    if shown and max(shown) > WIDE * min(shown):
+        axes.set_yscale("log")
+    _mark_features(axes, records[0], len(epochs))
+    axes.set(title=one.title, xlabel="epoch", ylabel="weighted loss term")
+    axes.set_xlim(0.5, len(epochs) + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
+
+
+def _mark_features(axes: Axes, record: Record, epochs: int) -> None:
+    """Shade the epochs before there are codes."""
+    config = next(iter(record["config"]["methods"].values()))
+    count = int(config.get("feature_epochs", 0) * epochs)
+    if count:
+        axes.axvspan(0.5, count + 0.5, color="0.9", label="features alone", zorder=0)
