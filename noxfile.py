@@ -117,6 +117,13 @@ def regression(session: nox.Session) -> None:
 
 
 @nox.session
+def results(session: nox.Session) -> None:
+    """Make the pages of `results/` again from the records; `-- --check` only compares, byte for byte."""
+    _install(session, "benchmarks,figures")
+    session.run("python", "-m", "benchmarks", "results", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure speed and memory on generated data; what follows `--` goes to `python -m benchmarks.bench`."""
     _install(session, "benchmarks")

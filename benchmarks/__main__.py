@@ -74,6 +74,14 @@ def make_parser() -> Parser:
     for command in (table, figures):
         command.add_argument("experiment", metavar="EXPERIMENT", help=f"one of {', '.join(known_experiments())}")
         _add_output(command)
+    results = subparsers.add_parser(
+        "results",
+        help="write the pages of all published experiments: tables, figures, claims, README",
+        description="From the records of every published experiment: its tables, figures and rows.md, and over all of "
+        "them CLAIMS.md, which decides the paper's claims, and README.md. Needs the extra 'figures'.",
+    )
+    results.add_argument("--check", action="store_true", help="only check that all of them are what the records give")
+    _add_output(results)
     _add_check_data(subparsers)
     _add_regress(subparsers)
     evaluate = subparsers.add_parser(

@@ -77,6 +77,8 @@ class Finding:
 
 def _name(method: str) -> str:
     entry = METHODS[method]
+    if method == "label-code":
+        return "the label code"
     return entry.title + (f" on {entry.features}" if entry.features else "")
 
 

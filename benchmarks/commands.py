@@ -168,6 +168,17 @@ def figures(options: argparse.Namespace) -> None:
         print(path)
 
 
+def results(options: argparse.Namespace) -> None:
+    """`results`: write every table, figure and page of the committed results, or check the written ones."""
+    from benchmarks.publish import check_all, write_all
+
+    if options.check:
+        print(f"{check_all(options.output)} files under {options.output} are what the records give")
+        return
+    for path in write_all(options.output):
+        print(path)
+
+
 def evaluate(options: argparse.Namespace) -> None:
     """`evaluate`: metrics again from the stored codes; a record that differs is renewed."""
     for path in options.records:

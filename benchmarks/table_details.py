@@ -115,7 +115,8 @@ def device_of(record: dict[str, Any]) -> str:
     environment = record["environment"]
     if environment["device"] != "cpu":
         return str(environment["device"])
-    return f"{environment['cpu']}, {environment['threads']} threads"
+    threads = environment["threads"]
+    return f"{environment['cpu']}, {threads} thread" + ("s" if threads > 1 else "")
 
 
 def short_commit(record: dict[str, Any]) -> str:

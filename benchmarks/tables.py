@@ -175,7 +175,9 @@ def order_notes(records: list[dict[str, Any]]) -> str:
     return "Order of methods unlike the papers': " + "; ".join(notes) + "." if notes else ""
 
 
-def _describe(record: dict[str, Any]) -> str:
+def describe_setting(records: list[dict[str, Any]]) -> str:
+    """What records of one setting share, as a list: data, network, optimisation, metric."""
+    record = records[0]
     data, backbone, config = record["data"], record["backbone"], record["config"]
     training = config["training"]
     cut = "the whole database" if record["cut"] is None else f"the first {record['cut']} ranks"
@@ -196,7 +198,7 @@ def _describe(record: dict[str, Any]) -> str:
         lines.insert(0, f"- **Not the published data: {_missing(data)}; not comparable with any paper.**")
     if config["limit"] is not None:
         lines.insert(0, f"- **A subset of about {config['limit']} images a split; not comparable with any paper.**")
-    return "\n".join(lines)
+    return "\n".join([*class_split_lines(records), *lines])
 
 
 def _missing(data: dict[str, Any]) -> str:
@@ -226,7 +228,8 @@ def _augmentation(training: dict[str, Any]) -> str:
     return ("mirroring, " if augmentation["flip"] else "") + moves
 
 
-def _marks_note(text: str) -> str:
+def marks_note(text: str) -> str:
+    """What the marks of printed values in a text mean; empty where there is none."""
     notes = [f"{MARKS[status]} {meaning}." for status, meaning in MEANINGS.items() if MARKS[status] in text]
     if data_note := ("The papers used the original CIFAR-10 pixels." if "cifar10-jpeg" in text else ""):
         notes.append(data_note)
@@ -234,12 +237,12 @@ def _marks_note(text: str) -> str:
 
 
 def _markdown_section(records: list[dict[str, Any]], ablated: list[dict[str, Any]]) -> str:
-    described = "\n".join([*class_split_lines(records or ablated), _describe((records or ablated)[0])])
+    described = describe_setting(records or ablated)
     ablations = ablation_section(ablated, records) if ablated else ""
     if not records:
         return f"{described}\n\n{ablations}"
     table = as_markdown(main_table(records))
-    marks = _marks_note(described + table) if reported_methods(records[0]["protocol"]) else ""
+    marks = marks_note(described + table) if reported_methods(records[0]["protocol"]) else ""
     settings = "Settings of the methods:\n\n" + method_settings(records)
     parts = [described, "mAP:", table, marks, order_notes(records), ablations, detail_tables(records), settings]
     return "\n\n".join(part for part in parts if part)

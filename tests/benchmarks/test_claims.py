@@ -1,5 +1,4 @@
 import math
-from dataclasses import asdict
 
 import pytest
 from scipy import stats
@@ -8,34 +7,9 @@ from benchmarks.ablations import ABLATIONS
 from benchmarks.claims import CLAIMS, COMPONENTS, find
 from benchmarks.claims_page import make_claims_page
 from benchmarks.comparisons import Setting, above, as_if_alone, as_printed, cheaper, components, flat, gain_as_printed
-from benchmarks.config import describe, load_experiment
-from benchmarks.methods import METHODS
 from benchmarks.records import write_record
 from benchmarks.verdicts import FAILS, HOLDS, OPEN
-from tests.benchmarks.conftest import make_record
-
-SHIPPED = load_experiment("cifar10")
-
-
-def run(method, seed, maps, bits=(8, 16), split_seed=0, variant="paper", seconds=100.0, **changes):
-    """A record in the shipped setting; of a method with one training for each length, that of the last one."""
-    stem = f"{method}-{variant}-seed{seed}-{max(bits)}bits-{split_seed}"
-    record = make_record(method, variant, seed, bits, maps, **({"id": stem} | changes))
-    record["seconds"]["train"] = seconds
-    methods = describe(SHIPPED, METHODS[method].configs)["methods"]
-    record["config"] |= {"training": asdict(SHIPPED.training), "methods": methods, "split_seed": split_seed}
-    return record
-
-
-def each(method, seed, maps, bits=(8, 16), **changes):
-    """One training for each length; that of the longest reports its truncated codes too."""
-    return [
-        run(method, seed, [m / 2 for m in maps[:k]] + [maps[k]], bits[: k + 1], **changes)
-        if bits[k] == max(bits)
-        else run(method, seed, (maps[k],), (bits[k],), **changes)
-        for k in range(len(bits))
-    ]
-
+from tests.benchmarks.made_up import each, run
 
 OWN = [(0.70, 0.72), (0.71, 0.73), (0.73, 0.74)]
 OTHER = [(0.60, 0.71), (0.62, 0.72), (0.61, 0.70)]

@@ -5,7 +5,6 @@ import pytest
 
 from benchmarks import runner
 from benchmarks.__main__ import main
-from benchmarks.methods import METHODS
 from benchmarks.records import read_record
 from dpq.metrics import mean_average_precision
 from dpq.model import DPQ

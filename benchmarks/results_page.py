@@ -1,0 +1,176 @@
+"""`results/README.md`: the page that is cited; made from records, verdicts and the notes of the experiments."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.ablation_table import sections_of
+from benchmarks.aggregate import setting_title
+from benchmarks.claims import Finding, find
+from benchmarks.claims_page import verdict_table
+from benchmarks.class_splits import is_class_split
+from benchmarks.config import known_experiments, read_notes
+from benchmarks.linked_tables import Links
+from benchmarks.methods import METHODS
+from benchmarks.reported_values import reported_methods
+from benchmarks.table_details import as_markdown, device_of
+from benchmarks.tables import describe_setting, marks_note
+from benchmarks.ties_table import ties_section
+from benchmarks.verdicts import FAILS, HOLDS, OPEN
+
+CLAIMS_PAGE = "CLAIMS.md"
+ERRATA = Path(__file__).parent / "errata.md"
+PAPER = (
+    "Gao et al., *Beyond Product Quantization: Deep Progressive Quantization for Image Retrieval*, IJCAI 2019, "
+    "[arXiv 1906.06698](https://arxiv.org/abs/1906.06698)"
+)
+# What a figure shows, by the name of its file; in the order of the page.
+FIGURES = {
+    "map": "mAP against code length, with 95 % intervals over repetitions; dotted: as printed.",
+    "ablations": "What each change to DPQ does to mAP, with 95 % intervals, paired over seeds.",
+    "precision_recall": "Precision and recall at each code length.",
+    "precision_at_k": "Precision among the first K at each code length.",
+    "levels": "Reconstruction error and use of the codewords, level by level.",
+    "training": "Loss terms of the deep methods, epoch by epoch.",
+    "ties": "mAP of the same codes by argsort in three orders of the database, the exact value, and its bounds.",
+    "projection": "t-SNE of the reconstructions at each code length.",
+    "gallery": "Queries, drawn by a seed, and their ten nearest images at each length; wrong ones are framed.",
+}
+
+
+def make_results_page(output: Path, experiments: Sequence[str], figures: Sequence[str]) -> str:
+    """The page.
+
+    Args:
+        output: folder of all results.
+        experiments: those with records, in the order of the page.
+        figures: paths below `output` of the figures that there are.
+    """
+    findings = find(output, experiments)
+    records = {name: sections_of(output, name) for name in experiments}
+    parts = [
+        "# Does Deep Progressive Quantization hold up?",
+        f"What came of reproducing {PAPER}. Every number here is made from committed records and leads to them; every "
+        f"verdict follows one rule, [stated with all tests and intervals]({CLAIMS_PAGE}).",
+        _answers(findings),
+        *_verdicts("The paper's claims", findings, paper=True),
+        *_verdicts("What the paper leaves out", findings, paper=False),
+        "## What was run",
+        _runs(records),
+        _not_run(experiments),
+    ]
+    for name, sections in records.items():
+        own = [figure for figure in figures if figure.startswith(f"{name}/")]
+        parts.append(_experiment(output, name, sections, own))
+    parts += ["## Rerunning a row", _rerun(experiments), "## Errata", ERRATA.read_text(encoding="utf-8").strip()]
+    parts += ["## How to cite", _CITE]
+    return "\n\n".join(parts) + "\n"
+
+
+def _verdicts(heading: str, findings: Sequence[Finding], *, paper: bool) -> list[str]:
+    if not any(finding.claim.paper == paper for finding in findings):
+        return []
+    return [f"## {heading}", verdict_table(findings, paper=paper, prefix=CLAIMS_PAGE)]
+
+
+def _answers(findings: Sequence[Finding]) -> str:
+    """The paper's claims by verdict, in the setting that decides most of them."""
+    own = [finding for finding in findings if finding.claim.paper]
+    decided = Counter(finding.experiment for finding in own if finding.verdict != OPEN)
+    if not decided:
+        return "No claim is decided by the records that there are."
+    setting = decided.most_common(1)[0][0]
+    lines = [f"In the setting [`{setting}`](#{setting}), of the paper's claims"]
+    for verdict, words in ((HOLDS, "**hold**"), (FAILS, "**do not hold**"), (OPEN, "are **not decidable**")):
+        texts = [f.claim.text for f in own if f.experiment == setting and f.verdict == verdict]
+        why = f" (why: [notes](#{setting}-notes))" if verdict == FAILS else ""
+        lines.append(f"- {len(texts)} {words}{why}" + (": " + "; ".join(texts) if texts else "") + ".")
+    return lines[0] + ":\n\n" + "\n".join(lines[1:])
+
+
+Sections = dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]]
+
+
+def _runs(records: dict[str, Sections]) -> str:
+    rows = []
+    for name, sections in records.items():
+        for plain, ablated in sections.values():
+            runs = [*plain, *ablated]
+            methods = dict.fromkeys(METHODS[r["method"]].title for r in sorted(plain, key=_place))
+            rows.append(
+                {
+                    "setting": f"[{name}](#{name})",
+                    "what": setting_title(runs[0]),
+                    "methods": ", ".join(methods) + (f"; {_ablations(ablated)}" if ablated else ""),
+                    "runs": str(len(runs)),
+                    "repetitions": _repetitions(runs),
+                    "hours of training": f"{sum(r['seconds']['train'] for r in runs) / 3600:.1f}",
+                    "device": "; ".join(sorted({device_of(r) for r in runs})),
+                }
+            )
+    return as_markdown(pd.DataFrame(rows))
+
+
+def _place(record: dict[str, Any]) -> int:
+    return list(METHODS).index(record["method"])
+
+
+def _ablations(ablated: Sequence[dict[str, Any]]) -> str:
+    return f"{len({record['ablation'] for record in ablated})} ablations of DPQ"
+
+
+def _repetitions(runs: Sequence[dict[str, Any]]) -> str:
+    seeds = sorted({record["seed"] for record in runs})
+    shown = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
+    splits = {record["config"]["split_seed"] for record in runs if is_class_split(record)}
+    return f"{shown}, {len(splits)} class splits" if splits else shown
+
+
+def _not_run(experiments: Sequence[str]) -> str:
+    missing = [f"`{name}`" for name in known_experiments() if name not in (*experiments, "digits")]
+    return f"Not reproduced: no results of {', '.join(missing)} are committed." if missing else ""
+
+
+def _experiment(output: Path, name: str, sections: Sections, figures: Sequence[str]) -> str:
+    parts = [f'<a id="{name}"></a>\n\n## {name}']
+    for number, (key, (plain, ablated)) in enumerate(sections.items()):
+        first, links = (plain or ablated)[0], Links(f"{name}/rows.md", key, plain, ablated)
+        parts += [f"### {setting_title(first)}", describe_setting(plain or ablated)]
+        if plain:
+            parts += ["mAP:", links.main_table(plain)]
+        if ablated:
+            parts += ["Ablations of DPQ:", links.ablation_table(plain, ablated)]
+        if plain and reported_methods(plain[0]["protocol"]):
+            parts.append(marks_note("\n".join(parts)))
+        if number == 0:
+            parts += [ties_section(output, name, plain), *_figures(name, figures)]
+    if notes := read_notes(name):
+        parts.append(f'<a id="{name}-notes"></a>\n\nNotes:\n\n{notes}')
+    parts.append(
+        f"[Whole tables]({name}/table.md), with settings, precision at K, ties and cost; "
+        f"[row by row]({name}/rows.md): commands and records."
+    )
+    return "\n\n".join(part for part in parts if part)
+
+
+def _figures(name: str, figures: Sequence[str]) -> list[str]:
+    drawn = [stem for stem in FIGURES if f"{name}/{stem}.png" in figures]
+    return [f"[![{FIGURES[stem]}]({name}/{stem}.png)]({name}/{stem}.svg)\n\n*{FIGURES[stem]}*" for stem in drawn]
+
+
+def _rerun(experiments: Sequence[str]) -> str:
+    pages = ", ".join(f"[{name}]({name}/rows.md)" for name in experiments)
+    return (
+        f"The exact command of every row, with its records: {pages}. Tables, figures and this page are made again from "
+        "the records by `nox -s results`; `nox -s results -- --check` says whether they are what the records give, "
+        "byte for byte, with the versions in `constraints.txt`."
+    )
+
+
+_CITE = """Cite this suite ([CITATION.cff](../CITATION.cff)) with the commit that you read, and the paper beside it. A
+number is cited best by its record, whose name holds method, seed and a digest of the whole setting."""
