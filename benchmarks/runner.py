@@ -28,6 +28,7 @@ from benchmarks.methods import (
 from benchmarks.plan import Run, recorded_config, recorded_weights
 from benchmarks.records import SCHEMA_VERSION, RawResult, digest, read_record, write_raw, write_record
 from dpq.additive import levels_for
+from dpq.health import codeword_signs, embedding_signs
 from dpq.model import codeword_usage
 from dpq.protocols import Dataset
 from dpq.ranking import evaluate_embeddings
@@ -169,13 +170,14 @@ def _measure(
     float_map = evaluate_embeddings(queries, labels[0], embeddings, labels[1], dataset.cut, score, progress=True)
     evaluated = time.perf_counter()
     images = len(dataset.query) + len(dataset.database)
+    usage = codeword_usage(codes, codebooks.shape[1])
     return {
         "lengths": lengths,
         "float_map": float_map,
         "embedding_mean_squared_norm": float(embeddings.square().sum(dim=1).mean()),
         "classification_accuracy": None if dataset.unseen else _accuracy(logits, labels[0]),
         "queries_without_relevant": lengths[0]["queries_without_relevant"],
-        **codeword_usage(codes, codebooks.shape[1]),
+        **usage,
         "seconds": {
             "train": round(trained.seconds, 2),
             "encode": round(encoding, 2),
@@ -187,7 +189,21 @@ def _measure(
         },
         "peak_memory_mb": peak_memory_mb(device),
         "training_log": trained.epochs,
+        **_warnings(run, embeddings, usage, trained),
     }, raw
+
+
+def _warnings(run: Run, embeddings: Tensor, usage: dict[str, list[float]], trained: TrainLog) -> dict[str, list[str]]:
+    """Signs of a training that went wrong, said and kept; none of a run that has no training of its own."""
+    if METHODS[run.method].source is not None:
+        return {}
+    used = [int(count) for count in usage["codewords_used"]]
+    found = embedding_signs(embeddings) + codeword_signs(used, run.experiment.codebook_size, len(embeddings))
+    for sign in found:
+        log.warning("warning: %s: %s", run.identity, sign)
+    by_epoch = enumerate((report.get("warnings", ()) for report in trained.epochs), 1)
+    signs = [f"epoch {epoch}: {sign}" for epoch, several in by_epoch for sign in several] + found
+    return {"warnings": signs} if signs else {}
 
 
 def _accuracy(logits: Tensor, labels: Tensor) -> float | None:

@@ -55,8 +55,15 @@ def detail_tables(records: list[dict[str, Any]]) -> str:
             as_markdown(ties),
             "Runs:",
             as_markdown(_runs_table(records)),
+            *_warnings(records),
         ]
     )
+
+
+def _warnings(records: list[dict[str, Any]]) -> list[str]:
+    """What the runs themselves saw go wrong."""
+    lines = [f"- {r['id']}: {'; '.join(r['warnings'])}." for r in records if r.get("warnings")]
+    return ["Warnings of the runs:\n\n" + "\n".join(lines)] if lines else []
 
 
 def cost_table(rows: list[tuple[str, pd.DataFrame]]) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from dpq.checkpoint import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
 from dpq.errors import InputError
+from dpq.health import batch_signs, loss_signs, one_class
 from dpq.images import to_input
 from dpq.protocols.base import Split
 from dpq.seeds import derive_seed
@@ -96,6 +97,8 @@ class Trainer:
                 self.epoch += 1
                 self._save()
                 log.info("epoch %d/%d: %s", self.epoch, self.config.epochs, _readable(report))
+                for sign in report.get("warnings", ()):
+                    log.warning("warning: epoch %d: %s", self.epoch, sign)
         trained = self.steps * self.batch_size * self.config.epochs
         self.log.images_per_second = trained / self.log.seconds if self.log.seconds else 0.0
         return self.log
@@ -110,16 +113,22 @@ class Trainer:
         shuffled = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
         order = torch.randperm(len(self.images), generator=shuffled).to(self.labels.device)
         sums: dict[str, Tensor] = {}
+        peak = alike = torch.zeros((), device=self.labels.device)  # read once an epoch: reading stalls a GPU
         for index in range(self.steps):
             rows = order[index * self.batch_size : (index + 1) * self.batch_size]
-            for name, value in self.step(rows, geometry, self.epoch * self.steps + index).items():
+            terms = self.step(rows, geometry, self.epoch * self.steps + index)
+            for name, value in terms.items():
                 sums[name] = sums[name] + value if name in sums else value
+            peak = torch.maximum(peak, torch.stack(list(terms.values())).sum())
+            alike = alike + one_class(self.labels[rows])
             bar.update()
         rate = self.optimizers[0].param_groups[-1]["lr"]
         means = {name: float(value) / self.steps for name, value in sums.items()}
         self._refuse_nonfinite(sum(means.values()), f"in epoch {self.epoch + 1}")
+        before = self.log.epochs[-1] if self.log.epochs else None
+        signs = loss_signs(means, float(peak), before) + batch_signs(int(alike), self.steps)
         own: dict[str, Any] = self.method.after_epoch(epoch)
-        return means | {"learning_rate": rate} | own
+        return means | {"learning_rate": rate} | own | ({"warnings": signs} if signs else {})
 
     def step(self, rows: Tensor, geometry: torch.Generator, step: int) -> dict[str, Tensor]:
         """One optimiser step on the training images at `rows` [B]; returns the loss terms, detached.

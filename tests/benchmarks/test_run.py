@@ -245,3 +245,24 @@ def test_the_released_variant_is_that_of_the_methods_that_have_one(run_all, tmp_
     capsys.readouterr()
     assert run_all("--variant", "released", method="pq") == 2
     assert "pq has no released variant; dtq, dpq have one" in capsys.readouterr().err
+
+
+def test_collapsed_embeddings_are_said_recorded_and_tabulated(run_tiny, monkeypatch, tmp_path, caplog):
+    predict = DPQ.predict
+
+    def collapsed(self, images, **options):
+        embeddings, logits = predict(self, images, **options)
+        return embeddings[:1].repeat(len(embeddings), 1), logits
+
+    (healthy,) = run_tiny()
+    assert "warnings" not in read_record(healthy)
+    monkeypatch.setattr(DPQ, "predict", collapsed)
+    (path,) = run_tiny("--force")
+    signs = read_record(path)["warnings"]
+    assert any("embeddings collapsed" in sign for sign in signs)
+    assert "level 1 uses 1 of 16 codewords" in signs
+    assert f"{path.stem}: embeddings collapsed" in caplog.text
+    assert main(["table", "tiny", "--output", str(tmp_path / "results")]) == 0
+    table = (tmp_path / "results/tiny/table.md").read_text(encoding="utf-8")
+    assert "Warnings of the runs" in table
+    assert f"- {path.stem}: " in table

@@ -149,3 +149,34 @@ def test_seeds_differ_by_axis_and_epoch_and_repeat():
 def test_bf16_keeps_losses_finite(make_dpq, split, training):
     log = make_dpq().fit(split, replace(training, epochs=2, precision="bf16"), seed=0)
     assert all(torch.isfinite(torch.tensor(epoch["margin"])) for epoch in log.epochs)
+
+
+def test_a_spike_of_one_step_is_seen_said_and_kept_through_a_checkpoint(make_dpq, split, training, tmp_path, caplog):
+    execution = Execution(checkpoint=tmp_path / "last.safetensors")
+    method, seen = make_dpq(), []
+    losses = method.losses
+
+    def spiking(*arguments):
+        seen.append(None)
+        terms = losses(*arguments)
+        # Its gradient stays as it was: the rest of the training is an ordinary one.
+        return terms | {"margin": terms["margin"] + (1e6 if len(seen) == 2 else 0)}
+
+    method.losses = spiking
+    many = replace(training, epochs=2, batch_size=6)  # 16 steps: one spike is 16 times the mean
+    epochs = method.fit(split, many, 0, execution).epochs
+    assert len(epochs[0]["warnings"]) == 1
+    assert "the loss of a step rose to 1e+06" in epochs[0]["warnings"][0]
+    assert "warnings" not in epochs[1]
+    assert "epoch 1: the loss of a step rose" in caplog.text
+    assert load_checkpoint(execution.checkpoint)[1]["log"][0]["warnings"] == epochs[0]["warnings"]
+
+
+def test_batches_of_one_class_are_said(make_dpq, split, training, caplog):
+    ordinary = make_dpq().fit(split, replace(training, epochs=1), 0).epochs
+    assert "warnings" not in ordinary[0]
+    alike = replace(split, labels=split.labels[:1].repeat(len(split), 1))
+    epochs = make_dpq().fit(alike, replace(training, epochs=1), 0).epochs
+    steps = len(split) // training.batch_size
+    assert epochs[0]["warnings"] == [f"{steps} of {steps} batches were of one class"]
+    assert "batches were of one class" in caplog.text
