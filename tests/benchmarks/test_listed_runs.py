@@ -69,7 +69,8 @@ def test_a_copy_runs_through_all_methods_and_never_enters_the_published_table(ru
 
     assert run(protocol, "--allow-missing", str(lacking(protocol))) == 0
     made = records(tmp_path, protocol)
-    assert {record["method"] for record in made} == set(METHODS) - {"label-code"}
+    several_labels = {"label-code"} if protocol == "nuswide21" else set()  # which no label code can write
+    assert {record["method"] for record in made} == set(METHODS) - several_labels
     for record in made:
         assert {name: record["data"][name] for name in SIZES[protocol]} == SIZES[protocol]
         assert record["data"]["published"] is False

@@ -29,16 +29,22 @@ PLAIN = "python -m benchmarks run cifar10-cpu --method dpq --seeds 0"
 def planned(monkeypatch):
     """Identities that commands plan, all of `run` but data and weights being real."""
 
-    def identities(command, record):
+    def identities(command, *records):
+        record = records[0]
+        fingerprints = {each["config"]["split_seed"]: each["data"]["fingerprint"] for each in records}
         if record["backbone"]["weights_sha256"] is None:
             monkeypatch.delenv("DPQ_WEIGHTS", raising=False)
         else:
             monkeypatch.setenv("DPQ_WEIGHTS", record["backbone"]["weights"])
         monkeypatch.setattr(methods, "read_weights", lambda path: weights_of(record))
         train = Split(torch.zeros(300, 3, 1, 1, dtype=torch.uint8), torch.eye(10).repeat(30, 1).bool())
-        data = SimpleNamespace(fingerprint=record["data"]["fingerprint"], classes=range(10), train=train)
         found = set()
-        monkeypatch.setattr(commands, "_load", lambda *_: data)
+
+        def load(experiment, *_):
+            fingerprint = fingerprints.get(experiment.split_seed, record["data"]["fingerprint"])
+            return SimpleNamespace(fingerprint=fingerprint, classes=range(10), train=train)
+
+        monkeypatch.setattr(commands, "_load", load)
         monkeypatch.setattr(cost, "print_plan", lambda runs, *_: found.update(run.identity for run in runs))
         for line in command.splitlines():
             python, *call = shlex.split(line)
@@ -77,7 +83,7 @@ def test_the_command_of_a_committed_row_plans_its_records_and_no_others(experime
             ids = {one for several in part["records"] for one in several.split()}
             command = command_of([records[one] for one in sorted(ids)])
             assert "\n" not in command
-            found = planned(command, group[0])
+            found = planned(command, *group)
             assert ids <= found
             if part["training"].iloc[0] != "truncated":
                 assert ids == found

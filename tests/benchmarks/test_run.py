@@ -199,6 +199,7 @@ def test_all_methods_train_as_often_as_they_need_and_never_twice(run_all, tmp_pa
     once, each = [[4, 8]], [[4], [4, 8]]
     assert {name: sorted(lengths) for name, lengths in trained.items()} == {
         "pq": each, "rq": once, "dqn": each, "dtq": each, "dpq": once, "pq-dpq": each, "rq-dpq": once,
+        "label-code": once,
     }  # fmt: skip
     by_method = {record["method"]: record for record in records.values()}
     assert by_method["pq-dpq"]["float_map"] == by_method["dpq"]["float_map"] == by_method["rq-dpq"]["float_map"]
