@@ -123,7 +123,7 @@ def _draw(axes: Axes, series: Sequence[Series], printed: pd.DataFrame) -> None:
             elinewidth=1,
             capsize=2,
             capthick=1,
-            **look_of(one.method, one.variant, one.title),
+            **look_of(one.method, one.variant, one.title, one.training),
         )
     for name, part in printed.groupby("method", sort=False):
         colour, marker = STYLES[str(name)]

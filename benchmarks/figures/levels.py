@@ -24,9 +24,10 @@ NOTE = (
 
 def levels_figure(material: Material) -> Figure:
     """Three panels: reconstruction error after each level, codewords used, perplexity; 95 % intervals."""
-    series = series_of(material.records, truncated=False)
+    series = series_of(material.records, whole=True)
     size = material.records[0]["config"]["codebook_size"]
-    figure = new_figure(10.4, 5.0, f"Levels of the codes\n{setting_line(material.records, 'bars are 95 % intervals')}")
+    setting = setting_line(material.records, "bars are 95 % intervals", whole=True)
+    figure = new_figure(10.4, 5.0, f"Levels of the codes\n{setting}")
     error, used, perplexity = panels(figure, 3, 3, sharex=True)
     ends = []
     for index, one in enumerate(series):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.ablation_table import place_ablations
-from benchmarks.aggregate import ablations_of, group_by_setting, records_of, rows_of, summarise
+from benchmarks.aggregate import ROW, ablations_of, group_by_setting, records_of, row_title, rows_of, summarise
 from benchmarks.class_splits import is_class_split
 from benchmarks.exhibits.store import exhibits_of
 from benchmarks.intervals import Interval, interval_of_mean
@@ -83,7 +83,7 @@ class Series:
         title: as in the table.
         method: name.
         variant: "paper" or "released".
-        training: how its lengths were trained.
+        training: how its lengths were trained; "ended" where one training serves all, but each of these ended at one.
         records: by code length in bits.
     """
 
@@ -111,21 +111,36 @@ class Series:
         return max(self.records)
 
 
-def series_of(records: Sequence[Record], *, truncated: bool = True) -> list[Series]:
-    """The rows of the table; without those of truncated codes, if so asked."""
+def series_of(records: Sequence[Record], *, whole: bool = False) -> list[Series]:
+    """The rows of the table; a method that one training serves has those that ended earlier as one series of its own.
+
+    `whole` leaves out that series and truncated codes.
+    """
     by_id = {record["id"]: record for record in records}
-    made = []
-    for title, part in rows_of(summarise(records)):
-        method, variant, training = (str(part[key].iloc[0]) for key in ("method", "variant", "training"))
-        if training != "truncated" or truncated:
-            ids = zip(part["bits"], part["records"], strict=True)
-            of_length = {int(bits): [by_id[one] for one in joined.split()] for bits, joined in ids}
+    summary = summarise(records)
+    made: list[Series] = []
+    ended: dict[tuple[str, ...], Series] = {}
+    for title, part in rows_of(summary):
+        method, variant, settings, training = (str(part[key].iloc[0]) for key in ROW[:4])
+        trained = int(part["trained_bits"].iloc[0])
+        ids = zip(part["bits"], part["records"], strict=True)
+        of_length = {int(bits): [by_id[one] for one in joined.split()] for bits, joined in ids}
+        if training == "once" and trained < int(summary["bits"].max()):
+            if (method, variant, settings) not in ended:
+                of_all = f"{row_title(method, variant, training, 0)}, a training for each length"
+                made.append(Series(of_all, method, variant, "ended", {}))
+                ended[method, variant, settings] = made[-1]
+            ended[method, variant, settings].records[trained] = of_length[trained]
+        else:
             made.append(Series(title, method, variant, training, of_length))
-    return made
+    return [one for one in made if not (whole and one.training in ("truncated", "ended"))]
 
 
-def setting_line(records: Sequence[Record], spread: str | None = None) -> str:
-    """Data and setting; with `spread`, how many independent repetitions there are, and where several, that."""
+def setting_line(records: Sequence[Record], spread: str | None = None, *, whole: bool = False) -> str:
+    """Data and setting; with `spread`, how many independent repetitions there are, and where several, that.
+
+    `whole` as for `series_of`, whose repetitions are counted.
+    """
     first = records[0]
     parts = [
         first["data"]["variant"],
@@ -134,7 +149,7 @@ def setting_line(records: Sequence[Record], spread: str | None = None) -> str:
     ]
     if spread is None:
         return ", ".join(parts)
-    counts = {len(one.values(bits, map_of)) for one in series_of(records) for bits in one.records}
+    counts = {len(one.values(bits, map_of)) for one in series_of(records, whole=whole) for bits in one.records}
     fewest, most = min(counts), max(counts)
     plural = "s" if most > 1 else ""
     unit = f"class split{plural} (each a mean over seeds)" if is_class_split(first) else f"seed{plural}"

@@ -58,11 +58,10 @@ def _small_multiples(
 
     Markers stand at all points, or `evenly` along the curve and beside those of the others.
     """
-    series = series_of(material.records, truncated=False)
+    series = series_of(material.records, whole=True)
     lengths = sorted({bits for one in series for bits in one.records})
-    figure = new_figure(
-        7.6, 1.0 + 2.9 * -(-len(lengths) // COLUMNS), f"{title}\n{setting_line(material.records, 'curves are means')}"
-    )
+    setting = setting_line(material.records, "curves are means", whole=True)
+    figure = new_figure(7.6, 1.0 + 2.9 * -(-len(lengths) // COLUMNS), f"{title}\n{setting}")
     drawn = panels(figure, len(lengths), COLUMNS, sharex=True, sharey=True)
     for place, (axes, bits) in enumerate(zip(drawn, lengths, strict=True)):
         axes.set_title(f"{bits} bits")

@@ -25,7 +25,7 @@ STYLES = {
     "rq-dpq": ("#CC79A7", "X"),
     "label-code": ("#999999", "*"),
 }
-LINES = {"once": "-", "each": "-", "truncated": "--"}
+LINES = {"once": "-", "each": "-", "truncated": "--", "ended": "none"}
 SUFFIXES = (".svg", ".png")
 DPI = 160
 SMALL = 8  # points, the smallest print
@@ -100,14 +100,19 @@ def legend_below(figure: Figure, axes: Axes, columns: int, note: str = "", **loo
     )
 
 
-def look_of(method: str, variant: str, title: str) -> dict[str, Any]:
-    """Arguments of a method's curve; hollow where it is not the paper's variant, DPQ in front."""
+def look_of(method: str, variant: str, title: str, training: str = "") -> dict[str, Any]:
+    """Arguments of a method's curve, DPQ in front.
+
+    Its markers are hollow where it is not the paper's variant, half filled where its trainings ended at one length.
+    """
     colour, marker = STYLES[method]
     return {
         "color": colour,
         "marker": marker,
+        "fillstyle": "left" if training == "ended" else "full",
         "markerfacecolor": colour if variant == "paper" else "white",
-        "markeredgewidth": 0.5 if variant == "paper" else 1.2,
+        "markerfacecoloralt": "white",
+        "markeredgewidth": 0.5 if variant == "paper" and training != "ended" else 1.2,
         "zorder": 4 if method == "dpq" else 3,
         "label": title,
     }

@@ -21,12 +21,11 @@ WIDE = 20.0  # ratio of terms from which the axis is logarithmic
 
 def training_figure(material: Material) -> Figure | None:
     """Weighted loss terms, a mean over each epoch: mean and range over repetitions; of the longest code."""
-    trained = [one for one in series_of(material.records, truncated=False) if _logs(one)]
+    trained = [one for one in series_of(material.records, whole=True) if _logs(one)]
     if not trained:
         return None
-    title = (
-        f"Training: loss terms by epoch, of the longest code\n{setting_line(material.records, 'bands are their range')}"
-    )
+    setting = setting_line(material.records, "bands are their range", whole=True)
+    title = f"Training: loss terms by epoch, of the longest code\n{setting}"
     columns = min(len(trained), 3)
     figure = new_figure(max(3.5 * columns, 5.0), 0.8 + 3.4 * -(-len(trained) // columns), title)
     for axes, one in zip(panels(figure, len(trained), columns), trained, strict=True):

@@ -68,3 +68,17 @@ def test_curves_without_a_big_gap_have_one_panel(extents):
 def test_a_gap_is_between_all_curves_below_it_and_all_above_it():
     above, below = _ranges([(0.1, 0.3), (0.15, 0.2), (0.7, 0.8), (0.75, 0.76)])
     assert below[0] < 0.1 < 0.3 < below[1] < above[0] < 0.7 < 0.8 < above[1]
+
+
+def test_trainings_that_ended_at_a_length_are_one_curve_without_a_line_told_apart_by_its_marker(material):
+    whole = make_record(bits=(8, 16, 24), maps=(0.7, 0.75, 0.8))
+    for_8 = make_record(bits=(8,), maps=(0.72,), id="for-8")
+    for_16 = make_record(bits=(8, 16), maps=(0.1, 0.76), id="for-16")
+    axes = map_figure(material(whole, for_8, for_16)).axes[0]
+    title = "DPQ, a training for each length"
+    assert curve(axes, title)[1].tolist() == [0.72, 0.76]  # of each its own longest code
+    assert curve(axes, "DPQ")[1].tolist() == [0.7, 0.75, 0.8]
+    lines = {container.get_label(): container.lines[0] for container in axes.containers}
+    assert lines.keys() == {"DPQ", title}
+    assert (lines[title].get_linestyle(), lines[title].get_fillstyle()) == ("None", "left")
+    assert (lines["DPQ"].get_linestyle(), lines["DPQ"].get_fillstyle()) == ("-", "full")

@@ -37,3 +37,10 @@ def test_a_label_code_reconstructs_no_embedding(material):
     error, used, _ = levels_figure(material(make_record("label-code"), make_record())).axes
     titles = [[container.get_label() for container in axes.containers] for axes in (error, used)]
     assert titles == [["DPQ"], ["DPQ", "Label code on DPQ's classifier"]]
+
+
+def test_trainings_for_fewer_lengths_are_left_out_and_not_counted(material):
+    ended = [make_record(seed=seed, bits=(8,), maps=(0.5,), id=f"for-8-{seed}") for seed in range(2)]
+    figure = levels_figure(material(make_record(), *ended))
+    assert [container.get_label() for container in figure.axes[0].containers] == ["DPQ"]
+    assert figure.get_suptitle().endswith("n = 1 seed")
