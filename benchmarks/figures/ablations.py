@@ -125,9 +125,9 @@ def _cut(axes: Axes, found: Sequence[Difference], limit: float) -> None:
             axes.annotate(
                 f"{mean:+.3f}".replace("-", "−"),
                 (0.97 * side * limit, row),
-                xytext=(-8 * side, 0),
+                xytext=(-2 * side, 5),  # above, for its interval may reach in
                 textcoords="offset points",
                 ha="left" if side < 0 else "right",
-                va="center",
+                va="bottom",
                 fontsize=8,
             )
