@@ -35,7 +35,7 @@ def map_figure(material: Material) -> Figure:
     figure = new_figure(
         9.2 if len(close) > 1 else 5.6,
         6.6,
-        f"mAP against code length\n{setting_line(material.records, 'bars are 95 % intervals for the mean')}",
+        f"mAP against code length\n{setting_line(material.records, series, 'bars are 95 % intervals for the mean')}",
     )
     spans = [high - low for low, high in ranges]
     ratios = [max(span, 0.3 * max(spans)) for span in spans]

@@ -26,7 +26,7 @@ def levels_figure(material: Material) -> Figure:
     """Three panels: reconstruction error after each level, codewords used, perplexity; 95 % intervals."""
     series = series_of(material.records, whole=True)
     size = material.records[0]["config"]["codebook_size"]
-    setting = setting_line(material.records, "bars are 95 % intervals", whole=True)
+    setting = setting_line(material.records, series, "bars are 95 % intervals")
     figure = new_figure(10.4, 5.0, f"Levels of the codes\n{setting}")
     error, used, perplexity = panels(figure, 3, 3, sharex=True)
     ends = []

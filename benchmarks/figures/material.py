@@ -118,38 +118,32 @@ def series_of(records: Sequence[Record], *, whole: bool = False) -> list[Series]
     """
     by_id = {record["id"]: record for record in records}
     summary = summarise(records)
-    made: list[Series] = []
-    ended: dict[tuple[str, ...], Series] = {}
+    made: dict[tuple[str, ...], Series] = {}
     for title, part in rows_of(summary):
-        method, variant, settings, training = (str(part[key].iloc[0]) for key in ROW[:4])
-        trained = int(part["trained_bits"].iloc[0])
-        ids = zip(part["bits"], part["records"], strict=True)
-        of_length = {int(bits): [by_id[one] for one in joined.split()] for bits, joined in ids}
-        if training == "once" and trained < int(summary["bits"].max()):
-            if (method, variant, settings) not in ended:
-                of_all = f"{row_title(method, variant, training, 0)}, a training for each length"
-                made.append(Series(of_all, method, variant, "ended", {}))
-                ended[method, variant, settings] = made[-1]
-            ended[method, variant, settings].records[trained] = of_length[trained]
-        else:
-            made.append(Series(title, method, variant, training, of_length))
-    return [one for one in made if not (whole and one.training in ("truncated", "ended"))]
+        method, variant, settings, training, trained = (str(part[key].iloc[0]) for key in ROW)
+        if training == "once" and int(trained) < int(summary["bits"].max()):
+            title = f"{row_title(method, variant, training, 0)}, a training for each length"
+            part = part[part["bits"] == int(trained)]
+            training, trained = "ended", "any"
+        row = made.setdefault(
+            (method, variant, settings, training, trained), Series(title, method, variant, training, {})
+        )
+        for bits, joined in zip(part["bits"], part["records"], strict=True):
+            row.records[int(bits)] = [by_id[one] for one in joined.split()]
+    return [one for one in made.values() if not (whole and one.training in ("truncated", "ended"))]
 
 
-def setting_line(records: Sequence[Record], spread: str | None = None, *, whole: bool = False) -> str:
-    """Data and setting; with `spread`, how many independent repetitions there are, and where several, that.
-
-    `whole` as for `series_of`, whose repetitions are counted.
-    """
+def setting_line(records: Sequence[Record], series: Sequence[Series] = (), spread: str = "") -> str:
+    """Data and setting; of `series`, how many independent repetitions they have, and where several, `spread`."""
     first = records[0]
     parts = [
         first["data"]["variant"],
         f"{first['backbone']['image_size']} pixels",
         f"{first['config']['training']['epochs']} epochs",
     ]
-    if spread is None:
+    if not series:
         return ", ".join(parts)
-    counts = {len(one.values(bits, map_of)) for one in series_of(records, whole=whole) for bits in one.records}
+    counts = {len(one.values(bits, map_of)) for one in series for bits in one.records}
     fewest, most = min(counts), max(counts)
     plural = "s" if most > 1 else ""
     unit = f"class split{plural} (each a mean over seeds)" if is_class_split(first) else f"seed{plural}"

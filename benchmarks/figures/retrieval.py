@@ -60,7 +60,7 @@ def _small_multiples(
     """
     series = series_of(material.records, whole=True)
     lengths = sorted({bits for one in series for bits in one.records})
-    setting = setting_line(material.records, "curves are means", whole=True)
+    setting = setting_line(material.records, series, "curves are means")
     figure = new_figure(7.6, 1.0 + 2.9 * -(-len(lengths) // COLUMNS), f"{title}\n{setting}")
     drawn = panels(figure, len(lengths), COLUMNS, sharex=True, sharey=True)
     for place, (axes, bits) in enumerate(zip(drawn, lengths, strict=True)):

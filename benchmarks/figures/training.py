@@ -21,10 +21,11 @@ WIDE = 20.0  # ratio of terms from which the axis is logarithmic
 
 def training_figure(material: Material) -> Figure | None:
     """Weighted loss terms, a mean over each epoch: mean and range over repetitions; of the longest code."""
-    trained = [one for one in series_of(material.records, whole=True) if _logs(one)]
+    series = series_of(material.records, whole=True)
+    trained = [one for one in series if _logs(one)]
     if not trained:
         return None
-    setting = setting_line(material.records, "bands are their range", whole=True)
+    setting = setting_line(material.records, series, "bands are their range")
     title = f"Training: loss terms by epoch, of the longest code\n{setting}"
     columns = min(len(trained), 3)
     figure = new_figure(max(3.5 * columns, 5.0), 0.8 + 3.4 * -(-len(trained) // columns), title)
