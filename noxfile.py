@@ -126,9 +126,8 @@ def results(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure speed and memory on generated data; what follows `--` goes to `python -m benchmarks.bench`."""
-    _install(session, "benchmarks")
-    named = session.posargs and not session.posargs[0].startswith("-")
-    session.run("python", "-m", "benchmarks.bench", *([] if named else ["ranking"]), *session.posargs)
+    _install(session, "tests")
+    session.run("python", "-m", "benchmarks.bench", *session.posargs)
 
 
 @nox.session

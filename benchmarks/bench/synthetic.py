@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dpq.additive import affinities, encode
 
+BITS = (8, 16, 24, 32)
 LABELS, MEAN_LABELS, DIM, LEVELS, CODEBOOK_SIZE = 21, 2.1, 300, 4, 256
 NOISE = 3.0  # beside label centres of unit variance
 FITTED = 2560  # embeddings that the codebooks are taken from

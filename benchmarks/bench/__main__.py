@@ -1,0 +1,90 @@
+"""The command line: `python -m benchmarks.bench`, or `nox -s bench`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+from benchmarks.__main__ import Parser, positive
+from benchmarks.bench.page import write_page
+from benchmarks.bench.report import Options, Report, as_written, render, write_report
+from benchmarks.environment import keep_freed_memory, resolve_device
+from dpq.errors import InputError
+
+log = logging.getLogger(__name__)
+
+# Each is a module beside this one.
+BENCHMARKS = {
+    "evaluation": "all metrics of 1,000 queries among 54,000 images, against the obvious way to compute them",
+    "scale": "all metrics at the size of NUS-WIDE: time and memory",
+}
+EXAMPLES = """examples:
+  python -m benchmarks.bench                        everything, to results/bench
+  python -m benchmarks.bench evaluation --quick     a look at one, at small sizes
+  python -m benchmarks.bench --device cuda          on the GPU, beside the files of the CPU
+"""
+
+
+def make_parser() -> Parser:
+    """The parser."""
+    names = "\n".join(f"  {name:12} {what}" for name, what in BENCHMARKS.items())
+    parser = Parser(
+        prog="python -m benchmarks.bench",
+        description="Measure speed and memory on generated data; nothing is downloaded. Each benchmark times two ways "
+        f"of doing the same in turns, and says whether\nwhat the suite promises holds:\n\n{names}",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="BENCHMARK", help="which to run (default: all)")
+    parser.add_argument("--device", default="cpu", metavar="cpu|cuda|auto", help="default: cpu")
+    parser.add_argument("--threads", type=positive, metavar="T", help="on the CPU; default: as many as there are cores")
+    parser.add_argument("--quick", action="store_true", help="small sizes, in a minute; written only with --output")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="folder of results (default: results); reports go to DIR/bench"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run benchmarks, print and write their tables; the exit status is 2 for a mistake, 130 for Ctrl-C."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        options = make_parser().parse_args(arguments)
+        _run(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: the reports of finished benchmarks are kept", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    for name in options.names:
+        if name not in BENCHMARKS:
+            raise InputError(f"unknown benchmark {name!r}; choose from {', '.join(BENCHMARKS)}")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    chosen = Options(resolve_device(options.device), torch.get_num_threads(), options.quick)
+    output = options.output or (None if options.quick else Path("results"))
+    keep_freed_memory()
+    for name in options.names or BENCHMARKS:
+        log.info("%s: %s", name, BENCHMARKS[name])
+        measure: Callable[[Options], Report] = import_module(f"benchmarks.bench.{name}").measure
+        report = measure(chosen)
+        print(f"\n## {name}\n\n{render(as_written(report, chosen))}")
+        if output is not None:
+            print(f"\n{write_report(output, report, chosen)}")
+    if output is not None:
+        print(write_page(output))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
