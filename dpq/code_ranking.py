@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dpq.code_groups import CodeRanking, RelevantImages
 from dpq.metrics import geometric_ranks
 from dpq.scores import DistinctCodes
-from dpq.sorting import descending, first_items, strict_groups, tie_groups_within
 from dpq.tie_groups import Floats, Ints, at_least_one
 
 
@@ -67,33 +67,28 @@ class Measures(NamedTuple):
     total_relevant: Ints
 
 
-def measure(
-    scores: NDArray[Any], distinct: DistinctCodes, relevant: NDArray[np.bool_], relevant_of_code: Ints, asked: Asked
-) -> Measures:
+def measure(scores: NDArray[Any], distinct: DistinctCodes, images: RelevantImages, asked: Asked) -> Measures:
     """Rank the codes for queries that share their labels, and measure.
 
     Args:
         scores: [B, U].
         distinct: the codes.
-        relevant: [N] images with a label of the queries.
-        relevant_of_code: [U] their number by code.
+        images: that share a label with the queries.
         asked: where to measure.
 
     Raises:
         InputError: NaN scores.
     """
-    keys, order = descending(scores)
-    counts = distinct.counts.take(order)
-    furthest, ranks = max([asked.cut, *asked.further_cuts]), [*asked.ks, *asked.ranks]
-    groups = tie_groups_within(keys, counts, relevant_of_code.take(order), furthest, ranks)
-    first = first_items(scores, order, counts, distinct.inverse, asked.cut)
+    ranking = CodeRanking(scores, distinct, images)
+    groups = ranking.groups(max([asked.cut, *asked.further_cuts]), [*asked.ks, *asked.ranks])
+    expected = groups.precision_sums(asked.cut)
     averages = [
-        groups.average_precision(asked.cut),
-        groups.average_precision(asked.cut, "total"),
-        groups.average_precision(asked.cut, "capped"),
-        groups.average_precision(asked.cut, ties="worst"),
-        groups.average_precision(asked.cut, ties="best"),
-        strict_groups(relevant.take(first)).average_precision(asked.cut),
+        expected.over("hits"),
+        expected.over("total"),
+        expected.over("capped"),
+        groups.precision_sums(asked.cut, "worst").over("hits"),
+        groups.precision_sums(asked.cut, "best").over("hits"),
+        ranking.average_in_database_order(asked.cut),
         *(groups.average_precision(cut) for cut in asked.further_cuts),
     ]
     return Measures(

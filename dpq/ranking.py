@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from dpq.code_groups import RelevantImages
 from dpq.code_ranking import Asked, Measures, measure
 from dpq.errors import InputError
 from dpq.metrics import average_curve
@@ -37,7 +38,7 @@ from dpq.scores import (
 from dpq.sorting import rank_items
 from dpq.tie_groups import Floats, Ints, at_least_one
 
-ENTRIES = 2**18  # images that a thread ranks at once, over all queries of a batch; as many as a cache holds
+ENTRIES = 2**17  # codes that a thread ranks at once, over all queries of a batch; as many as a cache holds
 
 __all__ = [
     "DistinctCodes",
@@ -110,7 +111,7 @@ def evaluate_codes(
         ks: numbers of ranks for precision; more than N stands for N.
         score: as for `asymmetric_scores`.
         block: most queries that a thread ranks at once, and fewer, down to one, where that would be more than
-            `ENTRIES` images; decides memory (about 100 bytes an image), not results.
+            `ENTRIES` codes; decides memory (about 100 bytes a code), not results.
         progress: show a bar while stderr is a terminal.
         further_cuts: more cuts to take `map` at, from the same rankings.
 
@@ -125,13 +126,12 @@ def evaluate_codes(
     offsets = norm_offsets(distinct.codes, codebooks, score)
     norms = None if offsets is None else offsets.cpu().numpy()
     relevance = Relevance.of(query_labels, database_labels)
-    at_once = min(block, max(1, ENTRIES // len(codes)))
+    at_once = min(block, max(1, ENTRIES // len(distinct.codes)))
 
     def measure_alike(rows: Ints) -> list[Measures]:
-        relevant = relevance.to(rows[:1])[0]
-        of_code = distinct.relevant_counts(relevant)
+        images = RelevantImages.of(relevance.to(rows[:1])[0], distinct)
         batches = (tables[rows[start : start + at_once]] for start in range(0, len(rows), at_once))
-        return [measure(distinct.scores(batch, norms), distinct, relevant, of_code, asked) for batch in batches]
+        return [measure(distinct.scores(batch, norms), distinct, images, asked) for batch in batches]
 
     groups = relevance.alike(min(block, 8 * at_once))  # short, so that Ctrl-C ends them soon
     parts = list(chain.from_iterable(in_threads(measure_alike, groups, "rank", progress)))

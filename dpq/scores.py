@@ -91,11 +91,6 @@ class DistinctCodes:
         rows, inverse, counts = np.unique(prefix, axis=0, return_inverse=True, return_counts=True)
         return cls(torch.from_numpy(rows).to(codes.device), inverse.reshape(-1), counts)
 
-    def relevant_counts(self, relevant: NDArray[np.bool_]) -> Ints:
-        """Relevant images of each code, [..., U], from relevance by image, [..., N]."""
-        so_far = np.cumsum(relevant.take(self._by_code, axis=-1), axis=-1)
-        return np.diff(so_far.take(np.cumsum(self.counts) - 1, axis=-1), prepend=0)
-
     def scores(self, tables: NDArray[Any], offsets: NDArray[Any] | None) -> NDArray[Any]:
         """As `asymmetric_scores`, [B, U], without PyTorch's threads.
 
@@ -113,8 +108,14 @@ class DistinctCodes:
         return np.ascontiguousarray(self.codes.cpu().numpy().T, dtype=np.int64)
 
     @cached_property
-    def _by_code(self) -> Ints:
+    def by_code(self) -> Ints:
+        """All images, code by code, and of one code in their own order, [N]."""
         return np.argsort(self.inverse, kind="stable")
+
+    @cached_property
+    def start(self) -> Ints:
+        """Where the images of each code begin in `by_code`, [U]."""
+        return np.cumsum(self.counts) - self.counts
 
 
 def norm_offsets(codes: Tensor, codebooks: Tensor, score: Score) -> Tensor | None:

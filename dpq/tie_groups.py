@@ -111,6 +111,10 @@ class RankedGroups:
         Raises:
             InputError: `top_r` below 1, or an unknown denominator.
         """
+        return self.precision_sums(top_r, ties).over(denominator)
+
+    def precision_sums(self, top_r: int | None = None, ties: Within = "expected") -> PrecisionSums:
+        """What `average_precision` divides, for several denominators; arguments and errors as there."""
         cut = self.total_items
         if top_r is not None:
             cut = np.minimum(at_least_one("top_r", top_r), cut)
@@ -118,24 +122,10 @@ class RankedGroups:
         query, h = self._inside_hits(group, cut)
         before, group_of = self._whole_groups(group, ties), group[query]
         n0, r0 = self.items_before[group_of], self.relevant_before[group_of]
-        summed = before[query] + self._precision_sum(n0, r0, cut[query] - n0, h, ties)
-        divisor = {
-            "hits": r0 + h,
-            "total": self.total_relevant[query],
-            "capped": np.minimum(cut, self.total_relevant)[query],
-        }.get(denominator)
-        if divisor is None:
-            raise InputError(f"the denominator must be 'hits', 'total' or 'capped'; got {denominator!r}")
-        value = np.divide(summed, divisor, out=np.zeros(len(h)), where=divisor > 0)
-        starts = np.searchsorted(query, np.arange(len(cut)))
-        if ties == "best":
-            return np.maximum.reduceat(value, starts)
-        if ties == "worst":
-            return np.minimum.reduceat(value, starts)
         slots = cut[query] - n0
+        summed = before[query] + self._precision_sum(n0, r0, slots, h, ties)
         log_ways = _log_ways(self.items[group_of], self.relevant[group_of], slots, h)
-        ways = np.exp(log_ways - np.maximum.reduceat(log_ways, starts)[query])
-        return np.asarray(np.add.reduceat(ways * value, starts) / np.add.reduceat(ways, starts))
+        return PrecisionSums(query, summed, r0 + h, log_ways, self.total_relevant, cut, ties)
 
     def _groups_at(self, ranks: Ints) -> Ints:
         """The group that holds each rank ([B, P], 1 to N), [B, P]."""
@@ -174,6 +164,53 @@ class RankedGroups:
         inverses = table[n0 + m] - table[n0]  # sum of 1 / (n0 + j)
         mates = (h - 1) / np.maximum(m - 1, 1)
         return np.asarray((h / m) * ((r0 + 1) * inverses + mates * (m - (n0 + 1) * inverses)))
+
+
+@dataclass(frozen=True)
+class PrecisionSums:
+    """Sums of precisions at the relevant items of each query, given how many make the cut.
+
+    Axis S: for each query, every possible number of hits in the group that the cut falls into.
+
+    Attributes:
+        query: [S] row of the block, ascending.
+        summed: [S] sum of precisions.
+        hits: [S] relevant items inside the cut.
+        log_ways: [S] logarithm of how many tie orders have so many, less a number that a query's share.
+        total_relevant: [B].
+        cut: [B].
+        ties: that the sums are for.
+    """
+
+    query: Ints
+    summed: Floats
+    hits: Ints
+    log_ways: Floats
+    total_relevant: Ints
+    cut: Ints
+    ties: Within
+
+    def over(self, denominator: Denominator) -> Floats:
+        """Average precision, [B].
+
+        Raises:
+            InputError: an unknown denominator.
+        """
+        divisor = {
+            "hits": self.hits,
+            "total": self.total_relevant[self.query],
+            "capped": np.minimum(self.cut, self.total_relevant)[self.query],
+        }.get(denominator)
+        if divisor is None:
+            raise InputError(f"the denominator must be 'hits', 'total' or 'capped'; got {denominator!r}")
+        value = np.divide(self.summed, divisor, out=np.zeros(len(divisor)), where=divisor > 0)
+        starts = np.searchsorted(self.query, np.arange(len(self.cut)))
+        if self.ties == "best":
+            return np.maximum.reduceat(value, starts)
+        if self.ties == "worst":
+            return np.minimum.reduceat(value, starts)
+        ways = np.exp(self.log_ways - np.maximum.reduceat(self.log_ways, starts)[self.query])
+        return np.asarray(np.add.reduceat(ways * value, starts) / np.add.reduceat(ways, starts))
 
 
 @lru_cache(maxsize=4)

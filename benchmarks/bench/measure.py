@@ -41,19 +41,22 @@ class Ratio:
         return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
-def alternate(works: Mapping[str, Work], rounds: int, device: torch.device = CPU) -> dict[str, list[float]]:
-    """Seconds of each piece of work in each of `rounds` rounds, after one that is not timed.
+def alternate(
+    works: Mapping[str, Work], rounds: int, device: torch.device = CPU, *, untimed: int = 1
+) -> dict[str, list[float]]:
+    """Seconds of each piece of work in each of `rounds` rounds.
 
     Args:
         works: pieces of work by name.
         rounds: timed rounds.
         device: what they run on; a GPU is waited for before the clock is read.
+        untimed: rounds before those.
     """
     seconds: dict[str, list[float]] = {name: [] for name in works}
-    for index in tqdm(range(rounds + 1), desc=" / ".join(works), leave=False, disable=None):
+    for index in tqdm(range(untimed + rounds), desc=" / ".join(works), leave=False, disable=None):
         for name, work in works.items():
             taken = clock(work, device)
-            if index:
+            if index >= untimed:
                 seconds[name].append(taken)
     return seconds
 

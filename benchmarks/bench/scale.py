@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.bench.measure import extra_memory
 from benchmarks.bench.report import Options, Promise, Report, Table
-from benchmarks.bench.synthetic import BITS, CODEBOOK_SIZE, CodedSet, coded_set
+from benchmarks.bench.synthetic import BITS, CODEBOOK_SIZE, NUSWIDE, CodedSet, coded_set
 from dpq.additive import levels_for
 from dpq.ranking import evaluate_codes
 
@@ -18,7 +18,7 @@ MOST_MB = 1024
 def measure(options: Options) -> Report:
     """Evaluate at every length, in a process of its own; memory is how far its peak grows beyond the input."""
     queries, database = options.size(5000, 20), options.size(190_834, 5000)
-    rows, extra = extra_memory(coded_set, (queries, database), evaluate_all)
+    rows, extra = extra_memory(coded_set, (NUSWIDE, queries, database), evaluate_all)
     return Report(
         "scale",
         f"All metrics of {queries:,} queries among {database:,} images with several of 21 labels each, at every code "

@@ -13,10 +13,30 @@ from torch import Tensor
 from dpq.additive import affinities, encode
 
 BITS = (8, 16, 24, 32)
-LABELS, MEAN_LABELS, DIM, LEVELS, CODEBOOK_SIZE = 21, 2.1, 300, 4, 256
-NOISE = 3.0  # beside label centres of unit variance
+DIM, LEVELS, CODEBOOK_SIZE = 300, 4, 256
 FITTED = 2560  # embeddings that the codebooks are taken from
 BLOCK = 8192  # embeddings in memory at once
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """How images have labels, and how their embeddings scatter.
+
+    Attributes:
+        classes: L.
+        mean_labels: of an image.
+        skew: exponent of Zipf's law for how frequent the classes are; 0 makes them equal.
+        noise: standard deviation beside class centres of unit variance; decides how many codes differ.
+    """
+
+    classes: int
+    mean_labels: float
+    skew: float
+    noise: float
+
+
+NUSWIDE = Labelling(21, 2.1, 1.0, 3.0)  # most of the longest codes differ, which is the slow case
+CIFAR10 = Labelling(10, 1.0, 0.0, 1.6)  # about 256, 9,600, 30,000 and 43,000 different codes of 54,000
 
 
 @dataclass(frozen=True)
@@ -38,35 +58,39 @@ class CodedSet:
     codebooks: Tensor
 
 
-def coded_set(queries: int, database: int, seed: int = 0) -> CodedSet:
-    """Images with labels like those of NUS-WIDE: 2.1 of 21 each, some of them far more frequent than others.
+def coded_set(labelling: Labelling, queries: int, database: int, seed: int = 0) -> CodedSet:
+    """Images whose embedding is the mean of their labels' centres, with noise.
 
-    An embedding is the mean of its labels' centres, with noise that makes most of the longest codes differ, which
-    is the slow case.
+    Queries and codewords are whole 64ths, which makes every score exact in float32: whatever way it is computed,
+    rankings are the same.
     """
     random = torch.Generator().manual_seed(seed)
-    centres = torch.randn(LABELS, DIM, generator=random)
-    codebooks = _codebooks(_embeddings(_labels(FITTED, random), centres, random))
-    query_labels, database_labels = _labels(queries, random), _labels(database, random)
+    centres = torch.randn(labelling.classes, DIM, generator=random)
+
+    def embed(labels: Tensor) -> Tensor:
+        means = labels.float() @ centres / labels.sum(dim=1, keepdim=True)
+        return means + labelling.noise * torch.randn(means.shape, generator=random)
+
+    codebooks = _whole(_codebooks(embed(_labels(labelling, FITTED, random))))
+    query_labels, database_labels = _labels(labelling, queries, random), _labels(labelling, database, random)
     blocks = (database_labels[start : start + BLOCK] for start in range(0, database, BLOCK))
-    codes = torch.cat([encode(_embeddings(block, centres, random), codebooks) for block in blocks])
-    return CodedSet(_embeddings(query_labels, centres, random), query_labels, codes, database_labels, codebooks)
+    codes = torch.cat([encode(embed(block), codebooks) for block in blocks])
+    return CodedSet(_whole(embed(query_labels)), query_labels, codes, database_labels, codebooks)
 
 
-def _labels(rows: int, random: torch.Generator) -> Tensor:
-    """[rows, L] bool: one label each, drawn by frequency (Zipf), and others beside it, `MEAN_LABELS` in the mean."""
-    share = 1 / torch.arange(1.0, LABELS + 1)
+def _whole(x: Tensor) -> Tensor:
+    return (x * 64).round() / 64
+
+
+def _labels(labelling: Labelling, rows: int, random: torch.Generator) -> Tensor:
+    """[rows, L] bool: one label each, drawn by frequency, and others beside it, `mean_labels` in the mean."""
+    share = 1 / torch.arange(1.0, labelling.classes + 1) ** labelling.skew
     share /= share.sum()
     first = torch.multinomial(share, rows, replacement=True, generator=random)
-    beside = share * (MEAN_LABELS - 1) / (share * (1 - share)).sum()
-    labels = torch.rand(rows, LABELS, generator=random) < beside
+    beside = share * (labelling.mean_labels - 1) / (share * (1 - share)).sum()
+    labels = torch.rand(rows, labelling.classes, generator=random) < beside
     labels[torch.arange(rows), first] = True
     return labels
-
-
-def _embeddings(labels: Tensor, centres: Tensor, random: torch.Generator) -> Tensor:
-    means = labels.float() @ centres / labels.sum(dim=1, keepdim=True)
-    return means + NOISE * torch.randn(means.shape, generator=random)
 
 
 def _codebooks(x: Tensor) -> Tensor:
