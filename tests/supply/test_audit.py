@@ -82,6 +82,7 @@ def report(*dependencies):
         ("", 0, 1),
         ("<html>", 0, 1),
     ],
+    ids=["clean", "vulnerable", "mirror", "unreachable", "garbage"],
 )
 def test_exit_status(pip_audit, capsys, online, lenient, strict):
     pip_audit(online)
