@@ -132,8 +132,26 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style and types."""
+    """Style, types, known vulnerabilities and licences of dependencies."""
     _install(session, "dev")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
+    session.run("python", "-m", "supply.audit")
+    session.run("python", "-m", "supply.licences", "--check")
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Ask for known vulnerabilities, and fail where nobody answers; what follows `--` goes to pip-audit."""
+    session.install("pip-audit", *CONSTRAINTS)
+    session.run("python", "-m", "supply.audit", "--strict", *session.posargs)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Write requirements.lock, constraints.txt and docs/licences.md again, keeping every version that they hold."""
+    _install(session, "dev")
+    session.run("python", "-m", "supply.lock")
+    session.install("--require-hashes", "-r", "requirements.lock")
+    session.run("python", "-m", "supply.licences")

@@ -1,0 +1,1 @@
+"""What the project is installed from: locked versions, known vulnerabilities, licences. Never imported by the rest."""
