@@ -11,9 +11,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from baselines.dqn import DQNConfig
 from baselines.dtq import DTQConfig
-from baselines.on_embeddings import SearchConfig
 from dpq.config import DPQConfig
 from dpq.errors import InputError
+from dpq.on_embeddings import SearchConfig
 from dpq.recorded import added_later, as_recorded
 from dpq.settings import TrainingConfig
 

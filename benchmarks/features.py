@@ -9,9 +9,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from baselines.on_embeddings import Source
 from dpq.checkpoint import load_checkpoint, save_checkpoint
 from dpq.images import Views
+from dpq.on_embeddings import Source
 from dpq.protocols.base import Images
 from dpq.protocols.stored_images import StoredImages
 from dpq.settings import Method

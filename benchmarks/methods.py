@@ -15,7 +15,6 @@ from torch import Tensor
 from baselines.dqn import DQN
 from baselines.dtq import DTQ
 from baselines.label_code import LabelCode, check_classes
-from baselines.on_embeddings import EmbeddingQuantizer, FrozenFeatures, Source
 from baselines.pq import PQ
 from baselines.rq import RQ
 from benchmarks.config import Experiment
@@ -23,6 +22,7 @@ from dpq.backbone import Backbone, WeightFile, read_weights
 from dpq.errors import InputError
 from dpq.label_vectors import orthonormal_label_vectors, read_label_vectors
 from dpq.model import DPQ
+from dpq.on_embeddings import EmbeddingQuantizer, FrozenFeatures, Source
 from dpq.protocols import Dataset, Split
 from dpq.seeds import derive_seed
 from dpq.settings import Method

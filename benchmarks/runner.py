@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from baselines.on_embeddings import Source
 from benchmarks.environment import describe_environment, peak_memory_mb
 from benchmarks.evaluation import evaluate_lengths, reconstruction_errors
 from benchmarks.features import StoredSource, TrainedOnDemand
@@ -30,6 +29,7 @@ from benchmarks.records import SCHEMA_VERSION, RawResult, digest, read_record, w
 from dpq.additive import levels_for
 from dpq.health import codeword_signs, embedding_signs
 from dpq.model import codeword_usage
+from dpq.on_embeddings import Source
 from dpq.protocols import Dataset
 from dpq.ranking import evaluate_embeddings
 from dpq.settings import Execution, Method, TrainLog
