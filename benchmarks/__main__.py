@@ -195,7 +195,7 @@ def _add_run(subparsers: argparse._SubParsersAction[Parser]) -> None:
         nargs="+",
         default=["all"],
         metavar="NAME",
-        help=f"of {', '.join(METHODS)}, or all (default)",
+        help=f"of {', '.join(METHODS)}, or all of this repository's own (default)",
     )
     what.add_argument(
         "--bits",

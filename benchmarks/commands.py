@@ -16,7 +16,15 @@ from benchmarks.config import Experiment, load_experiment
 from benchmarks.environment import keep_freed_memory, resolve_device
 from benchmarks.evaluation import differ, evaluate_lengths
 from benchmarks.loading import load_data
-from benchmarks.methods import METHODS, VARIANTS, check_files, read_ingredients, recorded_query_precision, suited
+from benchmarks.methods import (
+    BUILT_IN,
+    METHODS,
+    VARIANTS,
+    check_files,
+    read_ingredients,
+    recorded_query_precision,
+    suited,
+)
 from benchmarks.plan import Run, plan, plan_ablations
 from benchmarks.records import read_raw, read_record, write_record
 from benchmarks.runner import carry_out, forget
@@ -102,7 +110,7 @@ def _run_split(
 
 def _say_what_stays(methods: list[str]) -> None:
     """Name the controls whose records are of a training that is made anew without them."""
-    left = [name for name, entry in METHODS.items() if entry.source in methods and name not in methods]
+    left = [name for name, entry in BUILT_IN.items() if entry.source in methods and name not in methods]
     if left:
         log.info("records of %s stay as they are; name them with --method to make them anew too", ", ".join(left))
 
@@ -270,7 +278,7 @@ def regress(options: argparse.Namespace) -> None:
         if options.update:
             print(suites.update(experiment, dataset, device))
         else:
-            print(f"{name}: {suites.check(experiment, dataset, device)} values of {len(METHODS)} methods hold")
+            print(f"{name}: {suites.check(experiment, dataset, device)} values of {len(BUILT_IN)} methods hold")
 
 
 def _overridden(experiment: Experiment, options: argparse.Namespace) -> Experiment:
@@ -306,17 +314,17 @@ def _overridden(experiment: Experiment, options: argparse.Namespace) -> Experime
 
 
 def _methods(options: argparse.Namespace) -> list[str]:
-    """The methods that were asked for; "all" are those that have the variant."""
+    """The methods that were asked for; "all" are those of this repository that have the variant."""
     variant: str = options.variant
     if options.ablation:
         return methods_to_ablate(options.method, variant)
-    every = [name for name, entry in METHODS.items() if variant in entry.variants]
+    every = [name for name, entry in BUILT_IN.items() if variant in entry.variants]
     names = [one for name in options.method for one in (every if name == "all" else [name])]
     for name in names:
         if name not in METHODS:
             raise InputError(f"unknown method {name!r}; choose from {', '.join(METHODS)}, or all")
         if variant not in METHODS[name].variants:
-            having = [other for other, entry in METHODS.items() if variant in entry.variants]
+            having = [other for other, entry in BUILT_IN.items() if variant in entry.variants]
             raise InputError(f"{name} has no {variant} variant; {', '.join(having)} have one")
     return list(dict.fromkeys(names))
 

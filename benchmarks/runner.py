@@ -16,6 +16,7 @@ from benchmarks.environment import describe_environment, peak_memory_mb
 from benchmarks.evaluation import evaluate_lengths, reconstruction_errors
 from benchmarks.features import StoredSource, TrainedOnDemand
 from benchmarks.methods import (
+    BUILT_IN,
     METHODS,
     Context,
     Ingredients,
@@ -53,7 +54,7 @@ def carry_out(
     execution = Execution(device, run.checkpoint, run.feature_checkpoint)
     trained = method.fit(dataset.train, run.experiment.training, run.seed, execution)
     embedder: Source = method
-    if run.ablation is None and any(entry.source == run.method for entry in METHODS.values()):
+    if run.ablation is None and any(entry.source == run.method for entry in BUILT_IN.values()):
         embedder = source = StoredSource(method, run.embeddings)
     record, raw = _measure(run, method, embedder, source, trained, dataset, device)
     record = _header(run, dataset, ingredients, method) | record | {"environment": environment}
@@ -106,6 +107,7 @@ def _header(run: Run, dataset: Dataset, ingredients: Ingredients, method: Method
         "experiment": run.experiment.name,
         "protocol": dataset.protocol,
         "method": run.method,
+        **METHODS[run.method].origin,
         "variant": run.variant,
         "seed": run.seed,
         **({"ablation": run.ablation, "ablation_of": run.ablation_of} if run.ablation else {}),

@@ -143,5 +143,11 @@ def method_settings(records: list[dict[str, Any]]) -> str:
         if METHODS[record["method"]].source in METHODS:
             trained = record["config"]["source"]["bits"]
             settings = {"score": record["score"], "embedding": f"of the training at {trained} bits"}
+        if "plugin" in record:
+            settings = (
+                {"package": " ".join(record["plugin"].values())}
+                | settings
+                | record["config"]["methods"][record["method"]]
+            )
         lines.append(f"- {title}: " + ", ".join(f"{key} {value}" for key, value in settings.items()) + ".")
     return "\n".join(lines)

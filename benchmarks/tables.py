@@ -111,7 +111,7 @@ def main_table(records: list[dict[str, Any]]) -> pd.DataFrame:
         for title, part in rows_of(summary)
     ]
     if comparable(records[0]):
-        ours = {METHODS[record["method"]].title for record in records}
+        ours = {METHODS[record["method"]].title for record in records if "plugin" not in record}
         dataset = records[0]["protocol"]
         for name in reported_methods(dataset):
             if name not in ours:
@@ -121,6 +121,8 @@ def main_table(records: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _place(entry: Entry) -> int:
+    if entry.plugin:
+        return len(PAPER_ORDER) + 1
     return len(PAPER_ORDER) if entry.source in METHODS else PAPER_ORDER.index(entry.title)
 
 
