@@ -208,7 +208,7 @@ def codes_fit_the_codebooks(subject: Subject) -> None:
     _require(codes.shape == (count, levels), f"codes must be [N, M] = [{count}, {levels}]; got {list(codes.shape)}")
     _require(codes.dtype == torch.uint8 and codes.device.type == "cpu", "codes must be uint8, on the CPU")
     _require(int(codes.max()) < codewords, f"codes must be below {codewords}; got {int(codes.max())}")
-    _require(len(codes.unique(dim=0)) > 4, "different images must get different codes")
+    _require(len(torch.unique(codes, dim=0)) > 4, "different images must get different codes")
 
 
 def codes_decode_to_their_embeddings(subject: Subject) -> None:
@@ -282,16 +282,10 @@ def a_checkpoint_restores_the_method(subject: Subject) -> None:
 def bad_lengths_are_refused(subject: Subject) -> None:
     """When built, and when encoding."""
     for bits in (0, 6, -4):
-        _require_refusal(
-            lambda bits=bits: subject.make(bits=bits), f"{bits} bits must be refused when built", str(bits)
-        )  # type: ignore[misc]
-    some = subject.embeddings[:2]
+        _require_refusal(partial(subject.make, bits=bits), f"{bits} bits must be refused when built", str(bits))
+    some, promise = subject.embeddings[:2], f"bits of {BITS} must be refused when encoding"
     for bits in (16, 5, 0):
-        _require_refusal(
-            lambda bits=bits: subject.fitted.encode(some, bits=bits),  # type: ignore[misc]
-            f"{bits} bits of {BITS} must be refused when encoding",
-            str(bits),
-        )
+        _require_refusal(partial(subject.fitted.encode, some, bits=bits), f"{bits} {promise}", str(bits))
 
 
 def unusable_data_are_refused(subject: Subject) -> None:
