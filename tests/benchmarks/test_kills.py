@@ -4,20 +4,14 @@ import os
 import random
 import signal
 
-import numpy as np
 import pytest
-import torch
 
 import benchmarks.evaluation
 import benchmarks.runner
 import dpq.embedding
-from benchmarks.records import read_record
-from dpq.checkpoint import load_checkpoint
 from dpq.deep_method import AlternatingMethod
 from dpq.training import Trainer
-from tests.benchmarks.children import Child, say
-from tests.benchmarks.children import benchmarks as command
-from tests.benchmarks.test_run import TIMES
+from tests.benchmarks.children import Child, command, results, say
 
 KILLS = {"training": 2, "encoding": 1, "evaluation": 1, "writing": 3}  # of each of three methods: 21
 
@@ -59,25 +53,6 @@ def watch(fatal):
     watched(benchmarks.runner, "evaluate_embeddings", "evaluate")
     watched(os, "replace", "write")
     os.fsync = fsync
-
-
-def results(output):
-    """All that a run leaves, but for times; and only that."""
-    found = {}
-    for path in sorted(output.rglob("*")):
-        name = path.relative_to(output).as_posix()
-        if path.is_dir() or ".locks" in path.parts:
-            continue
-        if path.suffix == ".json":
-            found[name] = {key: value for key, value in read_record(path).items() if key not in TIMES}
-        elif path.suffix == ".npz":
-            with np.load(path) as arrays:
-                found[name] = {key: arrays[key].tobytes() for key in arrays.files}
-        else:
-            tensors, state = load_checkpoint(path)
-            found[name] = {key: value.view(-1).view(torch.uint8).tolist() for key, value in tensors.items()}
-            found[name]["log"] = state.get("log")
-    return found
 
 
 def events(child):
