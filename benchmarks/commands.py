@@ -25,7 +25,7 @@ from benchmarks.runner import carry_out, forget
 from dpq.additive import check_enough, levels_for
 from dpq.backbone import create_body
 from dpq.errors import InputError
-from dpq.files import write_atomically
+from dpq.files import sweep, write_atomically
 from dpq.images import Views
 from dpq.protocols import Dataset, ReadOptions, load_protocol
 
@@ -217,6 +217,7 @@ def _renew(path: Path, record: dict[str, Any], renewed: dict[str, Any]) -> None:
     with locked(record_lock(path)):
         if read_record(path) not in (record, renewed):
             raise InputError(f"{path} was written by another process meanwhile; evaluate it again")
+        sweep(path)
         write_record(path, renewed)
 
 
