@@ -47,7 +47,7 @@ def test_what_is_no_record_is_refused(tmp_path, content):
         (["data", "missing"], {"train": -1}, "data.missing.train must be a whole number"),
         (["lengths"], [], "lengths must be a list of at least 1 long"),
         (["lengths", 1, "map"], -0.5, r"lengths\[1\].map must be a number from 0 to 1"),
-        (["lengths", 1, "map"], 0.9, r"lengths\[1\].map must be within map_bounds 0.5 to 0.7; got 0.9"),
+        (["lengths", 1, "map_bounds"], [0.7, 0.5], r"lengths\[1\].map_bounds must be the worst before the best"),
         (["lengths", 0, "map_bounds"], [0.5], r"lengths\[0\].map_bounds must be a list from 2 to 2 long"),
         (["lengths", 0, "precision_at"], {"10": 0.5}, r"lengths\[0\].precision_at.1 is missing"),
         (["lengths", 0, "pr"], [[0.9, 0.5], [0.1, 0.5]], r"lengths\[0\].pr must be of ascending recall"),
