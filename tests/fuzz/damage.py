@@ -64,7 +64,8 @@ def changed(draw, document):
                 continue
             kind = draw(st.sampled_from(["set", "set", "near", "drop", "add", "copy"]))
             if kind == "near" and type(inner) in (int, float):
-                place[key] = draw(st.sampled_from([inner + 1, inner - 1, -inner, inner * 2, float(inner), str(inner)]))
+                near = draw(st.sampled_from([inner + 1, inner - 1, -inner, inner * 2, str(inner), 0.5]))
+                place[key] = float(inner) if near == 0.5 and abs(inner) < 2**53 else near
             elif kind == "drop":
                 del place[key]
             elif kind == "copy":

@@ -81,7 +81,7 @@ def checkpoints(draw):
             value.reshape(-1),
             value[None],
             torch.zeros(0),
-            torch.full_like(value, torch.nan),
+            torch.full(value.shape, torch.nan),
         ]
         other = draw(st.sampled_from([*other, value.half(), value.long(), value > 0]))
         if other is not None:
