@@ -20,7 +20,8 @@ from benchmarks.loading import load_data
 from benchmarks.locks import in_turn, locked, record_lock
 from benchmarks.methods import METHODS, VARIANTS, check_files, read_ingredients, recorded_query_precision, suited
 from benchmarks.plan import Run, plan, plan_ablations
-from benchmarks.records import read_raw, read_record, write_record
+from benchmarks.raw_results import check_fits, read_raw
+from benchmarks.records import read_record, write_record
 from benchmarks.runner import carry_out, forget
 from dpq.additive import check_enough, levels_for
 from dpq.backbone import create_body
@@ -197,6 +198,7 @@ def evaluate(options: argparse.Namespace) -> None:
     for path in options.records:
         record = read_record(path)
         raw = read_raw(path.with_suffix(".npz"))
+        check_fits(raw, record)
         bits = [entry["bits"] for entry in record["lengths"]]
         precision = recorded_query_precision(record)
         further = record.get("further_cuts", ())
