@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 CLASSES, DIM = 10, 300
+PARTS = ("train", "database", "queries")
 SPREAD = 0.25  # length of the noise within a class, beside centres of length one
 ABOUT = (
     f"Embeddings are generated: {CLASSES} class centres of length one in {DIM} dimensions, and noise of length "
@@ -25,8 +26,5 @@ def clustered(images: int, part: str) -> Tensor:
     directions = torch.linalg.qr(torch.randn(DIM, DIM, generator=shared))[0]
     spread = 1 / torch.arange(1.0, DIM + 1)
     own = torch.Generator().manual_seed(1 + PARTS.index(part))
-    noise = torch.randn(images, DIM, generator=own) * (SPREAD * spread / spread.norm()) @ directions
-    return centres[torch.randint(CLASSES, (images,), generator=own)] + noise
-
-
-PARTS = ("train", "database", "queries")
+    noise: Tensor = torch.randn(images, DIM, generator=own) * (SPREAD * spread / spread.norm()) @ directions
+    return noise + centres[torch.randint(CLASSES, (images,), generator=own)]
