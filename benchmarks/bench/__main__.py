@@ -81,13 +81,20 @@ def _run(options: argparse.Namespace) -> None:
     keep_freed_memory()
     for name in options.names or BENCHMARKS:
         log.info("%s: %s", name, BENCHMARKS[name])
-        measure: Callable[[Options], Report] = import_module(f"benchmarks.bench.{name}").measure
-        report = measure(chosen)
+        report = _measure_of(name)(chosen)
         print(f"\n## {name}\n\n{render(as_written(report, chosen))}")
         if output is not None:
             print(f"\n{write_report(output, report, chosen)}")
     if output is not None:
         print(*write_pages(output), sep="\n")
+
+
+def _measure_of(name: str) -> Callable[[Options], Report]:
+    try:
+        measure: Callable[[Options], Report] = import_module(f"benchmarks.bench.{name}").measure
+    except ModuleNotFoundError as error:
+        raise InputError(f"{name} needs {error.name}; install it with: pip install '.[tests]'") from error
+    return measure
 
 
 if __name__ == "__main__":
