@@ -9,6 +9,11 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from benchmarks.interrupts import interruption
+
+if __name__ == "__main__":  # before the imports below, which take seconds
+    interruption.install()
+
 import torch
 
 from benchmarks.__main__ import Parser, positive
@@ -27,6 +32,7 @@ BENCHMARKS = {
     "search": "our codes in Faiss, against our ranking and Faiss's own quantizers: queries per second, recall",
     "growth": "how each cost grows with the database, levels, codebooks and batch: a figure",
 }
+ADVICE = "the reports of finished benchmarks are kept; name the others to run them alone"
 EXAMPLES = """examples:
   python -m benchmarks.bench                        everything, to results/bench
   python -m benchmarks.bench evaluation --quick     a look at one, at small sizes
@@ -59,14 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it would say how it was loaded
     try:
-        options = make_parser().parse_args(arguments)
-        _run(options)
+        with interruption.interruptible(ADVICE):
+            _run(make_parser().parse_args(arguments))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted: the reports of finished benchmarks are kept", file=sys.stderr)
-        return 130
+        return interruption.say()
     return 0
 
 
