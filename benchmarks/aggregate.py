@@ -25,24 +25,14 @@ def records_of(output: Path, experiment: str) -> list[dict[str, Any]]:
     """All records of an experiment but those of ablations.
 
     Raises:
-        InputError: there are none, or one is of a method that is not installed.
+        InputError: there are none.
     """
     records = [record for record in read_records(output, experiment) if "ablation" not in record]
     if not records:
         raise InputError(
             f"no records under {output / experiment / 'runs'}; make them with: python -m benchmarks run {experiment}"
         )
-    for record in records:
-        _check_installed(record)
     return records
-
-
-def _check_installed(record: dict[str, Any]) -> None:
-    if record["method"] not in METHODS:
-        package = " ".join(record["plugin"].values()) if "plugin" in record else "the code that made it"
-        raise InputError(
-            f"{record['id']} is of a method that is not installed; install {package}, or move the record away"
-        )
 
 
 def ablations_of(output: Path, experiment: str) -> list[dict[str, Any]]:

@@ -192,6 +192,8 @@ def fit_logs_what_can_be_recorded(subject: Subject) -> None:
     log = method.fit(subject.dataset.train, subject.training, seed=3, execution=Execution(progress=False))
     _require(log.seconds > 0 and log.images_per_second > 0, "fit must return a TrainLog with its seconds and speed")
     json.dumps(log.epochs, allow_nan=False)
+    flat = all(isinstance(value, int | float | list) for epoch in log.epochs for value in epoch.values())
+    _require(flat, "TrainLog.epochs must be a list of tables that hold numbers, or lists of numbers or texts")
 
 
 def codes_fit_the_codebooks(subject: Subject) -> None:

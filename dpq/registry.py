@@ -103,9 +103,12 @@ def _config_fault(config: Any) -> str:
     try:
         defaults = config()
         hash(defaults)
-        json.dumps(as_recorded(defaults), allow_nan=False)
+        recorded = as_recorded(defaults)
+        json.dumps(recorded, allow_nan=False)
     except (TypeError, ValueError) as error:
-        return f"must have defaults that are hashable and JSON-able ({error})"
+        return f"must have defaults, all of them JSON-able ({error})"
+    if nested := [key for key, value in recorded.items() if not isinstance(value, str | int | float | None)]:
+        return f"must hold texts, numbers and flags; {nested[0]} is none"
     if getattr(defaults, "score", None) not in get_args(Score):
         return f"must have a field score, one of {', '.join(get_args(Score))}"
     return ""

@@ -13,7 +13,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from dpq.checkpoint import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
+from dpq.checkpoint import (
+    flatten_optimizer,
+    load_checkpoint,
+    restore_module,
+    restore_optimizer,
+    restored_log,
+    save_checkpoint,
+    unusable,
+)
 from dpq.errors import InputError
 from dpq.health import batch_signs, loss_signs, one_class
 from dpq.images import to_input
@@ -177,10 +185,13 @@ class Trainer:
             return
         tensors, state = load_checkpoint(path)
         method = {name.removeprefix("method."): t for name, t in tensors.items() if name.startswith("method.")}
-        self.module.load_state_dict(method, strict=path == self.execution.checkpoint)
-        for index, optimizer in enumerate(self.optimizers):
-            restore_optimizer(f"optimizer{index}", optimizer, tensors)
-        self.epoch, self.log.seconds, self.log.epochs = state["epoch"], state["seconds"], state["log"]
+        try:
+            self.epoch, self.log.seconds, self.log.epochs = restored_log(state, self.config.epochs)
+            restore_module(self.module, method, whole=path == self.execution.checkpoint)
+            for index, optimizer in enumerate(self.optimizers):
+                restore_optimizer(f"optimizer{index}", optimizer, tensors)
+        except ValueError as error:
+            raise unusable(path, f"is of another training ({error})") from error
         log.info("resuming after epoch %d of %d from %s", self.epoch, self.config.epochs, path)
 
 
