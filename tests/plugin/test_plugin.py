@@ -1,5 +1,6 @@
 """A method of another package, from its metadata to the table; and what a bad package cannot break."""
 
+import importlib
 import json
 import re
 import sys
@@ -11,6 +12,7 @@ import pytest
 from benchmarks import config, plugins
 from benchmarks.__main__ import main
 from benchmarks.config import describe, parse_experiment
+from benchmarks.figures.style import STYLES, look_of
 from benchmarks.methods import BUILT_IN, METHODS
 from benchmarks.publish import check_all
 from benchmarks.records import read_records, write_record
@@ -19,13 +21,14 @@ from tests.benchmarks.conftest import TINY, make_record
 from tests.plugin.installed import EXAMPLE, install, install_example, write_metadata
 
 RUN = ("run", "tiny", "--limit", "60", "--method")
-MODULES = ("dpq_example_method", "dpq_broken", "dpq_other")
+MODULES = ("dpq_example_method", "dpq_broken", "dpq_other")  # of the packages
 
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
     """A folder of installed packages, and one tiny experiment; what is installed is looked up anew."""
     (tmp_path / "configs").mkdir()
+    (tmp_path / "site").mkdir()
     (tmp_path / "configs/tiny.toml").write_text(TINY)
     monkeypatch.setattr(config, "CONFIGS", tmp_path / "configs")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
@@ -42,6 +45,7 @@ def site(tmp_path, monkeypatch):
 def _forget():
     plugins.declared.cache_clear()
     plugins.load.cache_clear()
+    importlib.invalidate_caches()
 
 
 @pytest.fixture
@@ -82,6 +86,45 @@ def test_an_installed_method_is_run_and_tabulated(example, tmp_path, capsys):
     assert "nothing to do" in capsys.readouterr().out
 
 
+ON_DPQ = """
+from dataclasses import replace
+from dpq_example_method import METHOD
+METHOD = replace(METHOD, source="dpq")
+"""
+DEEP = """
+from dpq import DPQ
+from dpq.registry import MethodEntry
+def build(context):
+    network = context.backbone(context.classes)
+    return DPQ(network, context.label_vectors, bits=context.bits, codebook_size=context.codebook_size)
+METHOD = MethodEntry(build, "Deep", progressive=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "tables", "title", "planned"),
+    [
+        (ON_DPQ, {"dpq", "other"}, "Rotated PQ on DPQ's embedding (dpq-other)", "1 trainings on cpu"),
+        (DEEP, {"other"}, "Deep (dpq-other)", "1 trainings of other packages' methods"),
+    ],
+)
+def test_it_may_quantize_a_trained_dpq_or_train_itself(example, tmp_path, capsys, module, tables, title, planned):
+    install(example, "dpq-other", module, {"other": "dpq_other:METHOD"})
+    output = tmp_path / "out"
+    assert run(output, "other", "--dry-run") == 0
+    assert planned in capsys.readouterr().out
+    assert run(output, "other") == 0
+    assert all(set(record["config"]["methods"]) == tables for record in read_records(output, "tiny"))
+    assert main(["table", "tiny", "--output", str(output)]) == 0
+    assert f"| {title} " in (output / "tiny/table.md").read_text()
+
+
+def test_its_curve_is_unlike_those_of_this_repository():
+    look = look_of("rotated-pq", "paper", "Rotated PQ")
+    assert look["color"] not in {colour for colour, _ in STYLES.values()}
+    assert look["marker"] not in {marker for _, marker in STYLES.values()}
+
+
 def test_all_stays_the_methods_of_this_repository(example, tmp_path, capsys):
     assert run(tmp_path / "out", "all", "--dry-run") == 0
     printed = capsys.readouterr().out
@@ -92,7 +135,7 @@ def test_all_stays_the_methods_of_this_repository(example, tmp_path, capsys):
 def test_help_names_it_and_imports_nothing(example, capsys):
     with pytest.raises(SystemExit):
         main(["run", "--help"])
-    assert "rotated-pq" in capsys.readouterr().out
+    assert "rotated-pq" in "".join(capsys.readouterr().out.split())  # lines break at hyphens
     assert "dpq_example_method" not in sys.modules
 
 
