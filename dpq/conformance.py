@@ -224,7 +224,9 @@ def codes_decode_to_their_embeddings(subject: Subject) -> None:
 def an_image_has_one_code(subject: Subject) -> None:
     """Codes do not depend on what else is encoded; of equal codewords either may be taken."""
     some, codebooks = subject.embeddings[:7], subject.fitted.codebooks.cpu()
-    alone, among = (decode(c, codebooks) for c in (subject.fitted.encode(some), subject.fitted.encode(subject.embeddings)))
+    alone, among = (
+        decode(c, codebooks) for c in (subject.fitted.encode(some), subject.fitted.encode(subject.embeddings))
+    )
     _require(torch.allclose(alone, among[:7], atol=1e-4), "the code of an image must not depend on the others")
 
 
