@@ -153,6 +153,7 @@ class EmbeddingQuantizer:
         width, own = embeddings.shape[1], self._codebooks.shape[2]
         if width != own:
             raise InputError(
-                f"embeddings have {width} dimensions, the codebooks of {self.name} {own}; run with --force"
+                f"expected embeddings [N, {own}], as the codebooks of {self.name}; got {width} dimensions; "
+                "where a checkpoint holds those codebooks, run with --force"
             )
         return additive.encode(embeddings, self._codebooks)[:, :wanted]
