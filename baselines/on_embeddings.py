@@ -13,7 +13,7 @@ from dpq import additive
 from dpq.backbone import Preprocessing, WeightFile, create_body
 from dpq.checkpoint import load_checkpoint, restored_matrix, restored_seconds, save_checkpoint, unusable
 from dpq.embedding import embed_images
-from dpq.errors import InputError
+from dpq.errors import InputError, one_line
 from dpq.images import Views
 from dpq.protocols.base import Images, Split
 from dpq.scores import Score
@@ -125,7 +125,7 @@ class EmbeddingQuantizer:
                 self._codebooks = restored_matrix(tensors, "codebooks", (self.levels, self.codebook_size, None))
                 seconds = restored_seconds(state)
             except ValueError as error:
-                raise unusable(checkpoint, f"is of another training ({error})") from error
+                raise unusable(checkpoint, f"is of another training ({one_line(error)})") from error
             return TrainLog(seconds=seconds, images_per_second=len(train) / seconds)
         embeddings = self.embed(train.images)
         started = time.perf_counter()

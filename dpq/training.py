@@ -22,7 +22,7 @@ from dpq.checkpoint import (
     save_checkpoint,
     unusable,
 )
-from dpq.errors import InputError
+from dpq.errors import InputError, one_line
 from dpq.health import batch_signs, loss_signs, one_class
 from dpq.images import to_input
 from dpq.protocols.base import Split
@@ -191,7 +191,7 @@ class Trainer:
             for index, optimizer in enumerate(self.optimizers):
                 restore_optimizer(f"optimizer{index}", optimizer, tensors)
         except ValueError as error:
-            raise unusable(path, f"is of another training ({error})") from error
+            raise unusable(path, f"is of another training ({one_line(error)})") from error
         log.info("resuming after epoch %d of %d from %s", self.epoch, self.config.epochs, path)
 
 
