@@ -22,7 +22,9 @@ log = logging.getLogger(__name__)
 # Each is a module beside this one.
 BENCHMARKS = {
     "evaluation": "all metrics of 1,000 queries among 54,000 images, against the obvious way to compute them",
+    "encoding": "embeddings and codes of images, against inference of the bare backbone",
     "scale": "all metrics at the size of NUS-WIDE: time and memory",
+    "training": "a step of each deep method and an epoch of DTQ, against the bare backbone, with where the time goes",
 }
 EXAMPLES = """examples:
   python -m benchmarks.bench                        everything, to results/bench
