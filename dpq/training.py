@@ -24,7 +24,7 @@ from dpq.checkpoint import (
 )
 from dpq.errors import InputError, one_line
 from dpq.health import batch_signs, loss_signs, one_class
-from dpq.images import to_input
+from dpq.images import send, to_input
 from dpq.protocols.base import Split
 from dpq.seeds import derive_seed
 from dpq.settings import Epoch, Execution, TrainingConfig, TrainLog
@@ -145,7 +145,7 @@ class Trainer:
             InputError: the loss is not finite; nothing is updated.
         """
         preprocessing = self.method.backbone.preprocessing
-        images = self.images[rows].to(self.labels.device)
+        images = send(self.images[rows], self.labels.device)
         inputs = to_input(images, self.config.image_size, preprocessing, self.config.augmentation, geometry)
         terms: dict[str, Tensor] = self.method.losses(inputs, self.labels[rows], rows, self.epoch)
         loss = torch.stack(list(terms.values())).sum()

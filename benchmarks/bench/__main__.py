@@ -27,10 +27,12 @@ log = logging.getLogger(__name__)
 # Each is a module beside this one.
 BENCHMARKS = {
     "evaluation": "all metrics of 1,000 queries among 54,000 images, against the obvious way to compute them",
+    "encoding": "embeddings and codes of images, against inference of the bare backbone",
     "scale": "all metrics at the size of NUS-WIDE: time and memory",
     "quantizers": "k-means, initialisation, codes and iterated conditional modes, against Faiss",
     "search": "our codes in Faiss, against our ranking and Faiss's own quantizers: queries per second, recall",
     "growth": "how each cost grows with the database, levels, codebooks and batch: a figure",
+    "training": "a step of each deep method and an epoch of DTQ, against the bare backbone, with where the time goes",
 }
 ADVICE = "the reports of finished benchmarks are kept; name the others to run them alone"
 EXAMPLES = """examples:
