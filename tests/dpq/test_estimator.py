@@ -86,7 +86,7 @@ def test_refusals(fitted, x):
         ProgressiveQuantizerEstimator(codebook_size=100).fit(x)
     with pytest.raises(InputError, match="levels and max_iter must be at least 1; got 0 and 50"):
         ProgressiveQuantizerEstimator(levels=0).fit(x)
-    with pytest.raises(ValueError, match="80 sample.*minimum of 256"):
+    with pytest.raises(ValueError, match=r"80 sample.*minimum of 256"):
         ProgressiveQuantizerEstimator().fit(x)
     with pytest.raises(ValueError, match="codes are from 0 to 15; got 0 to 16"):
         fitted.inverse_transform([[0, 16]])

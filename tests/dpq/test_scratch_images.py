@@ -32,5 +32,5 @@ def test_a_full_disk_is_told(tmp_path):
         pytest.skip("the system has no /dev/full")
     full.close()
     (tmp_path / "images").symlink_to("/dev/full")
-    with pytest.raises(InputError, match="No space left on device.*TMPDIR"):
+    with pytest.raises(InputError, match=r"No space left on device.*TMPDIR"):
         keep_images(iter(PIXELS), 4, tmp_path)
