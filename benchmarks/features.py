@@ -10,7 +10,9 @@ from pathlib import Path
 from torch import Tensor
 
 from baselines.on_embeddings import Source
-from dpq.checkpoint import load_checkpoint, save_checkpoint
+from dpq.checkpoint import load_checkpoint, restored_matrix, restored_seconds, save_checkpoint, unusable
+from dpq.errors import one_line
+from dpq.files import sweep
 from dpq.images import Views
 from dpq.protocols.base import Images
 from dpq.protocols.stored_images import StoredImages
@@ -18,7 +20,7 @@ from dpq.settings import Method
 
 
 class StoredSource:
-    """A source whose predictions are kept, one file for each set of images.
+    """A source whose predictions are kept, one file for each set of images; for one process at a time.
 
     Args:
         source: computes what is not there yet.
@@ -41,11 +43,19 @@ class StoredSource:
         if path.exists():
             started = time.perf_counter()
             tensors, state = load_checkpoint(path)
-            self.spared += state["seconds"] - (time.perf_counter() - started)
-            return tensors["embeddings"], tensors["logits"]
+            try:
+                embeddings, logits = (
+                    restored_matrix(tensors, name, (len(images), None)) for name in ("embeddings", "logits")
+                )
+                seconds = restored_seconds(state)
+            except ValueError as error:
+                raise unusable(path, f"is not of these images ({one_line(error)})") from error
+            self.spared += seconds - (time.perf_counter() - started)
+            return embeddings, logits
         started = time.perf_counter()
         embeddings, logits = self.source.predict(images, views=views, progress=progress)
         seconds = time.perf_counter() - started
+        sweep(path)
         save_checkpoint(path, {"embeddings": embeddings, "logits": logits}, {"seconds": seconds})
         return embeddings, logits
 
