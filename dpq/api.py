@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dpq import additive, model
 from dpq.backbone import Backbone, WeightFile, read_weights
+from dpq.checkpoint import restore_module
 from dpq.config import DPQConfig
 from dpq.errors import InputError
 from dpq.image_inputs import ImageInput, batches, square_images
@@ -297,7 +298,7 @@ class DPQ:
             )
             with torch.random.fork_rng(devices=[]):
                 method = loaded._build(saved.classes, saved.multi_label)
-            method.load_state_dict(tensors)
+            restore_module(method, tensors, whole=True)
         except (ValueError, RuntimeError) as error:
             raise unusable(folder, error) from error
         loaded._method = method.to(loaded.device).eval()

@@ -20,8 +20,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dpq.errors import InputError
-from dpq.protocols.archives import SUFFIXES, one_line
+from dpq.errors import InputError, one_line
+from dpq.protocols.archives import SUFFIXES
 from dpq.protocols.decode_workers import decode_files
 from dpq.protocols.decoding import MOST_PIXELS, decode_file, square_pixels, upright_rgb
 

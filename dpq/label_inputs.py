@@ -45,6 +45,7 @@ def read_labels(labels: LabelInput, classes: Sequence[str] | None = None) -> Lab
     Raises:
         InputError: labels of another form; fewer than two classes; an image without label, or a label without class.
     """
+    classes = None if classes is None else tuple(map(str, classes))
     array = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
     if array.dtype == np.bool_ and array.ndim == 2:
         found = _from_matrix(array, classes)
@@ -58,6 +59,8 @@ def read_labels(labels: LabelInput, classes: Sequence[str] | None = None) -> Lab
         )
     if len(found.classes) < 2 or len(set(found.classes)) < len(found.classes):
         raise InputError(f"training tells at least two classes of different names apart; got {_few(found.classes)}")
+    if any("\ud800" <= letter <= "\udfff" for name in found.classes for letter in name):
+        raise InputError(f"class names must be texts that UTF-8 can hold; got {_few(found.classes)}")
     unlabelled = torch.nonzero(~found.matrix.any(dim=1)).flatten()
     if len(unlabelled):
         raise InputError(

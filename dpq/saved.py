@@ -20,9 +20,9 @@ from torch import Tensor
 from dpq.additive import levels_for
 from dpq.backbone import Preprocessing
 from dpq.config import DPQConfig
-from dpq.errors import InputError
+from dpq.errors import InputError, one_line
 from dpq.files import write_atomically
-from dpq.protocols.archives import one_line
+from dpq.json_text import read_json
 from dpq.settings import TrainingConfig
 from dpq.tables import from_table
 
@@ -163,7 +163,7 @@ def unusable(path: Path, error: BaseException) -> InputError:
 
 def _read_config(path: Path) -> SavedConfig:
     try:
-        table: Any = json.loads(path.read_text(encoding="utf-8"))
+        table: Any = read_json(path)
         version = table.get("schema_version") if isinstance(table, dict) else None
         if version != SCHEMA_VERSION:
             raise ValueError(f"its schema version is {str(version)[:20]}, and this library reads {SCHEMA_VERSION}")

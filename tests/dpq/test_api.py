@@ -289,7 +289,7 @@ def cut(folder):
     [
         (lambda folder: (folder / "config.json").unlink(), "config.json", "No such file"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json", "Expecting"),
-        (lambda folder: (folder / "config.json").write_text("[" * 100_000), "config.json", ""),
+        (lambda folder: (folder / "config.json").write_text("[" * 100_000), "config.json", "nested too deeply"),
         (lambda folder: (folder / "config.json").write_text("[]"), "config.json", "schema version is None"),
         (edit(schema_version=2), "config.json", "schema version is 2, and this library reads 1"),
         (edit(more=1), "config.json", "unknown key 'more'"),

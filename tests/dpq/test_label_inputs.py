@@ -40,6 +40,7 @@ def test_several_labels():
         ([0, 2], ["a", "b"], "integer labels of 2 classes are 0 to 1; got 0 to 2"),
         ([-1, 1], ["a", "b"], "got -1 to 1"),
         ([0, 1], ["a", "a"], "of different names"),
+        (["a", "\udcff"], None, "that UTF-8 can hold"),
         (np.eye(2, dtype=bool), ["a"], "has 2 columns, but there are 1 classes"),
         (np.array([[True, False], [False, False]]), None, "1 images have no label, the first is image 1"),
     ],
