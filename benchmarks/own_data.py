@@ -49,11 +49,11 @@ def own_data_lines(record: dict[str, Any]) -> list[str]:
         return []
     data = record["data"]
     counted = {
-        "images could not be read": sum(data["missing"].values()),
-        "copies of others were left out": data["copies_left_out"],
-        "queries are in the database too": data["queries_in_database"],
+        "Images that could not be read": sum(data["missing"].values()),
+        "Copies of others, left out": data["copies_left_out"],
+        "Queries that are in the database too": data["queries_in_database"],
     }
-    said = [f"{count:,} {what}" for what, count in counted.items() if count]
+    said = [f"{what}: {count:,}" for what, count in counted.items() if count]
     return [
         f"- **Own images of {len(data['classes'])} classes; splits: {_SPLITS[data['layout']]}; not comparable with any "
         f"paper.**{''.join(f' {line}.' for line in said)}"
