@@ -37,7 +37,7 @@ class ProgressiveQuantizerEstimator(ClassNamePrefixFeaturesOutMixin, Transformer
     Args:
         levels: number of levels M.
         codebook_size: codewords per level K, a power of two of at most 256; `fit` needs as many samples.
-        max_iter: most iterations of k-means, a level.
+        iterations: most iterations of k-means, a level.
         random_state: seed of k-means: an integer, a `numpy.random.RandomState`, or None for another draw each time.
 
     Attributes:
@@ -51,12 +51,12 @@ class ProgressiveQuantizerEstimator(ClassNamePrefixFeaturesOutMixin, Transformer
         levels: int = 4,
         codebook_size: int = 256,
         *,
-        max_iter: int = 50,
+        iterations: int = 50,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.levels = levels
         self.codebook_size = codebook_size
-        self.max_iter = max_iter
+        self.iterations = iterations
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -70,11 +70,11 @@ class ProgressiveQuantizerEstimator(ClassNamePrefixFeaturesOutMixin, Transformer
             ValueError: too few samples, unusable numbers, or a parameter out of range.
         """
         additive.check_codebook_size(self.codebook_size)
-        if self.levels < 1 or self.max_iter < 1:
-            raise InputError(f"levels and max_iter must be at least 1; got {self.levels} and {self.max_iter}")
+        if self.levels < 1 or self.iterations < 1:
+            raise InputError(f"levels and iterations must be at least 1; got {self.levels} and {self.iterations}")
         x = self._tensor(X, ensure_min_samples=self.codebook_size)
         seed = int(check_random_state(self.random_state).randint(2**30))  # one more for each level
-        learned = additive.residual_kmeans(x, self.levels, self.codebook_size, seed, iterations=self.max_iter)
+        learned = additive.residual_kmeans(x, self.levels, self.codebook_size, seed, iterations=self.iterations)
         self.codebooks_: npt.NDArray[np.float32] = learned.numpy()
         return self
 

@@ -58,11 +58,12 @@ def keep_images(images: Iterable[npt.NDArray[np.uint8]], side: int, folder: Path
         InputError: no image, or no room for the file.
     """
     path = folder / "images"
-    with path.open("wb") as file:
+    with path.open("wb", buffering=0) as file:  # so that closing it has nothing left to write
         for image in images:
             try:
-                file.write(image.data)
-                file.flush()
+                left = np.ascontiguousarray(image).data.cast("B")
+                while left:
+                    left = left[file.write(left) :]
             except OSError as error:
                 raise InputError(
                     f"cannot keep decoded images in {folder} ({error.strerror}); set TMPDIR to a folder with more room"

@@ -45,6 +45,6 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             return value
     elif hint is float and type(value) in (int, float) and math.isfinite(value):
         return float(value)
-    elif type(value) is hint:
+    elif hint is not float and type(value) is hint:
         return value
     raise ValueError(f"{where} cannot be {str(value)[:40]!r}")

@@ -84,7 +84,7 @@ def test_in_a_pipeline_with_names(x):
 def test_refusals(fitted, x):
     with pytest.raises(InputError, match="power of two"):
         ProgressiveQuantizerEstimator(codebook_size=100).fit(x)
-    with pytest.raises(InputError, match="levels and max_iter must be at least 1; got 0 and 50"):
+    with pytest.raises(InputError, match="levels and iterations must be at least 1; got 0 and 50"):
         ProgressiveQuantizerEstimator(levels=0).fit(x)
     with pytest.raises(ValueError, match=r"80 sample.*minimum of 256"):
         ProgressiveQuantizerEstimator().fit(x)
