@@ -159,7 +159,7 @@ def test_a_sound_folder_passes_the_check(call, photos, capsys):
     assert f"{photos}: 60 images of 3 classes, from class folders; splits are drawn" in printed
     assert re.search(r"\| train +\| 30 +\| 1.00 +\| 10 to 10", printed)
     assert "passed over, as they are no images: 1\n  ant/notes.txt\n" in printed
-    assert printed.endswith("fit: every image is readable\n")
+    assert printed.rstrip().endswith("fit: every image is readable")
     assert call("run", "own", "--data-root", photos, "--method", "pq", "--bits", "4") == 0
     assert f"fingerprint: {records()[0]['data']['fingerprint']}\n" in printed
 

@@ -79,7 +79,7 @@ def test_class_folders_are_drawn_class_by_class(tmp_path, load):
 
 def test_no_split_is_sorted_by_class(tmp_path, load):
     dataset = load(write_classes(tmp_path / "photos"))
-    assert (dataset.train.labels[1:] != dataset.train.labels[:-1]).any(dim=1).sum() > 10
+    assert (dataset.train.labels[1:] != dataset.train.labels[:-1]).any(dim=1).sum() > 4  # sorted ones change twice
 
 
 def test_neither_names_nor_times_nor_the_file_system_decide_the_draw(tmp_path, load, monkeypatch):
