@@ -74,7 +74,7 @@ class Trainer:
         self.module.to(execution.device, memory_format=torch.channels_last)
         network = method.network_parameters(config)
         # One launch a group of parameters: on a GPU a step of small launches would wait for them.
-        fused = True if execution.device.type == "cuda" else None
+        fused = None
         self.optimizers: list[Optimizer] = [
             torch.optim.AdamW(network, fused=fused)
             if config.optimizer == "adamw"
