@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from dpq.checkpoint import load_checkpoint, restored_matrix, restored_seconds, save_checkpoint, unusable
+from dpq.errors import one_line
 from dpq.files import sweep
 from dpq.images import Views
 from dpq.on_embeddings import Source
@@ -48,7 +49,7 @@ class StoredSource:
                 )
                 seconds = restored_seconds(state)
             except ValueError as error:
-                raise unusable(path, f"is not of these images ({error})") from error
+                raise unusable(path, f"is not of these images ({one_line(error)})") from error
             self.spared += seconds - (time.perf_counter() - started)
             return embeddings, logits
         started = time.perf_counter()

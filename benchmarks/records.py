@@ -48,7 +48,7 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         check_record(record)
     except ValueError as error:
-        raise InputError(f"{path} is no usable record: {error}; get it again, or run with --force") from error
+        raise InputError(f"{path} is no usable record: {one_line(error)}; get it again, or run with --force") from error
     return record
 
 

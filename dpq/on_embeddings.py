@@ -13,7 +13,7 @@ from dpq import additive
 from dpq.backbone import Preprocessing, WeightFile, create_body
 from dpq.checkpoint import load_checkpoint, restored_matrix, restored_seconds, save_checkpoint, unusable
 from dpq.embedding import embed_images
-from dpq.errors import InputError
+from dpq.errors import InputError, one_line
 from dpq.images import Views
 from dpq.protocols.base import Images, Split
 from dpq.scores import Score
@@ -125,7 +125,7 @@ class EmbeddingQuantizer:
                 self._codebooks = restored_matrix(tensors, "codebooks", (self.levels, self.codebook_size, None))
                 seconds = restored_seconds(state)
             except ValueError as error:
-                raise unusable(checkpoint, f"is of another training ({error})") from error
+                raise unusable(checkpoint, f"is of another training ({one_line(error)})") from error
             return TrainLog(seconds=seconds, images_per_second=len(train) / seconds)
         embeddings = self.embed(train.images)
         started = time.perf_counter()
@@ -153,6 +153,7 @@ class EmbeddingQuantizer:
         width, own = embeddings.shape[1], self._codebooks.shape[2]
         if width != own:
             raise InputError(
-                f"embeddings have {width} dimensions, the codebooks of {self.name} {own}; run with --force"
+                f"expected embeddings [N, {own}], as the codebooks of {self.name}; got {width} dimensions; "
+                "where a checkpoint holds those codebooks, run with --force"
             )
         return additive.encode(embeddings, self._codebooks)[:, :wanted]

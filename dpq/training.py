@@ -22,9 +22,9 @@ from dpq.checkpoint import (
     save_checkpoint,
     unusable,
 )
-from dpq.errors import InputError
+from dpq.errors import InputError, one_line
 from dpq.health import batch_signs, loss_signs, one_class
-from dpq.images import to_input
+from dpq.images import send, to_input
 from dpq.protocols.base import Split
 from dpq.seeds import derive_seed
 from dpq.settings import Epoch, Execution, TrainingConfig, TrainLog
@@ -73,13 +73,15 @@ class Trainer:
         self.epoch = 0
         self.module.to(execution.device, memory_format=torch.channels_last)
         network = method.network_parameters(config)
+        # One launch a group of parameters: on a GPU a step of small launches would wait for them.
+        fused = None
         self.optimizers: list[Optimizer] = [
-            torch.optim.AdamW(network)
+            torch.optim.AdamW(network, fused=fused)
             if config.optimizer == "adamw"
             else torch.optim.SGD(network, lr=config.learning_rate, momentum=config.momentum)
         ]
         if codebooks := method.codebook_parameters():
-            self.optimizers.append(torch.optim.Adam(codebooks))
+            self.optimizers.append(torch.optim.Adam(codebooks, fused=fused))
         self.schedules = [make_schedule(o, self.steps * config.epochs, config) for o in self.optimizers]
 
     def run(self) -> TrainLog:
@@ -145,7 +147,7 @@ class Trainer:
             InputError: the loss is not finite; nothing is updated.
         """
         preprocessing = self.method.backbone.preprocessing
-        images = self.images[rows].to(self.labels.device)
+        images = send(self.images[rows], self.labels.device)
         inputs = to_input(images, self.config.image_size, preprocessing, self.config.augmentation, geometry)
         terms: dict[str, Tensor] = self.method.losses(inputs, self.labels[rows], rows, self.epoch)
         loss = torch.stack(list(terms.values())).sum()
@@ -191,7 +193,7 @@ class Trainer:
             for index, optimizer in enumerate(self.optimizers):
                 restore_optimizer(f"optimizer{index}", optimizer, tensors)
         except ValueError as error:
-            raise unusable(path, f"is of another training ({error})") from error
+            raise unusable(path, f"is of another training ({one_line(error)})") from error
         log.info("resuming after epoch %d of %d from %s", self.epoch, self.config.epochs, path)
 
 

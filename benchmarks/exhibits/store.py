@@ -55,7 +55,7 @@ def read_exhibit(path: Path) -> dict[str, Any]:
     try:
         check_exhibit(exhibit)
     except ValueError as error:
-        raise InputError(f"{path} is no usable exhibit: {error}; {_AGAIN}") from error
+        raise InputError(f"{path} is no usable exhibit: {one_line(error)}; {_AGAIN}") from error
     return exhibit
 
 

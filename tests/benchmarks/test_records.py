@@ -45,6 +45,7 @@ def test_what_is_no_record_is_refused(tmp_path, content):
         (["data"], None, "data must be a table; got None"),
         (["data", "database"], 0, "data.database must be a whole number of at least 1; got 0"),
         (["data", "missing"], {"train": -1}, "data.missing.train must be a whole number"),
+        (["data", "missing"], {"a\nb": -1}, "data.missing.a b must be a whole number"),
         (["lengths"], [], "lengths must be a list of at least 1 long"),
         (["lengths", 1, "map"], -0.5, r"lengths\[1\].map must be a number from 0 to 1"),
         (["lengths", 1, "map_bounds"], [0.7, 0.5], r"lengths\[1\].map_bounds must be the worst before the best"),

@@ -175,9 +175,11 @@ def test_going_on_from_another_training_says_so(make_dpq, split, training, tmp_p
     for other in (
         ({}, state),
         (tensors, state | {"epoch": 99}),
+        (tensors, state | {"epoch": "a\nb"}),
         (tensors | {first: torch.zeros(7)}, state),
         ({name: value for name, value in tensors.items() if name != "method.backbone.embedding.bias"}, state),
     ):
         save_checkpoint(path, *other)
-        with pytest.raises(InputError, match=r"c.safetensors is of another training \(.*delete it"):
+        with pytest.raises(InputError, match=r"c.safetensors is of another training \(.*delete it") as error:
             make_dpq().fit(split, training, 0, Execution(checkpoint=path))
+        assert "\n" not in str(error.value)

@@ -92,7 +92,7 @@ from dpq_example_method import METHOD
 METHOD = replace(METHOD, source="dpq")
 """
 DEEP = """
-from dpq import DPQ
+from dpq.model import DPQ
 from dpq.registry import MethodEntry
 def build(context):
     network = context.backbone(context.classes)
