@@ -76,11 +76,13 @@ def entry_of(kind, progressive=True):
     return MethodEntry(lambda c: kind(c.source(), c.bits, c.codebook_size), "Made up", progressive, source="backbone")
 
 
-def broken(entry):
+def broken(entry, *names):
+    """Which of these promises are broken, or of all."""
     found = set()
     for check in conformance_checks(entry):
         try:
-            check()
+            if check.name in names or not names:
+                check()
         except AssertionError:
             found.add(check.name)
     return found
@@ -106,11 +108,12 @@ def test_a_method_that_keeps_its_promises_passes():
     ],
 )
 def test_a_broken_promise_is_found(kind, promise):
-    assert promise in broken(entry_of(kind))
+    assert broken(entry_of(kind), promise) == {promise}
 
 
 def test_entry_and_method_must_agree():
-    assert "entry_and_method_agree" in broken(entry_of(Kept, progressive=False))
+    promise = "entry_and_method_agree"
+    assert broken(entry_of(Kept, progressive=False), promise) == {promise}
 
 
 def test_few_images_and_what_no_record_holds_are_found():
@@ -120,7 +123,8 @@ def test_few_images_and_what_no_record_holds_are_found():
             log = super().fit(repeated, training, seed, execution)
             return replace(log, epochs=[{"note": "fine"}])
 
-    assert {"unusable_data_are_refused", "fit_logs_what_can_be_recorded"} <= broken(entry_of(Careless))
+    promises = {"unusable_data_are_refused", "fit_logs_what_can_be_recorded"}
+    assert broken(entry_of(Careless), *promises) == promises
 
 
 def test_checks_are_named_and_cost_nothing_before_they_are_called():
