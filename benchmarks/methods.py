@@ -165,8 +165,8 @@ BUILT_IN: dict[str, Entry] = {
     ),
 }
 
-
-_FEATURES = {entry.source: entry.features for entry in BUILT_IN.values() if entry.source}
+# What codes are made of that quantize a source, in titles.
+_FEATURES = {"backbone": BUILT_IN["pq"].features, "dpq": BUILT_IN["pq-dpq"].features}
 
 
 def _entry_of(name: str, plugin: plugins.Plugin) -> Entry:
