@@ -15,7 +15,7 @@ from benchmarks.config import describe, parse_experiment
 from benchmarks.figures.style import STYLES, look_of
 from benchmarks.methods import BUILT_IN, METHODS
 from benchmarks.publish import check_all
-from benchmarks.records import read_records, write_record
+from benchmarks.records import read_record, read_records, write_record
 from dpq import InputError
 from tests.benchmarks.conftest import TINY, make_record
 from tests.plugin.installed import EXAMPLE, install, install_example, write_metadata
@@ -81,6 +81,7 @@ def test_an_installed_method_is_run_and_tabulated(example, tmp_path, capsys):
         f"{title}, trained at 8 bits and truncated",
     ]
     assert f"- {title}: package dpq-example-method 0.1.0, score l2, rotate True." in table
+    assert "- **Has methods that this project does not ship: of dpq-example-method 0.1.0." in table
     capsys.readouterr()
     assert run(output, "rotated-pq", "--dry-run") == 0
     assert "nothing to do" in capsys.readouterr().out
@@ -176,6 +177,37 @@ def test_records_of_a_method_that_is_gone_are_named(example, tmp_path, capsys):
     _forget()
     assert main(["table", "tiny", "--output", str(tmp_path / "out")]) == 2
     assert "is not installed; install dpq-example-method 0.1.0, or move the record away" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("method", "change", "said"),
+    [
+        ("rotated-pq", {"plugin": None}, r"plugin must be a table; got None"),
+        ("rotated-pq", {}, r"plugin\.package must be dpq-example-method, which has the method rotated-pq; got None"),
+        ("rotated-pq", {"plugin": {"package": "dpq-other", "version": "2.0"}}, r"got 'dpq-other'"),
+        ("rotated-pq", {"plugin": {"package": "dpq-example-method", "version": "a\nb"}}, r"must be a version"),
+        ("pq", {"plugin": {"package": "dpq-other", "version": "2.0"}}, "plugin must be absent, as pq is a method of"),
+        ("gone", {"plugin": {"package": "dpq-other", "version": "a\nb"}}, "method must be one of"),
+    ],
+)
+def test_a_record_that_is_unclear_about_its_package_is_refused(example, tmp_path, method, change, said):
+    path = tmp_path / "record.json"
+    record = {key: value for key, value in _record_of_the_example().items() if key != "plugin"}
+    write_record(path, record | {"method": method} | change)
+    with pytest.raises(InputError, match=said) as refusal:
+        read_record(path)
+    assert len(str(refusal.value).splitlines()) == 1
+
+
+def test_a_record_of_a_broken_package_is_not_blamed(example, tmp_path):
+    path = tmp_path / "record.json"
+    write_record(path, _record_of_the_example())
+    assert read_record(path)["method"] == "rotated-pq"
+    (example / "dpq_example_method.py").write_text("import nothing_of_this_name")
+    del sys.modules["dpq_example_method"]
+    _forget()
+    with pytest.raises(InputError, match=r"^method 'rotated-pq' of dpq-example-method 0\.1\.0 is unusable"):
+        read_record(path)
 
 
 def test_published_pages_refuse_it(example, tmp_path, monkeypatch):
