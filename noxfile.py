@@ -140,6 +140,14 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into build/docs; a warning fails. What follows `--` goes to `mkdocs build`."""
+    extras = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]
+    session.install(*extras["docs"], *CONSTRAINTS)  # without the library, whose source is read and not imported
+    session.run("python", "-m", "mkdocs", "build", "--strict", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style, types, known vulnerabilities and licences of dependencies."""
     _install(session, "dev")
