@@ -5,13 +5,13 @@ The wheel was built from the sdist, so what it lacks, the sdist lacks.
 
 from __future__ import annotations
 
+import runpy
 import sys
 import tarfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from dpq.version import __version__
 from supply.locked import ROOT
 
 Files = Mapping[str, bytes]
@@ -62,13 +62,14 @@ def _compare(what: str, found: Files, expected: Files) -> list[str]:
 
 def main(folder: Path) -> int:
     """Exit status 1 where a distribution is not what the checkout holds."""
+    version = runpy.run_path(str(ROOT / "dpq/version.py"))["__version__"]  # importing dpq takes ten seconds
     wheels, sdists = list(folder.glob("*.whl")), list(folder.glob("*.tar.gz"))
     names = [path.name for path in [*wheels, *sdists]]
-    if names != [f"dpq-{__version__}-py3-none-any.whl", f"dpq-{__version__}.tar.gz"]:
-        print(f"expected one wheel and one sdist of {__version__}; found {', '.join(names)}", file=sys.stderr)
+    if names != [f"dpq-{version}-py3-none-any.whl", f"dpq-{version}.tar.gz"]:
+        print(f"expected one wheel and one sdist of {version}; found {', '.join(names)}", file=sys.stderr)
         return 1
     wrong = differences(read_wheel(wheels[0]), read_sdist(sdists[0]))
-    print("\n".join(wrong) or f"wheel and sdist of {__version__} hold what the checkout holds", file=sys.stderr)
+    print("\n".join(wrong) or f"wheel and sdist of {version} hold what the checkout holds", file=sys.stderr)
     return bool(wrong)
 
 
