@@ -10,6 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from benchmarks.interrupts import NOT_BEGUN, interruption
+
+if __name__ == "__main__":  # before the imports below, which take seconds
+    interruption.install()
+
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from benchmarks import commands
@@ -28,6 +33,15 @@ EXAMPLES = """examples:
   python -m benchmarks run cifar10 --dry-run           what would be done, and what it costs
   python -m benchmarks table digits                    tables from the records
 """
+# How to go on after Ctrl-C.
+ADVICE = {
+    "run": "finished epochs and records are kept; the same command goes on from there",
+    "evaluate": "records are whole, renewed or as they were; the same command does all of them",
+    "exhibit": "finished exhibits are kept; the same command makes the others",
+    "check-data": "nothing is kept; the same command reads the copy from the start",
+    "regress": "nothing is kept; the same command starts anew",
+    **dict.fromkeys(("table", "figures", "results"), "files are whole, new or old; the same command makes all of them"),
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -262,8 +276,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0, 1 for a regression, 2 for a mistake of the caller, 130 when interrupted."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        options = make_parser().parse_args(arguments)
-        with logging_redirect_tqdm():
+        with interruption.interruptible(NOT_BEGUN):
+            options = make_parser().parse_args(arguments)
+        with interruption.interruptible(ADVICE[options.command]), logging_redirect_tqdm():
             getattr(commands, options.command.replace("-", "_"))(options)
     except Moved as moved:
         print(f"regression:\n{moved}", file=sys.stderr)
@@ -272,9 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        kept = ": finished epochs and records are kept; the same command goes on from there"
-        print("interrupted" + (kept if options.command == "run" else ""), file=sys.stderr)
-        return 130
+        return interruption.say()
     except BrokenPipeError:
         return 0
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -16,6 +17,7 @@ from benchmarks.config import Experiment, load_experiment
 from benchmarks.environment import keep_freed_memory, resolve_device
 from benchmarks.evaluation import differ, evaluate_lengths
 from benchmarks.loading import load_data
+from benchmarks.locks import in_turn, locked, record_lock
 from benchmarks.methods import METHODS, VARIANTS, check_files, read_ingredients, recorded_query_precision, suited
 from benchmarks.plan import Run, plan, plan_ablations
 from benchmarks.records import read_raw, read_record, write_record
@@ -88,16 +90,27 @@ def _run_split(
     if not missing:
         log.info("nothing to do: every record exists (--force does them again)")
     if options.force:
-        forget(runs)
+        _forget_all(runs)
         if ablations is None:
             _say_what_stays(methods)
-    for number, one in enumerate(runs, 1):
-        if one in missing:
-            log.info("run %d of %d: %s", number, len(runs), one.identity)
-        record = carry_out(one, dataset, read[one], device, force=options.force)
-        if one in missing or len(runs) == 1:
-            print(summary(one, record))
+
+    def do(one: Run) -> None:
+        log.info("run %d of %d: %s", runs.index(one) + 1, len(runs), one.identity)
+        if one.record.exists() and not options.force:
+            log.info("another process has done it meanwhile")
+        print(summary(one, carry_out(one, dataset, read[one], device, force=options.force)))
+
+    in_turn(missing, lambda one: one.lock, do)
+    if not missing and len(runs) == 1:
+        print(summary(runs[0], read_record(runs[0].record)))
     print(overview(runs))
+
+
+def _forget_all(runs: Sequence[Run]) -> None:
+    """`forget`, before the first of those that share a training is done again; never under another process."""
+    for lock in dict.fromkeys(run.lock for run in runs):
+        with locked(lock):
+            forget([run for run in runs if run.lock == lock])
 
 
 def _say_what_stays(methods: list[str]) -> None:
@@ -193,10 +206,18 @@ def evaluate(options: argparse.Namespace) -> None:
         renewed = [old | new for old, new in zip(record["lengths"], lengths, strict=True)]
         changed = differ(renewed, record["lengths"])
         if changed:
-            write_record(path, record | {"lengths": renewed})
+            _renew(path, record, record | {"lengths": renewed})
         for old, new in zip(record["lengths"], renewed, strict=True):
             print(f"{record['id']} {new['bits']} bits: mAP {new['map']:.6f} (was {old['map']:.6f})")
         print(f"{path}: {'renewed' if changed else 'unchanged'}")
+
+
+def _renew(path: Path, record: dict[str, Any], renewed: dict[str, Any]) -> None:
+    """Write a record, unless another process has written it since it was read."""
+    with locked(record_lock(path)):
+        if read_record(path) not in (record, renewed):
+            raise InputError(f"{path} was written by another process meanwhile; evaluate it again")
+        write_record(path, renewed)
 
 
 def exhibit(options: argparse.Namespace) -> None:

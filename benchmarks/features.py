@@ -11,6 +11,7 @@ from torch import Tensor
 
 from baselines.on_embeddings import Source
 from dpq.checkpoint import load_checkpoint, save_checkpoint
+from dpq.files import sweep
 from dpq.images import Views
 from dpq.protocols.base import Images
 from dpq.protocols.stored_images import StoredImages
@@ -18,7 +19,7 @@ from dpq.settings import Method
 
 
 class StoredSource:
-    """A source whose predictions are kept, one file for each set of images.
+    """A source whose predictions are kept, one file for each set of images; for one process at a time.
 
     Args:
         source: computes what is not there yet.
@@ -46,6 +47,7 @@ class StoredSource:
         started = time.perf_counter()
         embeddings, logits = self.source.predict(images, views=views, progress=progress)
         seconds = time.perf_counter() - started
+        sweep(path)
         save_checkpoint(path, {"embeddings": embeddings, "logits": logits}, {"seconds": seconds})
         return embeddings, logits
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.config import Experiment, describe
+from benchmarks.locks import lock_path
 from benchmarks.methods import METHODS, Ingredients, with_label_vectors, with_variant
 from benchmarks.records import digest, record_path
 from dpq.backbone import WeightFile
@@ -66,6 +67,14 @@ class Run:
     def feature_checkpoint(self) -> Path | None:
         """Weights, optimiser and log after the feature epochs, which other code lengths share."""
         return self.folder / "checkpoints" / f"{self.features}.safetensors" if self.features else None
+
+    @property
+    def lock(self) -> Path:
+        """The lock of all that this run trains or stores; runs that share any of it share the lock."""
+        shared = self.source.training if self.source else self.features or self.training
+        if METHODS[self.method].source == "backbone":
+            shared = "frozen-features"
+        return lock_path(self.folder, shared)
 
     @property
     def embeddings(self) -> Path:

@@ -16,6 +16,7 @@ from baselines.on_embeddings import Source
 from benchmarks.environment import describe_environment, peak_memory_mb
 from benchmarks.evaluation import evaluate_lengths, reconstruction_errors
 from benchmarks.features import StoredSource, TrainedOnDemand
+from benchmarks.locks import locked, record_lock
 from benchmarks.methods import (
     METHODS,
     Context,
@@ -28,6 +29,7 @@ from benchmarks.methods import (
 from benchmarks.plan import Run, recorded_config, recorded_weights
 from benchmarks.records import SCHEMA_VERSION, RawResult, digest, read_record, write_raw, write_record
 from dpq.additive import levels_for
+from dpq.files import sweep
 from dpq.health import codeword_signs, embedding_signs
 from dpq.model import codeword_usage
 from dpq.protocols import Dataset
@@ -43,10 +45,11 @@ def carry_out(
     """Do what is left of a run and return its record.
 
     A run whose record exists is only read, unless `force` asks for a new one. An interrupted training goes on from
-    its checkpoint.
+    its checkpoint. Only inside the run's lock, if another process may write to the same output.
     """
     if run.record.exists() and not force:
         return read_record(run.record)
+    _sweep(run)
     environment = describe_environment(device)  # before training: sources may change meanwhile
     source = _source(run, dataset, ingredients, device)
     method = _build(run, dataset, ingredients, device, source)
@@ -58,9 +61,18 @@ def carry_out(
     record, raw = _measure(run, method, embedder, source, trained, dataset, device)
     record = _header(run, dataset, ingredients, method) | record | {"environment": environment}
     record["config"] = recorded_config(run.experiment, ingredients, run.method, run.source)
-    write_raw(run.record.with_suffix(".npz"), raw)
-    write_record(run.record, record)
+    with locked(record_lock(run.record)):
+        write_raw(run.record.with_suffix(".npz"), raw)
+        write_record(run.record, record)
     return record
+
+
+def _sweep(run: Run) -> None:
+    """Delete what was being written when a process was killed; `StoredSource` does it for stored embeddings."""
+    files = [run.record, run.record.with_suffix(".npz"), run.checkpoint, run.feature_checkpoint]
+    for path in [*files, run.source.checkpoint if run.source else None]:
+        if path is not None:
+            sweep(path)
 
 
 def forget(runs: Sequence[Run]) -> None:

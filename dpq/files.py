@@ -8,6 +8,8 @@ from pathlib import Path
 
 from dpq.errors import InputError
 
+_RANDOM = 8  # characters that `tempfile` adds to a name
+
 
 def write_atomically(path: Path, content: bytes | str, remedy: str = "choose another --output") -> None:
     """Write a temporary file beside `path`, flush it to the disk, then rename it into place.
@@ -41,3 +43,9 @@ def write_atomically(path: Path, content: bytes | str, remedy: str = "choose ano
         if isinstance(error, OSError):
             raise InputError(f"cannot write {path} ({error.strerror}); free some space or {remedy}") from error
         raise
+
+
+def sweep(path: Path) -> None:
+    """Delete what killed processes left of writing `path`. Only while no other process writes it."""
+    for left in path.parent.glob(f".{path.name}.{'?' * _RANDOM}"):
+        left.unlink(missing_ok=True)

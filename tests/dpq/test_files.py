@@ -3,7 +3,7 @@ import os
 import pytest
 
 from dpq import InputError
-from dpq.files import write_atomically
+from dpq.files import sweep, write_atomically
 
 
 def test_content_replaces_what_was_there_and_leaves_nothing_beside_it(tmp_path):
@@ -42,3 +42,20 @@ def test_the_umask_decides_who_may_read(tmp_path):
     finally:
         os.umask(umask)
     assert (tmp_path / "record.json").stat().st_mode & 0o777 == 0o644
+
+
+def test_what_a_killed_process_was_writing_is_swept_and_nothing_else(tmp_path):
+    path = tmp_path / "record.json"
+    kept = ["record.json", "other.json", ".other.json.abcdefgh", ".record.json.lock", "record.json.abcdefgh"]
+    for name in [*kept, ".record.json.abcdefgh"]:
+        (tmp_path / name).write_text("half")
+    sweep(path)
+    assert {one.name for one in tmp_path.iterdir()} == set(kept)
+    sweep(tmp_path / "missing" / "record.json")
+
+
+def test_sweeping_knows_the_temporary_files_of_writing(tmp_path, monkeypatch):
+    path = tmp_path / "record.json"
+    monkeypatch.setattr(os, "replace", lambda *_: sweep(path))
+    write_atomically(path, "content")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,96 @@
+"""Two processes on one output folder: what they would both train or store, one of them does."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock, Timeout
+
+from dpq.errors import InputError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def lock_path(folder: Path, name: str) -> Path:
+    """A lock of the experiment whose results are in `folder`."""
+    return folder / ".locks" / f"{name}.lock"
+
+
+def record_lock(record: Path) -> Path:
+    """The lock of a record and its raw codes, held while they are written."""
+    return lock_path(record.parent.parent, f"{record.stem}.record")
+
+
+class Busy(Exception):
+    """Another process holds the lock; the text says which."""
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock `path`; it ends with the process, however that ends.
+
+    Args:
+        path: the lock file; its folder is made. It stays, for deleting it would let two processes in.
+        wait: until another process lets go, and say for whom.
+
+    Raises:
+        Busy: another process holds it, and the caller does not wait.
+        InputError: the folder cannot be written.
+    """
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            holder = _read_holder(path)
+            if not wait:
+                raise Busy(holder) from None
+            log.info("waiting for %s, which works on %s", holder, path.stem)
+            lock.acquire()
+        _holder(path).write_text(json.dumps([os.getpid(), platform.node()]))
+    except OSError as error:
+        lock.release()
+        raise InputError(
+            f"cannot write {path} ({error.strerror}); free some space or choose another --output"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def in_turn(items: Sequence[T], lock_of: Callable[[T], Path], do: Callable[[T], None]) -> None:
+    """Do each item inside its lock; those that another process works on come last, and are waited for."""
+    busy = []
+    for item in items:
+        try:
+            with locked(lock_of(item), wait=False):
+                do(item)
+        except Busy as holder:
+            log.info("%s works on %s; going on with what else there is", holder, lock_of(item).stem)
+            busy.append(item)
+    for item in busy:
+        with locked(lock_of(item)):
+            do(item)
+
+
+def _holder(path: Path) -> Path:
+    """Beside the lock, for taking a lock empties its file."""
+    return path.with_suffix(".holder")
+
+
+def _read_holder(path: Path) -> str:
+    with suppress(OSError, ValueError):  # it is being written just now
+        number, machine = json.loads(_holder(path).read_text())
+        return f"process {number} on {machine}"
+    return "another process"
