@@ -23,6 +23,7 @@ from benchmarks.config import known_experiments
 from benchmarks.exhibits.store import PARTS
 from benchmarks.methods import METHODS
 from benchmarks.regress import Moved
+from benchmarks.shards import shard
 from dpq.errors import InputError
 from dpq.images import Views
 from dpq.protocols import PROTOCOLS
@@ -268,6 +269,12 @@ def _add_run(subparsers: argparse._SubParsersAction[Parser]) -> None:
         help="go on with a copy that lacks up to N of the published images; records and tables say so",
     )
     _add_output(where)
+    where.add_argument(
+        "--shard",
+        type=shard,
+        metavar="I/N",
+        help="only the I-th of N parts of the work, for another machine or an array job to do the others",
+    )
     where.add_argument("--force", action="store_true", help="do finished runs again, from the start")
     where.add_argument("--dry-run", action="store_true", help="print the plan and its cost, and do nothing")
 

@@ -22,6 +22,7 @@ from benchmarks.methods import METHODS, VARIANTS, check_files, read_ingredients,
 from benchmarks.plan import Run, plan, plan_ablations
 from benchmarks.records import read_raw, read_record, write_record
 from benchmarks.runner import carry_out, forget
+from benchmarks.shards import take_shard
 from dpq.additive import check_enough, levels_for
 from dpq.backbone import create_body
 from dpq.errors import InputError
@@ -52,10 +53,10 @@ def run(options: argparse.Namespace) -> None:
     )
     # All of them before the first is run: an unusable one is refused at once.
     datasets = [_load(one, options.data_root, reading) for one in splits]
-    for one, ablated, dataset in zip(splits, ablations, datasets, strict=True):
+    for turn, (one, ablated, dataset) in enumerate(zip(splits, ablations, datasets, strict=True)):
         if len(splits) > 1:
             log.info("split seed %d", one.split_seed)
-        _run_split(one, dataset, methods, ablated, device, options)
+        _run_split(one, dataset, methods, ablated, device, options, turn)
 
 
 def _run_split(
@@ -65,6 +66,7 @@ def _run_split(
     ablations: dict[str, Experiment] | None,
     device: torch.device,
     options: argparse.Namespace,
+    turn: int,
 ) -> None:
     methods = suited(methods, dataset.train, experiment.codebook_size, named=options.method != ["all"])
     ingredients = read_ingredients(experiment, dataset)
@@ -76,7 +78,10 @@ def _run_split(
     read = dict.fromkeys(runs, ingredients)
     if ablations is not None:
         read = plan_ablations(runs, ablations, dataset, ingredients)
-    runs = list(read)
+    runs = list(read) if options.shard is None else take_shard(list(read), options.shard, turn)
+    if not runs:
+        log.info("%s: there are fewer trainings than shards, and shard %s has none", experiment.name, options.shard)
+        return
     missing = runs if options.force else [one for one in runs if not one.record.exists()]
     if options.dry_run:
         from benchmarks.cost import print_plan
