@@ -63,6 +63,9 @@ def to_input(
     augmentation: Augmentation,
     generator: torch.Generator | None = None,
     place: Place = (0, 0),
+    *,
+    count: int | None = None,
+    part: slice = slice(None),
 ) -> Tensor:
     """Network input from uint8 images.
 
@@ -73,12 +76,14 @@ def to_input(
         augmentation: of the experiment.
         generator: on the CPU; draws crops and flips. None: deterministic crops.
         place: of the crop without a generator; the centre unless given.
+        count: of the batch that the images are a part of, if they are; draws are then those of the whole batch.
+        part: which part.
 
     Returns:
         [B, 3, size, size] float32, channels last.
     """
     unit = images.float() / 255
-    grid = crop_grid(len(images), size, augmentation, generator, place).to(images.device)
+    grid = crop_grid(count or len(images), size, augmentation, generator, place)[part].to(images.device)
     sampled = F.grid_sample(unit, grid, preprocessing.interpolation, "reflection", align_corners=False).clamp(0, 1)
     mean, std = (
         torch.tensor(v, device=images.device).view(1, 3, 1, 1) for v in (preprocessing.mean, preprocessing.std)

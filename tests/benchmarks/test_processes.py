@@ -1,0 +1,40 @@
+"""`run` in two processes of torch's launcher: the records of one process, by the same names."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SETTING = ["--backbone", "test_resnet", "--weights", "none", "--image-size", "32", "--device", "cpu"]
+# "pq-dpq" without "dpq" trains DPQ on demand.
+RUN = ["run", "digits", "--method", "dtq", "pq-dpq", "--bits", "8", "--limit", "400", "--epochs", "2", "--seeds", "0"]
+LAUNCHER = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+REACH = 0.02  # of mAP; losses differ in their last digits, and poor features of two epochs let that grow
+
+
+def records(output, *launcher):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, *launcher, "-m", "benchmarks", *RUN, *SETTING, "--output", str(output)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return {path.name: json.loads(path.read_text()) for path in output.glob("digits/runs/*.json")}, done
+
+
+def test_two_processes_leave_the_records_of_one(tmp_path):
+    alone, _ = records(tmp_path / "one")
+    both, done = records(tmp_path / "two", *LAUNCHER)
+    assert both.keys() == alone.keys()
+    assert len(both) == 2
+    for name, record in both.items():
+        assert record["environment"]["processes"] == 2
+        assert "processes" not in alone[name]["environment"]
+        for ours, expected in zip(record["lengths"], alone[name]["lengths"], strict=True):
+            assert ours["map"] == pytest.approx(expected["map"], abs=REACH)
+    assert done.stdout.count("exact search with float features") == 2  # the second process is silent
+    assert done.stderr.count("epoch 1/2") == 2
+    names = {path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.safetensors")}
+    assert {path.relative_to(tmp_path / "two") for path in (tmp_path / "two").rglob("*.safetensors")} == names
