@@ -110,6 +110,14 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Give every reader of files 10,000 inputs, or DPQ_FUZZ of them; what follows `--` goes to pytest."""
+    _install(session, "tests")
+    many = {"DPQ_FUZZ": os.environ.get("DPQ_FUZZ", "10000")}
+    session.run("pytest", "tests/fuzz", *session.posargs, env=many)
+
+
+@nox.session
 def regression(session: nox.Session) -> None:
     """Check every method on small data against the reference; what follows `--` goes to `regress`."""
     _install(session, "benchmarks")

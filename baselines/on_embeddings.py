@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from dpq import additive
 from dpq.backbone import Preprocessing, WeightFile, create_body
-from dpq.checkpoint import load_checkpoint, save_checkpoint
+from dpq.checkpoint import load_checkpoint, restored_matrix, restored_seconds, save_checkpoint, unusable
 from dpq.embedding import embed_images
+from dpq.errors import InputError, one_line
 from dpq.images import Views
 from dpq.protocols.base import Images, Split
 from dpq.scores import Score
@@ -114,14 +115,18 @@ class EmbeddingQuantizer:
         """Learn the codebooks, or read them from the checkpoint where there is one.
 
         Raises:
-            InputError: fewer images than codewords.
+            InputError: fewer images than codewords; the checkpoint is damaged or of another training.
         """
         additive.check_enough(len(train), self.codebook_size)
         checkpoint = (execution or Execution()).checkpoint
         if checkpoint is not None and checkpoint.exists():
             tensors, state = load_checkpoint(checkpoint)
-            self._codebooks = tensors["codebooks"]
-            return TrainLog(seconds=state["seconds"], images_per_second=len(train) / state["seconds"])
+            try:
+                self._codebooks = restored_matrix(tensors, "codebooks", (self.levels, self.codebook_size, None))
+                seconds = restored_seconds(state)
+            except ValueError as error:
+                raise unusable(checkpoint, f"is of another training ({one_line(error)})") from error
+            return TrainLog(seconds=seconds, images_per_second=len(train) / seconds)
         embeddings = self.embed(train.images)
         started = time.perf_counter()
         self._codebooks = self.learn(embeddings, derive_seed(seed, "codebooks", 0))
@@ -142,7 +147,13 @@ class EmbeddingQuantizer:
         """Codes [N, M] uint8 of embeddings [N, D]; `bits` asks for a prefix.
 
         Raises:
-            InputError: `bits` is no multiple of log2 K, or more than was trained.
+            InputError: `bits` is no multiple of log2 K, or more than was trained; the codebooks have another D.
         """
         wanted = None if bits is None else additive.prefix_levels(bits, self.levels, self.codebook_size)
+        width, own = embeddings.shape[1], self._codebooks.shape[2]
+        if width != own:
+            raise InputError(
+                f"expected embeddings [N, {own}], as the codebooks of {self.name}; got {width} dimensions; "
+                "where a checkpoint holds those codebooks, run with --force"
+            )
         return additive.encode(embeddings, self._codebooks)[:, :wanted]

@@ -20,7 +20,8 @@ from benchmarks.loading import load_data
 from benchmarks.locks import in_turn, locked, record_lock
 from benchmarks.methods import METHODS, VARIANTS, check_files, read_ingredients, recorded_query_precision, suited
 from benchmarks.plan import Run, plan, plan_ablations
-from benchmarks.records import read_raw, read_record, write_record
+from benchmarks.raw_results import check_fits, read_raw
+from benchmarks.records import read_record, write_record
 from benchmarks.runner import assist, carry_out, forget
 from benchmarks.shards import take_shard
 from benchmarks.submission import submit
@@ -28,7 +29,7 @@ from dpq import distributed
 from dpq.additive import check_enough, levels_for
 from dpq.backbone import create_body
 from dpq.errors import InputError
-from dpq.files import write_atomically
+from dpq.files import sweep, write_atomically
 from dpq.images import Views
 from dpq.protocols import Dataset, ReadOptions, load_protocol
 
@@ -216,6 +217,7 @@ def evaluate(options: argparse.Namespace) -> None:
     for path in options.records:
         record = read_record(path)
         raw = read_raw(path.with_suffix(".npz"))
+        check_fits(raw, record)
         bits = [entry["bits"] for entry in record["lengths"]]
         precision = recorded_query_precision(record)
         further = record.get("further_cuts", ())
@@ -236,6 +238,7 @@ def _renew(path: Path, record: dict[str, Any], renewed: dict[str, Any]) -> None:
     with locked(record_lock(path)):
         if read_record(path) not in (record, renewed):
             raise InputError(f"{path} was written by another process meanwhile; evaluate it again")
+        sweep(path)
         write_record(path, renewed)
 
 

@@ -13,11 +13,28 @@ from baselines.dqn import DQNConfig
 from baselines.dtq import DTQConfig
 from baselines.on_embeddings import SearchConfig
 from dpq.config import DPQConfig
-from dpq.errors import InputError
+from dpq.errors import InputError, one_line
+from dpq.protocols.archives import Bounds, read_bounded
 from dpq.recorded import added_later, as_recorded
 from dpq.settings import TrainingConfig
 
 CONFIGS = Path(__file__).parent / "configs"
+MOST_BYTES = 1 << 20  # of a file
+
+# What a number may be, by its key; every number of a configuration stands here.
+RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("epochs", "batch_size", "decay_steps", "limit"), (1, 10**9)),
+    **dict.fromkeys(("image_size", "stored_side", "embedding_dim"), (1, 10**5)),
+    **dict.fromkeys(("seeds", "split_seeds"), (0, 2**31 - 1)),
+    "bits": (1, 1024),
+    "codebook_size": (2, 256),
+    "sweeps": (0, 10**4),
+    **dict.fromkeys(("learning_rate", "head_multiplier", "codebook_learning_rate", "decay_rate"), (0, 1e6)),
+    **dict.fromkeys(("classification", "margin", "tau", "mu", "nu", "gamma", "quantization"), (0, 1e9)),
+    **dict.fromkeys(("weight_decay", "orthogonality"), (0, 1e9)),
+    **dict.fromkeys(("momentum", "warmup", "dropout", "feature_epochs", "layer_decay", "shift"), (0, 1)),
+    "crop": (0.01, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -105,7 +122,7 @@ def load_experiment(name: str) -> Experiment:
     path = CONFIGS / f"{name}.toml"
     if name not in known_experiments():
         raise InputError(f"unknown experiment {name!r}; choose one of {', '.join(known_experiments())}")
-    return parse_experiment(name, path.read_text(encoding="utf-8"))
+    return read_experiment(name, path)
 
 
 def read_notes(name: str) -> str:
@@ -114,12 +131,33 @@ def read_notes(name: str) -> str:
     return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
+def read_experiment(name: str, path: Path) -> Experiment:
+    """An experiment from its TOML file.
+
+    Raises:
+        InputError: unreadable, no UTF-8; or as for `parse_experiment`.
+    """
+    try:
+        text = read_bounded(path, Bounds(file=MOST_BYTES)).decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read configuration {path}: {one_line(error)}; correct the file") from error
+    return parse_experiment(name, text)
+
+
 def parse_experiment(name: str, text: str) -> Experiment:
-    """An experiment from the text of its TOML file."""
+    """An experiment from the text of its TOML file.
+
+    Raises:
+        InputError: no TOML, an unknown or missing key, a value of a wrong type or out of its range.
+    """
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"configuration {name} is no valid TOML: {error}") from error
+    except RecursionError:
+        raise InputError(f"configuration {name} is nested too deeply; correct the file") from None
+    except ValueError as error:  # TOMLDecodeError, and numbers of thousands of digits
+        raise InputError(f"configuration {name} is no valid TOML: {one_line(error)}") from error
+    if "name" in table:
+        raise InputError(f"unknown key 'name' in {name}; the file's name is the experiment's")
     return _build(Experiment, {"name": name} | table, name)  # type: ignore[no-any-return]
 
 
@@ -131,7 +169,21 @@ def _build(kind: Any, table: Mapping[str, Any], where: str) -> Any:
     missing = [f.name for f in fields(kind) if f.name not in table and _required(f)]
     if missing:
         raise InputError(f"{where} lacks {', '.join(missing)}")
-    return kind(**{key: _value(hints[key], value, f"{where}.{key}") for key, value in table.items()})
+    values = {key: _value(hints[key], value, f"{where}.{key}") for key, value in table.items()}
+    for key, value in values.items():
+        _check_range(key, value, f"{where}.{key}")
+    return kind(**values)
+
+
+def _check_range(key: str, value: Any, where: str) -> None:
+    if key not in RANGES:
+        return
+    least, most = RANGES[key]
+    for one in value if isinstance(value, tuple) else (value,):
+        if one is not None and not least <= one <= most:
+            raise InputError(f"{where} must be from {least:g} to {most:g}; got {str(one)[:30]}")
+    if isinstance(value, tuple) and (not value or len(set(value)) < len(value)):
+        raise InputError(f"{where} must be a list of different numbers, at least one; got {list(value)[:20]}")
 
 
 def _required(f: dataclasses.Field[Any]) -> bool:
@@ -141,22 +193,30 @@ def _required(f: dataclasses.Field[Any]) -> bool:
 def _value(hint: Any, value: Any, where: str) -> Any:
     if is_dataclass(hint):
         if not isinstance(value, Mapping):
-            raise InputError(f"{where} must be a table; got {value!r}")
+            raise InputError(f"{where} must be a table; got {_short(value)}")
         return _build(hint, value, where)
     if get_origin(hint) is tuple and isinstance(value, list) and all(type(v) is int for v in value):
         return tuple(value)
     choices = get_args(hint)
     if choices and all(isinstance(choice, str) for choice in choices):
         if value not in choices:
-            raise InputError(f"{where} must be one of {', '.join(map(repr, choices))}; got {value!r}")
+            raise InputError(f"{where} must be one of {', '.join(map(repr, choices))}; got {_short(value)}")
         return value
     accepted = {float: (float, int)}.get(hint, choices or (hint,))
     if not isinstance(value, tuple(t for t in accepted if isinstance(t, type))) or (
         isinstance(value, bool) and bool not in accepted
     ):
-        raise InputError(f"{where} must be {getattr(hint, '__name__', hint)}; got {value!r}")
+        raise InputError(f"{where} must be {getattr(hint, '__name__', hint)}; got {_short(value)}")
     checked: Any = value
-    return float(checked) if hint is float else checked
+    try:
+        return float(checked) if hint is float else checked
+    except OverflowError:
+        raise InputError(f"{where} must be a number; got one of {len(str(value))} digits") from None
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def describe(experiment: Experiment, tables: Sequence[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.records import RawResult
+from benchmarks.raw_results import RawResult
 from dpq.additive import levels_for
 from dpq.ranking import RankingResult, Score, evaluate_codes
 

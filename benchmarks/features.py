@@ -10,7 +10,8 @@ from pathlib import Path
 from torch import Tensor
 
 from baselines.on_embeddings import Source
-from dpq.checkpoint import load_checkpoint, save_checkpoint
+from dpq.checkpoint import load_checkpoint, restored_matrix, restored_seconds, save_checkpoint, unusable
+from dpq.errors import one_line
 from dpq.files import sweep
 from dpq.images import Views
 from dpq.protocols.base import Images
@@ -42,8 +43,15 @@ class StoredSource:
         if path.exists():
             started = time.perf_counter()
             tensors, state = load_checkpoint(path)
-            self.spared += state["seconds"] - (time.perf_counter() - started)
-            return tensors["embeddings"], tensors["logits"]
+            try:
+                embeddings, logits = (
+                    restored_matrix(tensors, name, (len(images), None)) for name in ("embeddings", "logits")
+                )
+                seconds = restored_seconds(state)
+            except ValueError as error:
+                raise unusable(path, f"is not of these images ({one_line(error)})") from error
+            self.spared += seconds - (time.perf_counter() - started)
+            return embeddings, logits
         started = time.perf_counter()
         embeddings, logits = self.source.predict(images, views=views, progress=progress)
         seconds = time.perf_counter() - started

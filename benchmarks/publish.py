@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.bench.page import make_pages, stale_pages
 from benchmarks.claims_page import make_claims_page
 from benchmarks.config import known_experiments
 from benchmarks.figures import figure_files, make_figures
@@ -48,6 +49,7 @@ def make_all(output: Path) -> dict[str, bytes]:
         texts = {**make_tables(output, name), "rows.md": make_row_page(output, name)}
         files |= {f"{name}/{file}": text.encode() for file, text in texts.items()}
         files |= {f"{name}/{file}": content for file, content in make_figures(output, name).items()}
+    files |= make_pages(output)
     files[CLAIMS_PAGE] = make_claims_page(output, names).encode()
     files["README.md"] = make_results_page(output, names, sorted(files)).encode()
     return files
@@ -85,3 +87,4 @@ def _stale(output: Path, files: dict[str, bytes]) -> Iterator[Path]:
         for file in (ABLATIONS_CSV, *sorted(figure_files())):
             if f"{name}/{file}" not in files and (output / name / file).exists():
                 yield output / name / file
+    yield from stale_pages(output, files)

@@ -1,40 +1,17 @@
-"""Result records: one JSON a run, and beside it the raw codes from which every metric can be made again."""
+"""Result records: one JSON a run; `benchmarks.raw_results` has the codes beside it."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from dpq.errors import InputError
+from benchmarks.record_shape import SCHEMA_VERSION, check_record
+from dpq.errors import InputError, one_line
 from dpq.files import write_atomically
-
-SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True)
-class RawResult:
-    """What a run leaves besides its metrics (`<id>.npz`, not committed).
-
-    Attributes:
-        codes: [N, M] uint8, database.
-        codebooks: [M, K, D] float32.
-        queries: [Q, D] float32 query embeddings.
-        query_labels: [Q, L] bool.
-        database_labels: [N, L] bool.
-    """
-
-    codes: np.ndarray
-    codebooks: np.ndarray
-    queries: np.ndarray
-    query_labels: np.ndarray
-    database_labels: np.ndarray
+from dpq.json_text import read_json
 
 
 def digest(value: Any) -> str:
@@ -56,43 +33,23 @@ def read_record(path: Path) -> dict[str, Any]:
     """Read a record.
 
     Raises:
-        InputError: missing, no JSON, or of another schema.
+        InputError: missing, no JSON, of another schema, or not what tables, figures and pages can be made of.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read record {path}: {error}") from error
+        raise InputError(f"cannot read record {path}: {one_line(error)}") from error
     if not isinstance(record, dict) or record.get("schema_version") != SCHEMA_VERSION:
         raise InputError(
             f"{path} is no result record of schema {SCHEMA_VERSION}; give a file from <output>/<experiment>/runs"
         )
+    try:
+        check_record(record)
+    except ValueError as error:
+        raise InputError(f"{path} is no usable record: {one_line(error)}; get it again, or run with --force") from error
     return record
 
 
 def read_records(output: Path, experiment: str) -> list[dict[str, Any]]:
     """All records of an experiment, by file name."""
     return [read_record(path) for path in sorted((output / experiment / "runs").glob("*.json"))]
-
-
-def write_raw(path: Path, raw: RawResult) -> None:
-    """Write the raw result beside its record (`path` ends in `.npz`)."""
-    stream = io.BytesIO()
-    np.savez(stream, **vars(raw))
-    write_atomically(path, stream.getvalue())
-
-
-def read_raw(path: Path) -> RawResult:
-    """Read a raw result; nothing is unpickled.
-
-    Raises:
-        InputError: missing or damaged.
-    """
-    if not path.is_file():
-        raise InputError(
-            f"the raw codes {path} are not there (they are not committed); run the experiment again to make them"
-        )
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return RawResult(**{name: arrays[name] for name in arrays.files})
-    except Exception as error:
-        raise InputError(f"{path} is damaged ({error}); run the experiment again with --force") from error

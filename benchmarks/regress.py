@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks import shapes
 from benchmarks.aggregate import entries_of
-from benchmarks.config import Experiment, describe, parse_experiment
+from benchmarks.config import Experiment, describe, read_experiment
 from benchmarks.environment import describe_environment
 from benchmarks.methods import METHODS, Context, Ingredients, build_method, read_ingredients
 from benchmarks.plan import plan, recorded_weights
 from benchmarks.runner import carry_out
-from dpq.errors import InputError
+from dpq.errors import InputError, one_line
 from dpq.files import write_atomically
+from dpq.json_text import read_json
 from dpq.protocols import Dataset
 from dpq.settings import Epoch
 
@@ -34,6 +36,15 @@ PROBED = 2048  # random embeddings
 PROBE_TOLERANCE = 0.01
 METRICS = ("map", "reconstruction_mse")
 
+_REFERENCE = shapes.table(
+    {
+        "settings": shapes.table({}),
+        "made_of": shapes.table({}, others=shapes.scalar),
+        "terms": shapes.table({}, others=shapes.number()),
+        "metrics": shapes.table({}, others=shapes.row(shapes.number(), 2)),
+    }
+)
+
 
 class Moved(Exception):
     """Something left its interval; the text says what and by how much."""
@@ -41,7 +52,7 @@ class Moved(Exception):
 
 def load_suite(name: str, weights: str | None) -> Experiment:
     """The experiment of a suite, with the weights that were given."""
-    experiment = parse_experiment(name, (REFERENCES / f"{name}.toml").read_text(encoding="utf-8"))
+    experiment = read_experiment(name, REFERENCES / f"{name}.toml")
     if weights is None:
         return experiment
     return replace(experiment, backbone=replace(experiment.backbone, weights=weights))
@@ -58,9 +69,7 @@ def check(experiment: Experiment, dataset: Dataset, device: torch.device) -> int
         Moved: a setting, a loss term or a metric differs.
     """
     path = REFERENCES / f"{experiment.name}.json"
-    if not path.is_file():
-        raise InputError(f"there is no reference {path.name}; make it with: python -m benchmarks regress --update")
-    reference = json.loads(path.read_text(encoding="utf-8"))
+    reference = read_reference(path)
     ingredients = read_ingredients(experiment, dataset)
     if (found := _data_and_weights(dataset, ingredients)) != reference["made_of"]:
         raise InputError(
@@ -76,6 +85,24 @@ def check(experiment: Experiment, dataset: Dataset, device: torch.device) -> int
     if moved:
         raise Moved("\n".join(f"{experiment.name}: {line}" for line in moved))
     return len(reference["terms"]) + len(reference["metrics"])
+
+
+def read_reference(path: Path) -> dict[str, Any]:
+    """A reference as `update` wrote it.
+
+    Raises:
+        InputError: missing, unreadable, or of another form.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no reference {path.name}; make it with: python -m benchmarks regress --update")
+    try:
+        reference: dict[str, Any] = read_json(path)
+        _REFERENCE(reference, "")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot use reference {path}: {one_line(error)}; restore it, or make it anew with --update"
+        ) from error
+    return reference
 
 
 def update(experiment: Experiment, dataset: Dataset, device: torch.device) -> Path:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 from functools import cache
 from pathlib import Path
 
 import pandas as pd
+
+from dpq.errors import InputError, one_line
 
 REPORTED = Path(__file__).parent / "reported" / "paper_tables.csv"
 
@@ -19,12 +24,35 @@ MEANINGS = {
     "unverified": "transcribed without the printed page and without a check",
     OTHER_DATA: "transcribed without a check, and of NUS-WIDE-81, another data set: not to be compared",
 }
+COLUMNS = ["dataset", "method", "bits", "map", "status", "basis"]
+_ROW = re.compile(r"[^\t]+\t[^\t]+\t[1-9][0-9]{0,3}\t(0(\.[0-9]{1,9})?|1(\.0{1,9})?)\t[^\t]+\t[^\t]+")
 
 
 @cache
 def reported() -> pd.DataFrame:
     """All reported values: columns dataset, method, bits, map, status, basis."""
-    table = pd.read_csv(REPORTED)
+    return read_reported(REPORTED)
+
+
+def read_reported(path: Path) -> pd.DataFrame:
+    """The values of a file.
+
+    Raises:
+        InputError: unreadable, with other columns, or a row, named by its line, is of another form.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        rows = list(csv.DictReader(text.splitlines(), strict=True))
+        for number, row in enumerate(rows, 2):
+            if list(row) != COLUMNS or None in row.values():
+                raise ValueError(f"row {number} has other fields than {', '.join(COLUMNS)}")
+            if not _ROW.fullmatch("\t".join(row.values())) or row["status"] not in MARKS:
+                raise ValueError(f"row {number} has bits {row['bits']!r}, map {row['map']!r}, status {row['status']!r}")
+        if not rows:
+            raise ValueError("it has no rows")
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"cannot read the reported values in {path}: {one_line(error)}; restore the file") from error
+    table = pd.read_csv(io.StringIO(text), keep_default_na=False)
     table.loc[table.basis.str.contains("NUS-WIDE-81"), "status"] = OTHER_DATA
     return table
 

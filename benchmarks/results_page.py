@@ -11,6 +11,7 @@ import pandas as pd
 
 from benchmarks.ablation_table import sections_of
 from benchmarks.aggregate import setting_title
+from benchmarks.bench.page import PAGE as BENCH_PAGE
 from benchmarks.claims import Finding, find
 from benchmarks.claims_page import verdict_table
 from benchmarks.class_splits import is_class_split
@@ -43,13 +44,13 @@ FIGURES = {
 }
 
 
-def make_results_page(output: Path, experiments: Sequence[str], figures: Sequence[str]) -> str:
+def make_results_page(output: Path, experiments: Sequence[str], files: Sequence[str]) -> str:
     """The page.
 
     Args:
         output: folder of all results.
         experiments: those with records, in the order of the page.
-        figures: paths below `output` of the figures that there are.
+        files: paths below `output` of the figures and other pages that there are.
     """
     findings = find(output, experiments)
     records = {name: sections_of(output, name) for name in experiments}
@@ -65,9 +66,12 @@ def make_results_page(output: Path, experiments: Sequence[str], figures: Sequenc
         _not_run(experiments),
     ]
     for name, sections in records.items():
-        own = [figure for figure in figures if figure.startswith(f"{name}/")]
+        own = [figure for figure in files if figure.startswith(f"{name}/")]
         parts.append(_experiment(output, name, sections, own))
-    parts += ["## Rerunning a row", _rerun(experiments), "## Errata", ERRATA.read_text(encoding="utf-8").strip()]
+    parts += ["## Rerunning a row", _rerun(experiments)]
+    if BENCH_PAGE in files:
+        parts += ["## Speed and memory", _BENCH]
+    parts += ["## Errata", ERRATA.read_text(encoding="utf-8").strip()]
     parts += ["## How to cite", _CITE]
     return "\n\n".join(parts) + "\n"
 
@@ -171,6 +175,8 @@ def _rerun(experiments: Sequence[str]) -> str:
         "byte for byte, with the versions in `constraints.txt`."
     )
 
+
+_BENCH = f"""[Time and memory of the parts, beside the usual ways to do the same]({BENCH_PAGE}), on generated data."""
 
 _CITE = """Cite this suite ([CITATION.cff](../CITATION.cff)) with the commit that you read, and the paper beside it. A
 number is cited best by its record, whose name holds method, seed and a digest of the whole setting."""

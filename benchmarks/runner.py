@@ -27,7 +27,9 @@ from benchmarks.methods import (
     score_of,
 )
 from benchmarks.plan import Run, recorded_config, recorded_weights
-from benchmarks.records import SCHEMA_VERSION, RawResult, digest, read_record, write_raw, write_record
+from benchmarks.raw_results import RawResult, write_raw
+from benchmarks.record_shape import SCHEMA_VERSION
+from benchmarks.records import digest, read_record, write_record
 from dpq import distributed
 from dpq.additive import levels_for
 from dpq.files import sweep

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.aggregate import row_title
-from benchmarks.exhibits.store import exhibits_of
+from benchmarks.exhibits.store import check_run, exhibits_of
 from benchmarks.methods import METHODS
 from benchmarks.table_details import as_markdown
 
@@ -33,6 +33,7 @@ def _rows(record: dict[str, Any], exhibit: dict[str, Any], experiment: str) -> l
     entries = {entry["bits"]: entry for entry in record["lengths"]}
     training = "once" if METHODS[record["method"]].progressive else "each"
     name = row_title(record["method"], record["variant"], training, 0)
+    check_run(exhibit, record)
     rows = []
     for length in exhibit["lengths"]:
         entry = entries[length["bits"]]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from dpq.distributed import gather
-from dpq.errors import InputError
+from dpq.errors import InputError, one_line
+from dpq.json_text import parse_json, read_json
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ KNOWN_PREPROCESSING = {
     ),
 }
 
+PADDINGS = ("", "same", "valid")  # timm's
+
 
 def read_weights(path: Path) -> WeightFile:
     """Read a safetensors file, or a torch file with `weights_only=True`.
@@ -80,13 +83,14 @@ def read_weights(path: Path) -> WeightFile:
         tensors, options = _read_tensors(path)
         sidecar = path.with_name(path.name + ".json")
         if sidecar.is_file():
-            options |= json.loads(sidecar.read_text(encoding="utf-8"))
+            options |= read_json(sidecar)
+        model_options = _model_options(options)
+        preprocessing = _preprocessing(options, sha256)
     except Exception as error:  # whatever the reader raises, the file is unusable
         raise InputError(
-            f"{path} is no readable weight file ({error}); expected safetensors or a torch state dict"
+            f"{path} is no readable weight file ({one_line(error)}); expected safetensors or a torch state dict"
         ) from error
-    model_options = {"pad_type": options["pad_type"]} if "pad_type" in options else {}
-    return WeightFile(path.name, sha256, tensors, model_options, _preprocessing(options, sha256))
+    return WeightFile(path.name, sha256, tensors, model_options, preprocessing)
 
 
 def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -95,15 +99,50 @@ def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
         with safe_open(path, "pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    _refuse_compressed(path)
     state = torch.load(path, map_location="cpu", weights_only=True)
-    return dict(state.get("state_dict", state)), {}
+    state = state.get("state_dict", state)
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise ValueError(f"it holds a {type(value).__name__} where a named tensor must be")
+    return dict(state), {}
+
+
+def _refuse_compressed(path: Path) -> None:
+    """Refuse an archive that takes more memory than the file has bytes; torch itself compresses nothing.
+
+    Raises:
+        ValueError: as said.
+        OSError: it cannot be read.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
+            raise ValueError("it unpacks to more than its own size")
+
+
+def _model_options(options: Mapping[str, Any]) -> dict[str, str]:
+    if "pad_type" not in options:
+        return {}
+    if options["pad_type"] not in PADDINGS:
+        raise ValueError(f"pad_type must be one of {PADDINGS}; got {str(options['pad_type'])[:40]!r}")
+    return {"pad_type": options["pad_type"]}
 
 
 def _preprocessing(options: Mapping[str, Any], sha256: str) -> Preprocessing | None:
     if "mean" not in options or "std" not in options:
         return KNOWN_PREPROCESSING.get(sha256)
-    mean, std = ((json.loads(v) if isinstance(v, str) else v) for v in (options["mean"], options["std"]))
-    return Preprocessing(tuple(mean), tuple(std), options.get("interpolation", "bicubic"))
+    mean, std = ((parse_json(v) if isinstance(v, str) else v) for v in (options["mean"], options["std"]))
+    for three in (mean, std):
+        if not isinstance(three, list) or len(three) != 3 or not all(type(v) in (int, float) for v in three):
+            raise ValueError(f"mean and std must be three numbers each; got {str(three)[:40]}")
+    if not all(abs(v) <= 1e3 for v in mean) or not all(1e-3 <= v <= 1e3 for v in std):
+        raise ValueError(f"mean or std is out of range: {mean}, {std}")
+    interpolation = options.get("interpolation", "bicubic")
+    if interpolation not in ("bilinear", "bicubic"):
+        raise ValueError(f"interpolation must be bilinear or bicubic; got {str(interpolation)[:40]!r}")
+    return Preprocessing(tuple(mean), tuple(std), interpolation)
 
 
 class Backbone(nn.Module):
@@ -187,6 +226,10 @@ def create_body(name: str, weights: WeightFile | str | None) -> tuple[Any, Prepr
         with _quiet("huggingface_hub", "timm"):
             body: Any = timm.create_model(name, pretrained=weights == "timm", num_classes=0, **options)
     except Exception as error:
+        if isinstance(weights, WeightFile) and isinstance(error, TypeError) and options:
+            raise InputError(
+                f"{weights.name} asks for {', '.join(options)}, which {name} does not take; give another --backbone"
+            ) from error
         if weights != "timm":
             raise
         raise InputError(

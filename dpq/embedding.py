@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dpq.backbone import Preprocessing
-from dpq.images import CROPS, Views, to_input
+from dpq.images import CROPS, Views, send, to_input
 from dpq.protocols.base import Images
 from dpq.settings import TrainingConfig, autocast
 
@@ -50,14 +50,16 @@ def embed_images(
     bar = tqdm(total=len(images), desc="encoding", unit="image", leave=False, disable=None if progress else True)
     with bar:
         for start in range(0, len(images), BATCH):
-            batch = images[start : start + BATCH].to(device)
-            with autocast(device, config.precision):
-                seen = [network(view) for view in _views(batch, config, preprocessing, views, generator)]
-            embeddings.append(torch.stack([embedding.float() for embedding, _ in seen]).mean(dim=0).cpu())
-            logits.append(torch.stack([scores.float() for _, scores in seen]).mean(dim=0).cpu())
+            batch = send(images[start : start + BATCH], device)
+            seen = []
+            for view in _views(batch, config, preprocessing, views, generator):
+                with autocast(device, config.precision):  # the network alone: pixels are not rounded
+                    seen.append(network(view))
+            embeddings.append(torch.stack([embedding.float() for embedding, _ in seen]).mean(dim=0))
+            logits.append(torch.stack([scores.float() for _, scores in seen]).mean(dim=0))
             bar.update(len(batch))
     network.train(was_training)
-    return torch.cat(embeddings), torch.cat(logits)
+    return torch.cat(embeddings).cpu(), torch.cat(logits).cpu()  # read once: reading stalls a GPU
 
 
 def _views(

@@ -9,3 +9,8 @@ class InputError(ValueError):
     The message is one line that names the thing, its value and the way out. The command line prints it and
     exits with status 2; every other exception is an internal fault.
     """
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's message without line breaks, or its name where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dpq.errors import InputError
+from dpq.errors import InputError, one_line
+from dpq.protocols.archives import Bounds, read_bounded
 from dpq.seeds import derive_seed
+
+MOST_BYTES = 64 << 20  # of a file; 1,000 vectors of 300 numbers have 8 MB
 
 
 def read_label_vectors(path: Path, classes: int, dim: int) -> Tensor:
@@ -22,9 +26,12 @@ def read_label_vectors(path: Path, classes: int, dim: int) -> Tensor:
         InputError: unreadable, of another shape, not finite, or with a zero row (its direction is undefined).
     """
     try:
-        vectors = np.loadtxt(path, dtype=np.float32, ndmin=2)
+        lines = read_bounded(path, Bounds(file=MOST_BYTES)).decode("utf-8-sig").splitlines()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about a file without numbers, whose shape is refused below
+            vectors = np.loadtxt(lines, dtype=np.float32, ndmin=2)
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read label vectors from {path}: {error}") from error
+        raise InputError(f"cannot read label vectors from {path}: {one_line(error)}") from error
     if vectors.shape != (classes, dim):
         raise InputError(
             f"{path} holds {vectors.shape[0]} vectors of {vectors.shape[1]} numbers; "

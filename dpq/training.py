@@ -13,10 +13,18 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from dpq import distributed
-from dpq.checkpoint import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
-from dpq.errors import InputError
+from dpq.checkpoint import (
+    flatten_optimizer,
+    load_checkpoint,
+    restore_module,
+    restore_optimizer,
+    restored_log,
+    save_checkpoint,
+    unusable,
+)
+from dpq.errors import InputError, one_line
 from dpq.health import batch_signs, loss_signs, one_class
-from dpq.images import Views, to_input
+from dpq.images import Views, send, to_input
 from dpq.protocols.base import Split
 from dpq.protocols.stored_images import StoredImages
 from dpq.seeds import derive_seed
@@ -157,7 +165,7 @@ class Trainer:
         """
         preprocessing = self.method.backbone.preprocessing
         mine, size, augmentation = distributed.share(len(rows)), self.config.image_size, self.config.augmentation
-        images = self.images[rows[mine]].to(self.labels.device)
+        images = send(self.images[rows[mine]], self.labels.device)
         inputs = to_input(images, size, preprocessing, augmentation, geometry, count=len(rows), part=mine)
         with distributed.whole_batch_statistics(self.execution.device):
             terms: dict[str, Tensor] = self.method.losses(inputs, self.labels[rows], rows, self.epoch)
@@ -201,10 +209,13 @@ class Trainer:
             return
         tensors, state = load_checkpoint(path)
         method = {name.removeprefix("method."): t for name, t in tensors.items() if name.startswith("method.")}
-        self.module.load_state_dict(method, strict=path == self.execution.checkpoint)
-        for index, optimizer in enumerate(self.optimizers):
-            restore_optimizer(f"optimizer{index}", optimizer, tensors)
-        self.epoch, self.log.seconds, self.log.epochs = state["epoch"], state["seconds"], state["log"]
+        try:
+            self.epoch, self.log.seconds, self.log.epochs = restored_log(state, self.config.epochs)
+            restore_module(self.module, method, whole=path == self.execution.checkpoint)
+            for index, optimizer in enumerate(self.optimizers):
+                restore_optimizer(f"optimizer{index}", optimizer, tensors)
+        except ValueError as error:
+            raise unusable(path, f"is of another training ({one_line(error)})") from error
         log.info("resuming after epoch %d of %d from %s", self.epoch, self.config.epochs, path)
 
 

@@ -1,9 +1,23 @@
+import os
+
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from dpq.images import Augmentation
 from dpq.protocols.base import Split
 from dpq.settings import TrainingConfig
+
+# Few inputs, the same in every run; DPQ_FUZZ=10000 asks for as many, drawn anew.
+settings.register_profile(
+    "fuzz",
+    max_examples=int(os.environ.get("DPQ_FUZZ", "100")),
+    derandomize="DPQ_FUZZ" not in os.environ,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+settings.load_profile("fuzz")
 
 
 @pytest.fixture

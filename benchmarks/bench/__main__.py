@@ -9,10 +9,15 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from benchmarks.interrupts import interruption
+
+if __name__ == "__main__":  # before the imports below, which take seconds
+    interruption.install()
+
 import torch
 
 from benchmarks.__main__ import Parser, positive
-from benchmarks.bench.page import write_page
+from benchmarks.bench.page import write_pages
 from benchmarks.bench.report import Options, Report, as_written, render, write_report
 from benchmarks.environment import keep_freed_memory, resolve_device
 from dpq.errors import InputError
@@ -22,8 +27,14 @@ log = logging.getLogger(__name__)
 # Each is a module beside this one.
 BENCHMARKS = {
     "evaluation": "all metrics of 1,000 queries among 54,000 images, against the obvious way to compute them",
+    "encoding": "embeddings and codes of images, against inference of the bare backbone",
     "scale": "all metrics at the size of NUS-WIDE: time and memory",
+    "quantizers": "k-means, initialisation, codes and iterated conditional modes, against Faiss",
+    "search": "our codes in Faiss, against our ranking and Faiss's own quantizers: queries per second, recall",
+    "growth": "how each cost grows with the database, levels, codebooks and batch: a figure",
+    "training": "a step of each deep method and an epoch of DTQ, against the bare backbone, with where the time goes",
 }
+ADVICE = "the reports of finished benchmarks are kept; name the others to run them alone"
 EXAMPLES = """examples:
   python -m benchmarks.bench                        everything, to results/bench
   python -m benchmarks.bench evaluation --quick     a look at one, at small sizes
@@ -54,15 +65,15 @@ def make_parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run benchmarks, print and write their tables; the exit status is 2 for a mistake, 130 for Ctrl-C."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("faiss").setLevel(logging.WARNING)  # it would say how it was loaded
     try:
-        options = make_parser().parse_args(arguments)
-        _run(options)
+        with interruption.interruptible(ADVICE):
+            _run(make_parser().parse_args(arguments))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted: the reports of finished benchmarks are kept", file=sys.stderr)
-        return 130
+        return interruption.say()
     return 0
 
 
@@ -77,13 +88,20 @@ def _run(options: argparse.Namespace) -> None:
     keep_freed_memory()
     for name in options.names or BENCHMARKS:
         log.info("%s: %s", name, BENCHMARKS[name])
-        measure: Callable[[Options], Report] = import_module(f"benchmarks.bench.{name}").measure
-        report = measure(chosen)
+        report = _measure_of(name)(chosen)
         print(f"\n## {name}\n\n{render(as_written(report, chosen))}")
         if output is not None:
             print(f"\n{write_report(output, report, chosen)}")
     if output is not None:
-        print(write_page(output))
+        print(*write_pages(output), sep="\n")
+
+
+def _measure_of(name: str) -> Callable[[Options], Report]:
+    try:
+        measure: Callable[[Options], Report] = import_module(f"benchmarks.bench.{name}").measure
+    except ModuleNotFoundError as error:
+        raise InputError(f"{name} needs {error.name}; install it with: pip install '.[tests]'") from error
+    return measure
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from benchmarks.evaluation import ranked_queries
 from benchmarks.exhibits.draws import class_names, class_rounds
 from benchmarks.exhibits.sprite import COLUMNS, join_tiles, tiles_of
 from benchmarks.methods import recorded_query_precision
-from benchmarks.records import RawResult
+from benchmarks.raw_results import RawResult
 from dpq.additive import levels_for
 from dpq.errors import InputError
 from dpq.protocols import Dataset

@@ -13,10 +13,12 @@ import torch
 from benchmarks.environment import describe_environment
 from benchmarks.exhibits.gallery import show_nearest
 from benchmarks.exhibits.projection import project_lengths
-from benchmarks.exhibits.store import PARTS, SCHEMA_VERSION, exhibit_path, sprite_path, write_exhibit, write_sprite
+from benchmarks.exhibits.shape import PARTS, SCHEMA_VERSION
+from benchmarks.exhibits.store import exhibit_path, sprite_path, write_exhibit, write_sprite
 from benchmarks.exhibits.ties import measure_orders
 from benchmarks.loading import load_data_of
-from benchmarks.records import RawResult, read_record
+from benchmarks.raw_results import RawResult, check_fits
+from benchmarks.records import read_record
 from dpq.additive import levels_for
 from dpq.errors import InputError
 from dpq.protocols import Dataset, ReadOptions
@@ -53,12 +55,12 @@ def check_raw(record: dict[str, Any], raw: RawResult) -> None:
     """Refuse raw codes that are not those of the record.
 
     Raises:
-        InputError: their number is another, or the number of different ones.
+        InputError: their sizes are others, or the number of different ones.
     """
-    sizes = record["data"]["query"], record["data"]["database"]
+    check_fits(raw, record)
     codes, size = torch.from_numpy(raw.codes), raw.codebooks.shape[1]
     distinct = [len(DistinctCodes.of(codes, levels_for(e["bits"], size)).codes) for e in record["lengths"]]
-    if sizes != (len(raw.queries), len(codes)) or distinct != [e["distinct_codes"] for e in record["lengths"]]:
+    if distinct != [e["distinct_codes"] for e in record["lengths"]]:
         raise InputError(
             f"the raw codes beside {record['id']} are of another run; run the experiment again with --force"
         )

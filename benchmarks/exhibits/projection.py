@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks.exhibits.draws import SEED, class_names, class_rounds, first_labels
-from benchmarks.records import RawResult
+from benchmarks.raw_results import RawResult
 from dpq.additive import decode, levels_for
 from dpq.errors import InputError
 from dpq.protocols import Dataset

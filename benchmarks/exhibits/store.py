@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpq.errors import InputError
+from benchmarks.exhibits.shape import PARTS, SCHEMA_VERSION, check_exhibit
+from dpq.errors import InputError, one_line
 from dpq.files import write_atomically
+from dpq.json_text import read_json
+from dpq.protocols.archives import DEFAULT_BOUNDS, read_bounded
 
-SCHEMA_VERSION = 1
-PARTS = ("ties", "projection", "gallery")
 _REMEDY = "make that folder writable"
 _AGAIN = "make it again with: python -m benchmarks exhibit RECORD --force"
 
@@ -39,18 +40,22 @@ def read_exhibit(path: Path) -> dict[str, Any]:
     """Read an exhibit.
 
     Raises:
-        InputError: missing, damaged, or of another schema.
+        InputError: missing, damaged, of another schema, or not what figures can be made of.
     """
     try:
-        exhibit: Any = json.loads(path.read_text(encoding="utf-8"))
+        exhibit: Any = read_json(path)
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read exhibit {path}: {error}; {_AGAIN}") from error
+        raise InputError(f"cannot read exhibit {path}: {one_line(error)}; {_AGAIN}") from error
     if (
         not isinstance(exhibit, dict)
         or exhibit.get("schema_version") != SCHEMA_VERSION
         or exhibit.get("kind") not in PARTS
     ):
         raise InputError(f"{path} is no exhibit of schema {SCHEMA_VERSION}; {_AGAIN}")
+    try:
+        check_exhibit(exhibit)
+    except ValueError as error:
+        raise InputError(f"{path} is no usable exhibit: {one_line(error)}; {_AGAIN}") from error
     return exhibit
 
 
@@ -58,6 +63,20 @@ def exhibits_of(output: Path, experiment: str, part: str) -> list[dict[str, Any]
     """All exhibits of one part of an experiment, by file name; none where there are none."""
     folder = exhibit_path(output, experiment, "", part).parent
     return [read_exhibit(path) for path in sorted(folder.glob(f"*-{part}.json"))]
+
+
+def check_run(exhibit: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+    """Refuse an exhibit whose code lengths are not those of its record.
+
+    Raises:
+        InputError: names both.
+    """
+    parts = exhibit["queries"] if exhibit["kind"] == "gallery" else [exhibit]
+    found, wanted = ([entry["bits"] for entry in one["lengths"]] for one in (parts[0], record))
+    if found != wanted:
+        raise InputError(
+            f"the {exhibit['kind']} of {record['id']} is of {found} bits, the record of {wanted}; {_AGAIN}"
+        )
 
 
 def sprite_path(path: Path) -> Path:
@@ -83,16 +102,26 @@ def read_sprite(path: Path, exhibit: Mapping[str, Any]) -> NDArray[np.uint8]:
         exhibit: the gallery.
 
     Raises:
-        InputError: the sprite is missing, or is not the one that the gallery was written with.
+        InputError: the sprite is missing, of another size, or not the one that the gallery was written with.
     """
     from PIL import Image
 
-    file = path.parent / exhibit["sprite"]
+    file = sprite_path(path)
+    if exhibit["sprite"] != file.name:
+        raise InputError(f"{path.name} names the sprite {exhibit['sprite']!r}; its own is {file.name}: {_AGAIN}")
     try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read the sprite {file} of {path.name} ({error.strerror}); {_AGAIN}") from error
+        content = read_bounded(file, DEFAULT_BOUNDS)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read the sprite {file} of {path.name} ({one_line(error)}); {_AGAIN}") from error
     if hashlib.sha256(content).hexdigest() != exhibit["sprite_sha256"]:
         raise InputError(f"{file} is not the sprite that {path.name} was written with; {_AGAIN}")
-    with Image.open(io.BytesIO(content)) as image:
-        return np.asarray(image.convert("RGB"))
+    side, columns = exhibit["side"], exhibit["columns"]
+    size = columns * side, -(-len(exhibit["images"]) // columns) * side
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            if image.size == size:
+                return np.asarray(image.convert("RGB"))
+            found = f"{image.width}x{image.height} pixels, its images take {size[0]}x{size[1]}"
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        found = one_line(error)
+    raise InputError(f"{file} cannot be used ({found}); {_AGAIN}")

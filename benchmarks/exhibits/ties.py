@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.evaluation import evaluate_lengths
 from benchmarks.exhibits.draws import SEED, first_labels, shuffled
 from benchmarks.methods import recorded_query_precision
-from benchmarks.records import RawResult
+from benchmarks.raw_results import RawResult
 from dpq.tie_groups import Ints
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from benchmarks.ablation_table import place_ablations
 from benchmarks.aggregate import ROW, ablations_of, group_by_setting, records_of, row_title, rows_of, summarise
 from benchmarks.class_splits import is_class_split
-from benchmarks.exhibits.store import exhibits_of
+from benchmarks.exhibits.store import check_run, exhibits_of
 from benchmarks.intervals import Interval, interval_of_mean
 from benchmarks.methods import METHODS
 
@@ -45,7 +45,10 @@ class Material:
             place = order.index(record["method"])
             return record["method"] != "dpq", place, record["variant"], *repetition_of(record), record["id"]
 
-        return [(r, made[r["id"]]) for r in sorted(self.records, key=rank) if r["id"] in made]
+        pairs = [(r, made[r["id"]]) for r in sorted(self.records, key=rank) if r["id"] in made]
+        for record, exhibit in pairs:
+            check_run(exhibit, record)
+        return pairs
 
 
 def first_setting(output: Path, experiment: str) -> Material:

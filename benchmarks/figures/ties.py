@@ -92,7 +92,7 @@ def _panel(axes: Axes, ties: Ties) -> None:
     for index, (name, mark) in enumerate(zip(orders[0], MARKS, strict=False)):
         axes.plot(
             dodged(places, index, len(orders[0]), 0.75 * WIDTH),
-            [order[name] for order in orders],
+            [order.get(name, float("nan")) for order in orders],
             linestyle="none",
             marker=mark,
             markeredgewidth=1.5,

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from dpq.errors import InputError
+from dpq.errors import InputError, one_line
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 _CHUNK = 1 << 20
+_MOST_EXTRAS = 64  # keys of a member's extended header, which tarfile copies from member to member
+_ODD = (RecursionError, OverflowError)  # of tarfile: header after header without a file, and sizes beyond any disk
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,12 @@ class Bounds:
     Attributes:
         total: bytes of the unpacked archive, and of all decoded pixels together.
         file: bytes of one file.
+        members: entries of an archive, folders and other files among them.
     """
 
     total: int = 4 << 30
     file: int = 64 << 20
+    members: int = 200_000
 
 
 DEFAULT_BOUNDS = Bounds()
@@ -58,11 +62,6 @@ def read_bounded(path: Path, bounds: Bounds) -> bytes:
     if len(content) > bounds.file:
         raise ValueError(f"it has more than {bounds.file} bytes")
     return content
-
-
-def one_line(error: BaseException) -> str:
-    """An exception's message without line breaks, or its name where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 class _BoundedStream:
@@ -114,7 +113,9 @@ def tar_files(source: Path, bounds: Bounds) -> Iterator[tuple[str, bytes]]:
             stream: Any = _BoundedStream(unpacked, source, bounds)
             seen = set()
             with tarfile.TarFile(fileobj=stream) as archive:
-                for member in archive:
+                for number, member in enumerate(archive, 1):
+                    if number > bounds.members:
+                        raise InputError(f"{source} has more than {bounds.members} members; give the right archive")
                     name = _checked_name(source, member, bounds)
                     content = archive.extractfile(member)
                     if content is None or not is_image(name):
@@ -126,7 +127,7 @@ def tar_files(source: Path, bounds: Bounds) -> Iterator[tuple[str, bytes]]:
             stream.finish()
     except InputError:
         raise
-    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError) as error:
+    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError, *_ODD) as error:
         raise InputError(
             f"cannot read {source} as a tar: {one_line(error)}; it is truncated, altered or no tar: get it again"
         ) from error
@@ -147,6 +148,8 @@ def _checked_name(source: Path, member: tarfile.TarInfo, bounds: Bounds) -> str:
     """The member's relative path; refuses whatever a plain archive of images has no use for."""
     if leaves_root(member.name):
         raise InputError(f"{source} holds {member.name!r}, a path that leaves the archive; refused: pack it again")
+    if len(member.pax_headers) > _MOST_EXTRAS:
+        raise InputError(f"{source} holds {member.name!r} with {len(member.pax_headers)} extra headers; pack it again")
     if not (member.isdir() or member.isreg()) or member.issparse():
         raise InputError(f"{source} holds {member.name!r}, a link, device or sparse file; refused: pack plain files")
     if not 0 <= member.size <= bounds.file:

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from dpq.protocols.archives import DEFAULT_BOUNDS, one_line, read_bounded
+from dpq.errors import one_line
+from dpq.protocols.archives import DEFAULT_BOUNDS, read_bounded
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")  # Pillow knows more, some of which start other programs
 MOST_PIXELS = 64_000_000

@@ -16,9 +16,10 @@ import PIL
 from PIL import Image
 from tqdm import tqdm
 
-from dpq.errors import InputError
+from dpq.errors import InputError, one_line
 from dpq.files import write_atomically
-from dpq.protocols.archives import DEFAULT_BOUNDS, Bounds, is_image, one_line, read_bounded, tar_files
+from dpq.json_text import parse_json
+from dpq.protocols.archives import DEFAULT_BOUNDS, Bounds, is_image, read_bounded, tar_files
 from dpq.protocols.decoding import FORMATS
 
 _logger = logging.getLogger(__name__)
@@ -127,13 +128,16 @@ def _decode(source: Path, name: str, content: bytes, size: tuple[int, int]) -> t
 def _load_cached(path: Path, size: tuple[int, int]) -> ImageTree | None:
     """The cached tree, or None when there is none that is whole and made by this version of Pillow."""
     try:
-        about = json.loads(path.with_suffix(".json").read_text("utf-8"))
-        images = np.ascontiguousarray(np.load(path, allow_pickle=False))
-        tree = ImageTree(tuple(about["names"]), tuple(about["formats"]), images)
-        shaped = images.dtype == np.uint8 and images.shape == (len(tree.names), 3, *size)
+        about = parse_json(path.with_suffix(".json").read_text("utf-8"))
+        names, formats = tuple(about["names"]), tuple(about["formats"])
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # takes no memory, whatever its header claims
+        if mapped.dtype != np.uint8 or mapped.shape != (len(names), 3, *size):
+            return None
+        images = np.array(mapped, order="C")
         whole = about["sha256"] == hashlib.sha256(images.data).hexdigest()
-        return tree if shaped and whole and about["pillow"] == PIL.__version__ else None
-    except (OSError, ValueError, EOFError, KeyError, TypeError, MemoryError):
+        plain = all(isinstance(text, str) for text in (*names, *formats))
+        return ImageTree(names, formats, images) if plain and whole and about["pillow"] == PIL.__version__ else None
+    except Exception:  # numpy raises nearly anything on damaged headers; the tree is made anew
         return None
 
 

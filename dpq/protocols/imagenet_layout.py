@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from dpq.errors import InputError
-from dpq.protocols.archives import SUFFIXES, one_line
+from dpq.errors import InputError, one_line
+from dpq.protocols.archives import SUFFIXES
 from dpq.protocols.imagenet_classes import columns_of
 from dpq.protocols.lists import Listed
 

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dpq.errors import InputError
-from dpq.protocols.archives import one_line
+from dpq.errors import InputError, one_line
 from dpq.protocols.label_forms import LabelForm
 
 MAX_BYTES = 1 << 27  # unpacked; the longest published list, 128,503 images with 100 columns, has 32 MB

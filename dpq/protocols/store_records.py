@@ -7,9 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dpq.files import write_atomically
+from dpq.json_text import parse_json
 
 
 class Record(NamedTuple):
@@ -39,8 +40,8 @@ def read_journal(path: Path) -> dict[int, Record]:
     with suppress(OSError), path.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             with suppress(ValueError, TypeError):
-                row, *record = json.loads(line)
-                records[int(row)] = Record(*record)
+                row, *record = parse_json(line)
+                records[_whole(row)] = _record(record)
     return records
 
 
@@ -63,12 +64,27 @@ def write_about(path: Path, records: Sequence[Record], changed: int, remedy: str
 def read_about(path: Path, count: int) -> tuple[list[Record], int] | None:
     """The `count` records and the time of change of the pixels; None where the file is missing or damaged."""
     try:
-        about = json.loads(path.read_text("utf-8"))
-        records = [Record(*record) for record in about["records"]]
+        about = parse_json(path.read_text("utf-8"))
+        records = [_record(record) for record in about["records"]]
         whole = len(records) == count and about["sha256"] == _digest(records)
-        return (records, int(about["mtime_ns"])) if whole else None
+        return (records, _whole(about["mtime_ns"])) if whole else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _record(values: Any) -> Record:
+    """A record from JSON; a TypeError where it is none."""
+    record = Record(*values)
+    texts = (record.pixels, record.state, record.file or "", record.problem or "")
+    if not isinstance(values, list) or not all(isinstance(text, str) for text in texts):
+        raise TypeError("no record of a row")
+    return record
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError("no whole number")
+    return value
 
 
 def _digest(records: Sequence[Record]) -> str:

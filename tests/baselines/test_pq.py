@@ -4,9 +4,12 @@ import pytest
 import torch
 from sklearn.cluster import KMeans
 
-from baselines.pq import product_kmeans, sub_spaces
+from baselines.pq import PQ, product_kmeans, sub_spaces
 from dpq import InputError
 from dpq.additive import decode, encode
+from dpq.checkpoint import load_checkpoint, save_checkpoint
+from dpq.protocols import Split
+from dpq.settings import Execution, TrainingConfig
 
 
 def clustered(points=4000, dim=32, seed=0):
@@ -67,3 +70,35 @@ def test_more_parts_than_dimensions_and_more_codewords_than_points_are_refused()
         product_kmeans(torch.zeros(20, 3), 4, 4, seed=0)
     with pytest.raises(InputError, match="need at least as many training images; got 20"):
         product_kmeans(torch.zeros(20, 8), 4, 32, seed=0)
+
+
+class Given:
+    """A source whose embeddings are the pixels."""
+
+    preprocessing = None
+
+    def predict(self, images, *, views=None, progress=False):
+        return images.flatten(1).float(), torch.empty(len(images), 0)
+
+
+def fitted(path, bits=8):
+    images = torch.randint(0, 256, (40, 3, 2, 2), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    method = PQ(Given(), bits, 16)
+    method.fit(Split(images, torch.ones(40, 1, dtype=torch.bool)), TrainingConfig(1), 0, Execution(checkpoint=path))
+    return method
+
+
+def test_codebooks_go_on_from_their_own_checkpoint_alone(tmp_path):
+    path = tmp_path / "c.safetensors"
+    codebooks = fitted(path).codebooks
+    assert torch.equal(fitted(path).codebooks, codebooks)
+    with pytest.raises(InputError, match=r"c\.safetensors is of another training .*delete it"):
+        fitted(path, bits=16)
+    for tensors, state in (({}, {"seconds": 1.0}), ({"codebooks": codebooks}, {"seconds": -1.0})):
+        save_checkpoint(path, tensors, state)
+        with pytest.raises(InputError, match="is of another training"):
+            fitted(path)
+    save_checkpoint(path, {"codebooks": codebooks[:, :, :5].contiguous()}, {"seconds": 1.0})
+    assert load_checkpoint(path)[0]["codebooks"].shape == (2, 16, 5)
+    with pytest.raises(InputError, match=r"expected embeddings \[N, 5\].* got 12 dimensions"):
+        fitted(path).encode(torch.zeros(3, 12))

@@ -20,7 +20,8 @@ CONTEXT = multiprocessing.get_context("forkserver")
 # What a run imports when it needs it; else every child would.
 _LAZY = ["sklearn.cluster", "sklearn.datasets", "tabulate", "timm.scheduler", "torch._dynamo"]
 CONTEXT.set_forkserver_preload(["__main__", __name__, *_LAZY])
-TIMES = ("created", "seconds", "images_per_second", "peak_memory_mb")  # of a record
+# Of a record; the environment names the commit, which may change while tests run.
+NO_RESULTS = ("created", "seconds", "images_per_second", "peak_memory_mb", "environment")
 PATIENCE = 600  # seconds; no more than a safety net
 _numbers = itertools.count()
 _connection = None
@@ -104,14 +105,14 @@ def command(arguments, hook=None, *more):
 
 
 def results(output):
-    """All that a run leaves, but for times; and only that."""
+    """All that a run leaves, but for times and surroundings; nothing else may be there."""
     found = {}
     for path in sorted(output.rglob("*")):
         name = path.relative_to(output).as_posix()
         if path.is_dir() or ".locks" in path.parts:
             continue
         if path.suffix == ".json":
-            found[name] = {key: value for key, value in read_record(path).items() if key not in TIMES}
+            found[name] = {key: value for key, value in read_record(path).items() if key not in NO_RESULTS}
         elif path.suffix == ".npz":
             with np.load(path) as arrays:
                 found[name] = {key: arrays[key].tobytes() for key in arrays.files}

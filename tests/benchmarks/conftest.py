@@ -56,10 +56,10 @@ def make_record(method="dpq", variant="paper", seed=0, bits=(8, 16), maps=(0.5, 
             "map": m,
             "map_at_r": m,
             "r": 54000,
-            "map_total": m - 0.01,
-            "map_capped": m - 0.02,
-            "map_bounds": [m - 0.1, m + 0.1],
-            "map_ties_index": m + 0.001,
+            "map_total": max(m - 0.01, 0.0),
+            "map_capped": max(m - 0.02, 0.0),
+            "map_bounds": [max(m - 0.1, 0.0), min(m + 0.1, 1.0)],
+            "map_ties_index": min(m + 0.001, 1.0),
             "precision_at": {str(k): 0.9 - i / 10 for i, k in enumerate((1, 10, 100, 500, 1000))},
             "pr": [[r, 1 - r / 2] for r in np.linspace(0.1, 1, 10).tolist()],
             "distinct_codes": 100 * b,
@@ -110,6 +110,6 @@ def make_record(method="dpq", variant="paper", seed=0, bits=(8, 16), maps=(0.5, 
             "validation": False,
         },
     }
-    if method.endswith("-dpq"):
+    if method.endswith("-dpq") or method == "label-code":
         record["config"]["source"] = {"method": "dpq", "bits": max(bits)}
     return record | changes

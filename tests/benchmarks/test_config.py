@@ -1,8 +1,18 @@
 import dataclasses
+from typing import get_args, get_type_hints
 
 import pytest
 
-from benchmarks.config import describe, known_experiments, load_experiment, parse_experiment
+from benchmarks import config
+from benchmarks.config import (
+    RANGES,
+    Experiment,
+    describe,
+    known_experiments,
+    load_experiment,
+    parse_experiment,
+    read_experiment,
+)
 from dpq import InputError
 
 MINIMAL = 'protocol = "digits"\n[backbone]\nname = "resnet18"\n[training]\nepochs = 3\n'
@@ -48,6 +58,16 @@ def test_values_are_read_and_defaults_kept():
         ("protocol = ", "no valid TOML"),
         ("backbone = 3\n" + MINIMAL.replace('[backbone]\nname = "resnet18"\n', ""), "x.backbone must be a table"),
         ("bits = ['8']\n" + MINIMAL, "x.bits must be"),
+        ("bits = []\n" + MINIMAL, "x.bits must be a list of different numbers, at least one"),
+        ("seeds = [1, 1]\n" + MINIMAL, "x.seeds must be a list of different numbers"),
+        ("seeds = [-1]\n" + MINIMAL, "x.seeds must be from 0 to 2.14748e"),
+        ("name = '../x'\n" + MINIMAL, "unknown key 'name' in x"),
+        (MINIMAL.replace("epochs = 3", "epochs = 0"), "x.training.epochs must be from 1 to 1e"),
+        (MINIMAL.replace("epochs = 3", "epochs = " + "9" * 5000), "no valid TOML"),
+        (MINIMAL + "learning_rate = nan\n", "x.training.learning_rate must be from 0 to 1e"),
+        (MINIMAL + "learning_rate = " + "9" * 400 + "\n", "learning_rate must be a number; got one of 400 digits"),
+        (MINIMAL + "x = " + "[" * 5000, "x is nested too deeply"),
+        (MINIMAL + f"optimizer = '{'y' * 500}'\n", r"got 'y{56}\.\.\.$"),
     ],
 )
 def test_mistakes_are_named(text, words):
@@ -72,3 +92,26 @@ def test_a_record_keeps_everything_but_the_seeds():
 
 def test_a_setting_that_other_protocols_do_not_have_leaves_their_identities_alone():
     assert "stored_side" not in describe(parse_experiment("x", MINIMAL), ("dpq",))
+
+
+def numbers(kind):
+    """Names of the fields of a dataclass, and of those inside it, that hold numbers."""
+    for name, hint in get_type_hints(kind).items():
+        if dataclasses.is_dataclass(hint):
+            yield from numbers(hint)
+        elif {int, float} & {hint, *get_args(hint)}:
+            yield name
+
+
+def test_every_number_has_a_range():
+    assert set(RANGES) == set(numbers(Experiment))
+
+
+def test_files_that_are_no_text_or_too_large_are_refused(tmp_path, monkeypatch):
+    (tmp_path / "x.toml").write_bytes(MINIMAL.encode() + b"# \xff\n")
+    with pytest.raises(InputError, match=r"cannot read configuration .*x\.toml"):
+        read_experiment("x", tmp_path / "x.toml")
+    (tmp_path / "x.toml").write_text(MINIMAL)
+    monkeypatch.setattr(config, "MOST_BYTES", 10)
+    with pytest.raises(InputError, match="more than 10 bytes"):
+        read_experiment("x", tmp_path / "x.toml")

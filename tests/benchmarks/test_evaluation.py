@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from benchmarks.evaluation import differ, evaluate_lengths
-from benchmarks.records import RawResult
+from benchmarks.raw_results import RawResult
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from benchmarks.features import StoredSource, TrainedOnDemand
+from dpq import InputError
 from dpq.backbone import Preprocessing
+from dpq.checkpoint import save_checkpoint
 
 
 class Counting:
@@ -56,3 +58,22 @@ def test_training_waits_for_the_first_prediction_that_is_not_stored(images, tmp_
     store.predict(images[:2])
     store.predict(images[:3])
     assert trained == [True]
+
+
+@pytest.mark.parametrize(
+    ("tensors", "state"),
+    [
+        ({"embeddings": torch.zeros(4, 3), "logits": torch.zeros(5, 0)}, {"seconds": 1.0}),
+        ({"embeddings": torch.zeros(5), "logits": torch.zeros(5, 0)}, {"seconds": 1.0}),
+        ({"embeddings": torch.full((5, 3), torch.nan), "logits": torch.zeros(5, 0)}, {"seconds": 1.0}),
+        ({"embeddings": torch.zeros(5, 3)}, {"seconds": 1.0}),
+        ({"embeddings": torch.zeros(5, 3), "logits": torch.zeros(5, 0)}, {}),
+    ],
+)
+def test_predictions_of_other_images_are_refused(images, tmp_path, tensors, state):
+    source = StoredSource(Counting(), tmp_path)
+    source.predict(images)
+    (path,) = tmp_path.iterdir()
+    save_checkpoint(path, tensors, state)
+    with pytest.raises(InputError, match=rf"{path.name} is not of these images .*delete it"):
+        source.predict(images)

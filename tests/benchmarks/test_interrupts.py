@@ -11,12 +11,13 @@ import pytest
 import torch
 
 import benchmarks.evaluation
+from benchmarks import interrupts
 from benchmarks.__main__ import ADVICE, make_parser
 from benchmarks.interrupts import NOT_BEGUN, interruption
 from dpq.parallel import in_threads
 from dpq.protocols import decode_workers
 from dpq.training import Trainer
-from tests.benchmarks.children import Child, command, say
+from tests.benchmarks.children import Child, command, hear, say
 
 ROOT = Path(__file__).parents[2]
 FOREVER = 3600  # seconds; more than any test waits
@@ -159,23 +160,26 @@ def test_a_failure_of_tidying_up_is_not_reported(configs, tmp_path):
     assert child.err == "interrupted: advice\n"
 
 
-def impatient():
-    """Unwinding takes a while, in which the user presses again."""
+def slow_to_tidy_up():
+    interrupts._GRACE = FOREVER
     try:
         say("ready")
         time.sleep(FOREVER)
     finally:
-        say("unwinding")
-        time.sleep(FOREVER)
+        say("tidying up")
+        hear()
+        say("tidied up")
 
 
-def test_pressing_again_changes_nothing(configs, tmp_path):
-    child = Child(tmp_path, quietly, impatient)
+def test_pressing_again_does_not_cut_tidying_up_short(configs, tmp_path):
+    child = Child(tmp_path, quietly, slow_to_tidy_up)
     child.hear()
     os.kill(child.pid, signal.SIGINT)
     child.hear()
     for _ in range(20):
         os.kill(child.pid, signal.SIGINT)
+    child.tell("go on")
+    assert child.hear() == "tidied up"
     assert child.end() == 130
     assert child.err == "interrupted: advice\n"
 

@@ -2,9 +2,11 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import publish
 from benchmarks.__main__ import main
+from benchmarks.bench.report import Options, Report, Table, write_report
 from benchmarks.publish import check_all, published, write_all
 from benchmarks.records import write_record
 from benchmarks.results_page import make_results_page
@@ -81,6 +83,37 @@ def test_files_of_records_that_are_gone_are_named_and_removed(output):
     assert not (output / "cifar10/ablations.csv").exists()
     (output / "cifar10/ablations.csv").write_text("old")
     with pytest.raises(InputError, match=r"ablations.csv is made from no record"):
+        check_all(output)
+
+
+def bench(output):
+    report = Report("speed", "This against that.", [Table("Rows", [{"n": 1}])])
+    return write_report(output, report, Options(torch.device("cpu"), 1))
+
+
+def test_benchmarks_of_speed_have_a_page_that_the_first_one_leads_to(output):
+    write_all(output)
+    assert "bench/" not in (output / "README.md").read_text(encoding="utf-8")
+    path = bench(output)
+    with pytest.raises(InputError, match="is not what the records give"):
+        check_all(output)
+    write_all(output)
+    check_all(output)
+    assert "(bench/README.md)" in (output / "README.md").read_text(encoding="utf-8")
+    check_links(output, "README.md")
+    assert "This against that." in (output / "bench/README.md").read_text(encoding="utf-8")
+    path.unlink()
+    with pytest.raises(InputError, match=r"README\.md"):
+        check_all(output)
+    write_all(output)
+    assert not (output / "bench/README.md").exists()
+
+
+def test_a_page_of_speed_without_reports_is_named(output):
+    write_all(output)
+    (output / "bench").mkdir()
+    (output / "bench/growth.svg").write_text("old")
+    with pytest.raises(InputError, match=r"growth.svg is made from no record"):
         check_all(output)
 
 

@@ -1,11 +1,13 @@
 import json
+from pathlib import Path
 
-import numpy as np
 import pytest
 
-from benchmarks.records import RawResult, digest, read_raw, read_record, write_raw, write_record
+from benchmarks.records import digest, read_record, write_record
 from dpq import InputError
 from tests.benchmarks.conftest import make_record
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_record_comes_back_as_it_was(tmp_path):
@@ -27,38 +29,80 @@ def test_what_is_no_record_is_refused(tmp_path, content):
         read_record(tmp_path / "r.json")
 
 
-def raw():
-    rng = np.random.default_rng(0)
-    return RawResult(
-        codes=rng.integers(16, size=(9, 2), dtype=np.uint8),
-        codebooks=rng.normal(size=(2, 16, 3)).astype(np.float32),
-        queries=rng.normal(size=(4, 3)).astype(np.float32),
-        query_labels=rng.random((4, 2)) < 0.5,
-        database_labels=rng.random((9, 2)) < 0.5,
-    )
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (["id"], "../../escape", "id must be a name of letters"),
+        (["experiment"], "a/b", "experiment must be a name"),
+        (["method"], "svm", "method must be one of 'pq', "),
+        (["variant"], ["paper"], "variant must be one of 'paper', 'released'"),
+        (["seed"], True, "seed must be a whole number"),
+        (["seed"], 10**40, "seed must be a whole number"),
+        (["float_map"], 1.5, "float_map must be a number from 0 to 1; got 1.5"),
+        (["float_map"], "0.5", "float_map must be a number from 0 to 1; got '0.5'"),
+        (["embedding_mean_squared_norm"], 10**400, "embedding_mean_squared_norm must be a finite number"),
+        (["classification_accuracy"], [], "classification_accuracy must be a number"),
+        (["data"], None, "data must be a table; got None"),
+        (["data", "database"], 0, "data.database must be a whole number of at least 1; got 0"),
+        (["data", "missing"], {"train": -1}, "data.missing.train must be a whole number"),
+        (["data", "missing"], {"a\nb": -1}, "data.missing.a b must be a whole number"),
+        (["lengths"], [], "lengths must be a list of at least 1 long"),
+        (["lengths", 1, "map"], -0.5, r"lengths\[1\].map must be a number from 0 to 1"),
+        (["lengths", 1, "map_bounds"], [0.7, 0.5], r"lengths\[1\].map_bounds must be the worst before the best"),
+        (["lengths", 0, "map_bounds"], [0.5], r"lengths\[0\].map_bounds must be a list from 2 to 2 long"),
+        (["lengths", 0, "precision_at"], {"10": 0.5}, r"lengths\[0\].precision_at.1 is missing"),
+        (["lengths", 0, "pr"], [[0.9, 0.5], [0.1, 0.5]], r"lengths\[0\].pr must be of ascending recall"),
+        (["lengths", 0, "distinct_codes"], 54001, r"lengths\[0\].distinct_codes must be no more than database images"),
+        (["lengths", 0, "bits"], 32, r"config.bits must be those of lengths, \[32, 16\], ascending"),
+        (["lengths", 0, "bits"], 9, r"config.bits must be those of lengths, \[9, 16\]"),
+        (["config", "codebook_size"], 100, "config.codebook_size must be one of 2, 4"),
+        (["config", "codebook_size"], 64, r"lengths\[0\].bits must be a multiple of 6 .* got 8"),
+        (["config", "methods"], {}, "config.methods must be the settings of the method"),
+        (["config", "training", "evaluation_views"], "all", "config.training.evaluation_views must be one of"),
+        (["training_log"], [{"margin": {}}], r"training_log\[0\].margin must be a list"),
+        (["seconds", "train"], -1, "seconds.train must be a number of at least 0"),
+        (["environment", "threads"], "two", "environment.threads must be a whole number"),
+        (["ablation"], "frozen", "ablation_of must be beside ablation"),
+    ],
+)
+def test_a_record_that_no_table_can_be_made_of_names_the_place(tmp_path, path, value, words):
+    record = make_record()
+    *inner, key = path
+    place = record
+    for step in inner:
+        place = place[step]
+    place[key] = value
+    (tmp_path / "r.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=rf"r\.json is no usable record: {words}"):
+        read_record(tmp_path / "r.json")
 
 
-def test_raw_results_come_back_as_they_were(tmp_path):
-    write_raw(tmp_path / "r.npz", raw())
-    again = read_raw(tmp_path / "r.npz")
-    for name, value in vars(raw()).items():
-        assert np.array_equal(getattr(again, name), value)
-        assert getattr(again, name).dtype == value.dtype
+@pytest.mark.parametrize("key", sorted(make_record()))
+def test_no_part_of_a_record_may_be_missing(tmp_path, key):
+    record = make_record()
+    del record[key]
+    (tmp_path / "r.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=f"{key} is missing" if key != "schema_version" else "no result record"):
+        read_record(tmp_path / "r.json")
 
 
-def test_raw_results_are_never_unpickled(tmp_path):
-    np.savez(tmp_path / "r.npz", codes=np.array([{"an": "object"}], dtype=object))
-    with pytest.raises(InputError, match="damaged"):
-        read_raw(tmp_path / "r.npz")
+def test_embeddings_of_another_method_need_their_source(tmp_path):
+    record = make_record("rq-dpq")
+    del record["config"]["source"]
+    (tmp_path / "r.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"config\.source is missing, and rq-dpq quantizes embeddings of dpq"):
+        read_record(tmp_path / "r.json")
 
 
-def test_missing_and_truncated_raw_results_are_refused(tmp_path):
-    with pytest.raises(InputError, match="not committed"):
-        read_raw(tmp_path / "r.npz")
-    write_raw(tmp_path / "r.npz", raw())
-    (tmp_path / "r.npz").write_bytes((tmp_path / "r.npz").read_bytes()[:300])
-    with pytest.raises(InputError, match="damaged"):
-        read_raw(tmp_path / "r.npz")
+def test_what_a_later_version_adds_is_let_pass(tmp_path):
+    record = make_record(novelty={"of": ["any", "kind"]})
+    write_record(tmp_path / "r.json", record)
+    assert read_record(tmp_path / "r.json") == record
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*/runs/*.json")), ids=lambda path: path.stem)
+def test_every_committed_record_is_read(path):
+    assert read_record(path)["id"] == path.stem
 
 
 def test_digests_ignore_the_order_of_keys_and_nothing_else():

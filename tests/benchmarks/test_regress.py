@@ -7,7 +7,8 @@ from scipy import stats
 from benchmarks import regress
 from benchmarks.__main__ import main
 from benchmarks.methods import METHODS
-from benchmarks.regress import interval
+from benchmarks.regress import interval, read_reference
+from dpq import InputError
 from tests.benchmarks.conftest import TINY
 
 
@@ -111,3 +112,26 @@ def test_other_data_are_refused_before_anything_is_trained(suite, capsys):
     suite.write_text(json.dumps(reference))
     assert main(["regress"]) == 2
     assert "the reference was made of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (None, "there is no reference"),
+        ("{", "cannot use reference"),
+        ("[]", "it must be a table"),
+        ({"terms": {"dpq, margin": "x"}}, "terms.dpq, margin must be a number"),
+        ({"metrics": {"dpq, 8 bits, map": [0.5]}}, "metrics.dpq, 8 bits, map must be a list of at least 2 long"),
+        ({"settings": None}, "settings must be a table"),
+    ],
+)
+def test_a_reference_that_nothing_can_be_compared_with_is_refused(tmp_path, changes, words):
+    path = tmp_path / "r.json"
+    whole = {"settings": {}, "made_of": {}, "terms": {}, "metrics": {"m": [0.5, 0.25]}}
+    path.write_text(json.dumps(whole))
+    assert read_reference(path) == whole
+    path.unlink()
+    if changes is not None:
+        path.write_text(changes if isinstance(changes, str) else json.dumps(whole | changes))
+    with pytest.raises(InputError, match=words):
+        read_reference(path)

@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from benchmarks import runner
 from benchmarks.__main__ import main
+from benchmarks.raw_results import read_raw, write_raw
 from benchmarks.records import read_record
 from dpq.metrics import mean_average_precision
 from dpq.model import DPQ
@@ -122,6 +124,16 @@ def test_evaluate_renews_a_record_from_its_codes(run_tiny, capsys):
     assert main(["evaluate", str(path)]) == 0
     assert path.read_text() == right
     assert "renewed" in capsys.readouterr().out
+
+
+def test_evaluate_refuses_raw_codes_of_another_run(run_tiny, capsys):
+    (path,) = run_tiny()
+    right, raw = path.read_text(), read_raw(path.with_suffix(".npz"))
+    write_raw(path.with_suffix(".npz"), replace(raw, codes=raw.codes[1:], database_labels=raw.database_labels[1:]))
+    capsys.readouterr()
+    assert main(["evaluate", str(path)]) == 2
+    assert "are of another run: 99 database images, the record has 100" in capsys.readouterr().err
+    assert path.read_text() == right
 
 
 def test_dry_run_prints_plan_and_cost_and_writes_nothing(configs, tmp_path, capsys):

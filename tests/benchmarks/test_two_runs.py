@@ -111,6 +111,8 @@ def test_evaluate_does_not_overwrite_what_a_run_wrote_meanwhile(wrong, monkeypat
 
 def test_evaluate_waits_for_a_record_that_is_being_written(wrong, tmp_path, monkeypatch):
     path, right = wrong
+    left = path.with_name(f".{path.name}.abcdefgh")  # by one that was killed
+    left.write_text("half")
     child = Child(tmp_path, hold, record_lock(path))
     assert child.hear() == "held"
     before = path.read_text()
@@ -125,6 +127,7 @@ def test_evaluate_waits_for_a_record_that_is_being_written(wrong, tmp_path, monk
     assert seen == [before]
     assert child.end() == 0
     assert read_record(path) == right
+    assert not left.exists()
 
 
 def test_a_run_waits_for_a_record_that_is_being_written(run_tiny, tmp_path, monkeypatch):

@@ -1,4 +1,5 @@
 import logging
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,62 @@ def test_a_torch_file_is_read_without_unpickling_objects(weight_file, tmp_path):
     torch.save({"state_dict": tensors, "object": Path("x")}, plain)
     with pytest.raises(InputError, match="no readable weight file"):
         read_weights(plain)
+
+
+def test_a_torch_file_runs_nothing(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    for zipped in (True, False):
+        torch.save({"w": Bomb()}, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
+        with pytest.raises(InputError, match="no readable weight file"):
+            read_weights(tmp_path / "w.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_torch_file_that_unpacks_to_more_than_it_is_is_not_opened(tmp_path, monkeypatch):
+    torch.save({"w": torch.zeros(1 << 16)}, tmp_path / "stored.pth")
+    with zipfile.ZipFile(tmp_path / "stored.pth") as stored, zipfile.ZipFile(tmp_path / "w.pth", "w") as packed:
+        for name in stored.namelist():
+            packed.writestr(name, stored.read(name), zipfile.ZIP_DEFLATED)
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("opened"))
+    with pytest.raises(InputError, match="it unpacks to more than its own size"):
+        read_weights(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("state", [[1, 2], {"state_dict": 3}, {"w": "x"}, {1: torch.zeros(1)}, torch.zeros(2)])
+def test_what_is_no_table_of_tensors_is_refused(tmp_path, state):
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(InputError, match="no readable weight file"):
+        read_weights(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ('{"mean": [0, 0], "std": [1, 1, 1]}', "three numbers each"),
+        ('{"mean": "[0, 0, true]", "std": [1, 1, 1]}', "three numbers each"),
+        ('{"mean": 0.5, "std": [1, 1, 1]}', "three numbers each"),
+        ('{"mean": [0, 0, 0], "std": [1, 0, 1]}', "out of range"),
+        ('{"mean": [0, 0, 1e9], "std": [1, 1, 1]}', "out of range"),
+        ('{"mean": [0, 0, NaN], "std": [1, 1, 1]}', "NaN is no JSON number"),
+        ('{"mean": [0, 0, 0], "std": [1, 1, 1], "interpolation": "lanczos"}', "must be bilinear or bicubic"),
+        ('{"pad_type": "reflect"}', "pad_type must be one of"),
+        ('{"pad_type": []}', "pad_type must be one of"),
+        ("[1]", "no readable weight file"),
+    ],
+)
+def test_metadata_that_cannot_be_used_are_refused(weight_file, tmp_path, options, words):
+    (tmp_path / "weights.safetensors.json").write_text(options)
+    with pytest.raises(InputError, match=words):
+        read_weights(weight_file)
+
+
+def test_padding_that_a_backbone_does_not_take_is_refused(weight_file, tmp_path):
+    (tmp_path / "weights.safetensors.json").write_text('{"pad_type": "same"}')
+    with pytest.raises(InputError, match=rf"asks for pad_type, which {NAME} does not take"):
+        Backbone(NAME, 5, weights=read_weights(weight_file))
 
 
 def test_preprocessing_follows_the_weights(weight_file, tmp_path):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -58,3 +60,11 @@ def test_a_crop_seed_draws_crops_that_repeat(images):
 def test_ten_crops_of_the_whole_image_are_refused():
     with pytest.raises(InputError, match="the crop is 1 of the image"):
         TrainingConfig(epochs=1, evaluation_views="ten-crop")
+
+
+def test_pixels_are_float32_whatever_the_precision_of_the_network(images):
+    config = TrainingConfig(epochs=1, image_size=20)
+    plain, half = (
+        embed_images(Corner(), PLAIN, images, replace(config, precision=precision))[0] for precision in ("32", "bf16")
+    )
+    assert torch.equal(plain, half)

@@ -170,7 +170,7 @@ def test_augmentation_draws_do_not_depend_on_the_flip_switch(split, make_dpq):
         return to_input(split.images, 16, preprocessing, Augmentation(flip=flip, shift=0.0), generator)
 
     plain = to_input(split.images, 16, preprocessing, Augmentation(shift=0.0))
-    assert torch.allclose(sample(False), plain)
+    assert torch.allclose(sample(False), plain, atol=1e-5)
     same = [torch.allclose(a, b, atol=1e-5) for a, b in zip(sample(True), plain, strict=True)]
     mirrored = [torch.allclose(a, b.flip(2), atol=1e-4) for a, b in zip(sample(True), plain, strict=True)]
     assert all(a or b for a, b in zip(same, mirrored, strict=True))

@@ -1,4 +1,5 @@
 import threading
+import time
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ def test_an_exception_drops_what_has_not_begun(error):
             failed.set()
             raise error("stop")
         failed.wait()
+        time.sleep(0.001)  # a busy machine may be slow to hear of the failure
 
     with pytest.raises(error, match="stop"):
         in_threads(work, range(10_000), "fail")

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 import torch
@@ -33,3 +34,11 @@ def test_help_names_every_benchmark(capsys):
         bench.main(["--help"])
     printed = capsys.readouterr().out
     assert all(name in printed for name in bench.BENCHMARKS)
+
+
+def test_without_faiss_its_benchmarks_say_what_to_install(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    for module in ("search", "faiss_index"):
+        monkeypatch.delitem(sys.modules, f"benchmarks.bench.{module}", raising=False)
+    assert bench.main(["search", "--quick"]) == 2
+    assert "needs faiss; install it" in capsys.readouterr().err

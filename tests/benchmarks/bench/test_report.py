@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from benchmarks.bench.page import make_page, write_page
+from benchmarks.bench.page import make_page, write_pages
 from benchmarks.bench.report import Options, Promise, Report, Table, as_written, read_reports, render, write_report
 from dpq.errors import InputError
 
@@ -32,7 +32,7 @@ def test_what_is_written_is_read_and_shown(tmp_path):
     assert read_reports(tmp_path)["speed"]["promises"][0]["measured"] == 5.0
     page = make_page(tmp_path)
     assert "## speed" in page and "This against that." in page and "A note." in page
-    assert write_page(tmp_path).read_text() == page
+    assert [path.read_text() for path in write_pages(tmp_path)] == [page]
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"schema_version": 2}', '{"schema_version": 1'])

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from benchmarks.evaluation import evaluate_lengths
-from benchmarks.records import RawResult
+from benchmarks.raw_results import RawResult
 from dpq.protocols.base import Dataset, Split
 from tests.benchmarks.conftest import make_record
 

@@ -5,7 +5,7 @@ from sklearn import manifold
 from benchmarks.exhibits import projection
 from benchmarks.exhibits.projection import fitted, project, project_lengths
 from benchmarks.exhibits.store import write_exhibit
-from benchmarks.records import RawResult
+from benchmarks.raw_results import RawResult
 from dpq import InputError
 from dpq.seeds import derive_seed
 from tests.benchmarks.conftest import make_record

@@ -1,10 +1,13 @@
+import hashlib
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.exhibits import store
 from benchmarks.exhibits.store import (
+    check_run,
     exhibit_path,
     exhibits_of,
     read_exhibit,
@@ -14,8 +17,29 @@ from benchmarks.exhibits.store import (
     write_sprite,
 )
 from dpq import InputError
+from dpq.protocols.archives import Bounds
 
 EXHIBIT = {"schema_version": 1, "kind": "ties", "run": "r", "lengths": [{"bits": 8, "orders": {"reversed": 0.1 + 0.2}}]}
+PROJECTION = {
+    "schema_version": 1,
+    "kind": "projection",
+    "run": "r",
+    "classes": ["cat", "dog"],
+    "labels": [0, 1],
+    "lengths": [{"bits": 8, "points": [[0, 1.5], [1, -2]]}],
+}
+GALLERY = {
+    "schema_version": 1,
+    "kind": "gallery",
+    "run": "r",
+    "side": 2,
+    "columns": 16,
+    "classes": ["cat", "dog"],
+    "images": [{"labels": [0]}] * 40,
+    "queries": [{"image": 0, "lengths": [{"bits": 8, "nearest": [1, 39], "tied": 2}]}],
+    "sprite": "r-gallery.png",
+    "sprite_sha256": "0" * 64,
+}
 
 
 def test_an_exhibit_lies_beside_the_runs_and_comes_back_as_it_was(tmp_path):
@@ -49,9 +73,9 @@ def test_the_exhibits_of_a_part_come_by_name(tmp_path):
     assert exhibits_of(tmp_path, "e", "ties") == []
     for run in ("b", "a", "c"):
         write_exhibit(exhibit_path(tmp_path, "e", run, "ties"), EXHIBIT | {"run": run})
-    write_exhibit(exhibit_path(tmp_path, "e", "d", "gallery"), EXHIBIT | {"run": "d", "kind": "gallery"})
+    write_exhibit(exhibit_path(tmp_path, "e", "d", "projection"), PROJECTION | {"run": "d"})
     assert [exhibit["run"] for exhibit in exhibits_of(tmp_path, "e", "ties")] == ["a", "b", "c"]
-    assert [exhibit["run"] for exhibit in exhibits_of(tmp_path, "e", "gallery")] == ["d"]
+    assert [exhibit["run"] for exhibit in exhibits_of(tmp_path, "e", "projection")] == ["d"]
 
 
 @pytest.fixture
@@ -60,7 +84,7 @@ def gallery(tmp_path):
     path = tmp_path / "r-gallery.json"
     pixels = np.random.default_rng(0).integers(0, 256, (6, 32, 3)).astype(np.uint8)
     digest = write_sprite(sprite_path(path), pixels)
-    return path, {"sprite": "r-gallery.png", "sprite_sha256": digest}, pixels
+    return path, GALLERY | {"sprite_sha256": digest}, pixels
 
 
 def test_a_sprite_comes_back_as_it_was(gallery):
@@ -77,4 +101,58 @@ def test_another_sprite_or_none_is_refused(gallery):
         read_sprite(path, exhibit)
     path.with_suffix(".png").unlink()
     with pytest.raises(InputError, match="cannot read the sprite"):
+        read_sprite(path, exhibit)
+
+
+@pytest.mark.parametrize(
+    ("exhibit", "words"),
+    [
+        (EXHIBIT | {"lengths": []}, "lengths must be a list of at least 1 long"),
+        (EXHIBIT | {"lengths": [{"bits": 8, "orders": {"reversed": 1.5}}]}, r"lengths\[0\].orders.reversed must be a"),
+        (EXHIBIT | {"lengths": [*EXHIBIT["lengths"], {"bits": 16, "orders": {}}]}, r"lengths\[1\].orders must be of"),
+        (EXHIBIT | {"run": "../r"}, "run must be a name"),
+        (PROJECTION | {"labels": [0, 2]}, "labels must be below 2; got 2"),
+        (PROJECTION | {"labels": [0, 1, 1]}, r"lengths\[0\].points must be 3 points; got 2"),
+        (GALLERY | {"images": [{"labels": [2]}]}, r"images\[0\].labels must be below 2; got 2"),
+        (GALLERY | {"images": [{"labels": [0]}]}, r"queries\[0\].lengths\[0\].nearest must be below 1; got 1"),
+        (GALLERY | {"queries": [GALLERY["queries"][0] | {"image": 40}]}, r"queries\[0\].image must be below 40"),
+        (GALLERY | {"queries": [*GALLERY["queries"], {"image": 0, "lengths": []}]}, r"queries\[1\].lengths must be"),
+    ],
+)
+def test_an_exhibit_that_no_figure_can_be_made_of_names_the_place(tmp_path, exhibit, words):
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(exhibit))
+    with pytest.raises(InputError, match=f"is no usable exhibit: {words}"):
+        read_exhibit(path)
+
+
+def test_an_exhibit_of_other_lengths_than_its_record_is_refused():
+    record = {"id": "r", "lengths": [{"bits": 8}, {"bits": 16}]}
+    for exhibit in (EXHIBIT, PROJECTION, GALLERY):
+        check_run(exhibit, record | {"lengths": [{"bits": 8}]})
+        with pytest.raises(InputError, match=r"of \[8\] bits, the record of \[8, 16\]"):
+            check_run(exhibit, record)
+
+
+def test_a_sprite_that_lies_elsewhere_is_not_opened(gallery, tmp_path):
+    path, exhibit, pixels = gallery
+    write_sprite(tmp_path / "other.png", pixels)
+    with pytest.raises(InputError, match=r"names the sprite '\.\./.*other\.png'"):
+        read_sprite(path, exhibit | {"sprite": f"../{tmp_path.name}/other.png"})
+
+
+def test_a_sprite_is_a_png_of_the_size_that_its_images_take(gallery):
+    path, exhibit, pixels = gallery
+    with pytest.raises(InputError, match="32x6 pixels, its images take 32x8"):
+        read_sprite(path, exhibit | {"images": [{"labels": [0]}] * 60})
+    Image.fromarray(pixels).save(path.with_suffix(".png"), format="bmp")
+    digest = hashlib.sha256(path.with_suffix(".png").read_bytes()).hexdigest()
+    with pytest.raises(InputError, match="cannot be used"):
+        read_sprite(path, exhibit | {"sprite_sha256": digest})
+
+
+def test_a_sprite_without_end_is_not_read(gallery, monkeypatch):
+    path, exhibit, _ = gallery
+    monkeypatch.setattr(store, "DEFAULT_BOUNDS", Bounds(file=10))
+    with pytest.raises(InputError, match="more than 10 bytes"):
         read_sprite(path, exhibit)

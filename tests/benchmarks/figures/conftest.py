@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.exhibits.store import sprite_path
 from benchmarks.figures.material import first_setting
 from benchmarks.figures.style import style
 from benchmarks.records import write_record
@@ -86,7 +87,7 @@ def put_gallery(exhibit):
             "gallery",
             side=8,
             columns=2,
-            sprite="sprite.png",
+            sprite=f"{record['id']}-gallery.png",
             sprite_sha256="",
             classes=CLASSES,
             images=[{"labels": [0]}, {"labels": [0]}, {"labels": [1]}, {"labels": [0, 1]}],
@@ -100,9 +101,9 @@ def put_gallery(exhibit):
                 }
             ],
         )
-        Image.fromarray(sprite).save(path.parent / "sprite.png")
+        Image.fromarray(sprite).save(sprite_path(path))
         content = json.loads(path.read_text())
-        content["sprite_sha256"] = hashlib.sha256((path.parent / "sprite.png").read_bytes()).hexdigest()
+        content["sprite_sha256"] = hashlib.sha256((sprite_path(path)).read_bytes()).hexdigest()
         path.write_text(json.dumps(content))
         return path
 
@@ -122,6 +123,6 @@ def curve(axes, title):
 
 def class_split(record, split):
     """The record as one of a class split."""
-    own = {"fingerprint": str(split), "fingerprint_of_all": "a", "seen": [], "unseen": [CLASSES[split]]}
+    own = {"fingerprint": f"{split:064}", "fingerprint_of_all": "a" * 64, "seen": [], "unseen": [CLASSES[split]]}
     changed = {"id": f"{record['id']}-split{split}", "data": record["data"] | own}
     return record | changed | {"config": record["config"] | {"split_seed": split}}

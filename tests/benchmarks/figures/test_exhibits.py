@@ -77,7 +77,7 @@ def test_a_sprite_of_another_exhibit_is_refused(material, put_gallery):
     record = make_record()
     path = put_gallery(record)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"sprite_sha256": "0" * 64}))
-    with pytest.raises(InputError, match=r"sprite\.png"):
+    with pytest.raises(InputError, match=r"gallery\.png is not the sprite"):
         gallery_figure(material(record))
 
 

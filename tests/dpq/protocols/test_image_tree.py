@@ -377,3 +377,40 @@ def test_an_unwritable_cache_costs_a_warning(source: Path, tmp_path: Path, caplo
     assert len(tree.names) == 12
     (record,) = caplog.records
     assert "DPQ_CACHE" in record.getMessage()
+
+
+def test_members_are_counted(tmp_path: Path) -> None:
+    files = {**miniature(), **{f"other/{i}": b"" for i in range(20)}}
+    assert "more than 20 members" in tar_refusal(tmp_path, plain_tar(files), Bounds(members=20))
+
+
+def test_extended_headers_are_few(tmp_path: Path) -> None:
+    """tarfile copies a global header into every member that follows."""
+    buffer = io.BytesIO()
+    extras = {f"key{i}": "value" for i in range(100)}
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT, pax_headers=extras) as archive:
+        for name, content in miniature().items():
+            archive.addfile(entry(name, content)[0], io.BytesIO(content))
+    assert "with 100 extra headers" in tar_refusal(tmp_path, buffer.getvalue())
+
+
+def test_headers_behind_headers_without_a_file_are_refused(tmp_path: Path) -> None:
+    """tarfile calls itself for each of them."""
+    info = tarfile.TarInfo("x")
+    info.type = tarfile.GNUTYPE_LONGNAME
+    assert "cannot read" in tar_refusal(tmp_path, info.tobuf(tarfile.GNU_FORMAT) * 5000)
+
+
+def test_a_cache_that_claims_more_than_its_file_has_takes_no_memory(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = read_image_tree(source, SIZE, tmp_path / "cache")
+    path, about = cached(tmp_path / "cache", "npy"), cached(tmp_path / "cache", "json")
+    names = [f"train/cat/{i}.png" for i in range(99_999)]
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"names": names}))
+    header = io.BytesIO()
+    shape = (len(names), 3, *SIZE)
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    path.write_bytes(header.getvalue())
+    monkeypatch.setattr(np, "array", lambda *_, **__: pytest.fail("copied what is not there"))
+    assert same(read_image_tree(source, SIZE, tmp_path / "cache"), first)

@@ -1,0 +1,65 @@
+"""Figure: how each cost grows, on logarithmic axes, with the fitted exponents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.bench.growth import BATCH, CODEWORDS, IMAGES, LEVELS, POINTS, exponent, points_of
+from benchmarks.figures.style import new_figure, panels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Costs are no methods, so they share the palette and not the legend; markers tell them apart in grey.
+LOOKS = {
+    "evaluation": ("#0072B2", "o"),
+    "encoding": ("#D55E00", "s"),
+    "initialisation": ("#009E73", "^"),
+    "training step": ("#000000", "D"),
+}
+LABELS = {
+    IMAGES: "images N",
+    LEVELS: "levels M",
+    CODEWORDS: "codewords a level K",
+    BATCH: "images of a batch B",
+}
+SYMBOLS = {IMAGES: "N", LEVELS: "M", CODEWORDS: "K", BATCH: "B"}
+
+
+def growth_figure(report: Mapping[str, Any]) -> Figure:
+    """Medians as points, a dotted line of the fitted exponent; a panel for each size that grows."""
+    rows = next(table["rows"] for table in report["tables"] if table["title"] == POINTS)
+    curves = list(points_of(rows))
+    grown = [size for size in LABELS if any(curve[1] == size for curve in curves)]
+    figure = new_figure(9.2, 7.2, "How each cost grows: medians, and the power that fits them best (dotted)")
+    for axes, size in zip(panels(figure, len(grown), 2), grown, strict=True):
+        for cost, by, sizes, seconds in curves:
+            if by == size:
+                _draw(axes, cost, SYMBOLS[size], sizes, seconds)
+        axes.set(xscale="log", yscale="log", xlabel=LABELS[size], ylabel="seconds")
+        _mark_sizes(axes, sorted({one for curve in curves if curve[1] == size for one in curve[2]}))
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
+    return figure
+
+
+def _draw(axes: Axes, cost: str, symbol: str, sizes: list[int], seconds: list[float]) -> None:
+    colour, marker = LOOKS[cost]
+    slope = exponent(sizes, seconds)
+    fitted = np.exp(np.mean(np.log(seconds)) + slope * (np.log(sizes) - np.mean(np.log(sizes))))
+    axes.plot(sizes, fitted, color=colour, linestyle=":", linewidth=1)
+    title = f"{cost}, ${symbol}^{{{slope:.2f}}}$"
+    axes.plot(sizes, seconds, color=colour, marker=marker, linestyle="none", label=title)
+
+
+def _mark_sizes(axes: Axes, sizes: list[int]) -> None:
+    """A tick for every other size where there are many, written out."""
+    from matplotlib.ticker import NullFormatter, NullLocator
+
+    shown = sizes[:: 1 + (len(sizes) > 5)]
+    axes.set_xticks(shown, [f"{size:,}" for size in shown])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,89 @@
+"""What training and encoding are measured on: methods in a shipped setting, random weights, generated images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from benchmarks.bench.measure import Work
+from benchmarks.bench.report import Options
+from benchmarks.config import Experiment, load_experiment
+from benchmarks.methods import Context, Ingredients, build_method
+from dpq.label_vectors import orthonormal_label_vectors
+from dpq.protocols.base import Dataset, Split
+from dpq.settings import Execution, autocast
+from dpq.training import Trainer
+
+CLASSES = tuple("abcdefghij")
+SIDE = 32
+NOISE = 40  # grey levels, beside the pattern of the class
+
+
+def setting(options: Options) -> Experiment:
+    """`cifar10-cpu`, on a GPU `cifar10`, without weights; a tiny network, codebook and batch where quick."""
+    shipped = load_experiment("cifar10" if options.device.type == "cuda" else "cifar10-cpu")
+    experiment = replace(shipped, backbone=replace(shipped.backbone, weights="none"))
+    if not options.quick:
+        return experiment
+    return replace(
+        experiment,
+        backbone=replace(experiment.backbone, name="test_resnet"),
+        training=replace(experiment.training, image_size=32, batch_size=16),
+        bits=(4, 8, 16),
+        codebook_size=16,
+    )
+
+
+def generated_split(images: int, seed: int = 0) -> Split:
+    """Images of the size of CIFAR-10's, of ten classes: smooth patterns with noise."""
+    random = torch.Generator().manual_seed(seed)
+    classes = torch.arange(images) % len(CLASSES)
+    coarse = torch.randint(NOISE, 256 - NOISE, (len(CLASSES), 3, 4, 4), generator=random).float()
+    patterns = F.interpolate(coarse, size=(SIDE, SIDE), mode="bilinear")[classes]
+    noise = torch.randint(-NOISE, NOISE, (images, 3, SIDE, SIDE), generator=random)
+    return Split((patterns + noise).to(torch.uint8), F.one_hot(classes, len(CLASSES)).bool())
+
+
+def generated_method(name: str, experiment: Experiment, split: Split, device: torch.device) -> Any:
+    """A fresh method, as a run builds it."""
+    dataset = Dataset("generated", "generated", CLASSES, split, split, split, "")
+    vectors = orthonormal_label_vectors(len(CLASSES), experiment.backbone.embedding_dim)
+    return build_method(name, Context(experiment, dataset, Ingredients(None, vectors, {}), 0, device))
+
+
+def prepared_trainer(name: str, experiment: Experiment, split: Split, device: torch.device) -> Trainer:
+    """A trainer in the first epoch that has codes: as dear as the later ones, and dearer than those before."""
+    method = generated_method(name, experiment, split, device)
+    method.training_config = experiment.training
+    trainer = Trainer(method, split, experiment.training, 0, Execution(device))
+    trainer.epoch = method.codes_start(experiment.training.epochs)
+    return trainer
+
+
+def bare_body(experiment: Experiment, device: torch.device) -> nn.Module:
+    """The backbone without heads, in training mode, laid out as in training."""
+    body: nn.Module = generated_method("dtq", experiment, generated_split(len(CLASSES)), device).backbone.body
+    body.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stubs lack modules of 4d
+    return body.train()
+
+
+def random_inputs(experiment: Experiment, device: torch.device, images: int) -> torch.Tensor:
+    """[images, 3, size, size] network inputs, channels last as `dpq.images.to_input` gives them."""
+    size = experiment.training.image_size
+    return torch.randn(images, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
+
+
+def forward_backward(body: nn.Module, inputs: torch.Tensor, precision: str = "32") -> Work:
+    """Forward and backward pass of a backbone, from the mean of its features; no update."""
+
+    def work() -> None:
+        body.zero_grad(set_to_none=True)
+        with autocast(inputs.device, precision):
+            loss = body(inputs).float().mean()
+        loss.backward()
+
+    return work

@@ -1,0 +1,68 @@
+"""A training step on a GPU waits for nothing, and no step loops over its images.
+
+Without a GPU, the meta device stands for one: whatever depends on the values of its tensors raises an error there.
+"""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from benchmarks.bench.report import Options
+from benchmarks.bench.setting import generated_split, prepared_trainer, setting
+from benchmarks.bench.training import METHODS, whole_step
+
+META, CPU = torch.device("meta"), torch.device("cpu")
+EXPERIMENT = setting(Options(CPU, 1, quick=True))
+
+
+class Watch(TorchDispatchMode):
+    """Counts operations, and refuses copies to the device that the caller waits for."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = Counter()
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        keywords = keywords or {}
+        self.calls[function] += 1
+        if function is torch.ops.aten._to_copy.default and arguments[0].device != keywords.get(
+            "device", arguments[0].device
+        ):
+            assert keywords.get("non_blocking"), "a copy between memory and device that is waited for"
+        return function(*arguments, **keywords)
+
+
+def step_on(device, name, batch_size=16):
+    training = replace(EXPERIMENT.training, batch_size=batch_size)
+    trainer = prepared_trainer(name, replace(EXPERIMENT, training=training), generated_split(64), device)
+    trainer.module.train()
+    if name != "dpq":
+        trainer.method._reconstructions = torch.zeros(64, EXPERIMENT.backbone.embedding_dim, device=device)
+    with Watch() as watch:
+        trainer.step(torch.arange(batch_size, device=device), torch.Generator().manual_seed(0), 0)
+    return watch.calls
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_reads_nothing_back(name):
+    assert sum(step_on(META, name).values()) > 100
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_larger_batch_takes_no_more_operations(name):
+    assert step_on(CPU, name, 8) == step_on(CPU, name, 32)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_does_not_synchronise_with_a_gpu(name):
+    step = whole_step(prepared_trainer(name, EXPERIMENT, generated_split(64), torch.device("cuda")))
+    step()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
