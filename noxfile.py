@@ -104,9 +104,10 @@ def reproduce_imagenet(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests; what follows `--` goes to pytest."""
+    """Run the tests, in a process for each core; what follows `--` goes to pytest, `-n 0` takes one process."""
     _install(session, "tests")
-    session.run("pytest", *session.posargs)
+    one_thread = {"OMP_NUM_THREADS": "1"}  # threads beyond the cores only wait
+    session.run("pytest", "-n", "auto", "--dist", "loadfile", *session.posargs, env=one_thread)
 
 
 @nox.session

@@ -133,7 +133,8 @@ def _add_check_data(subparsers: argparse._SubParsersAction[Parser]) -> None:
         help="read a copy of a data set from end to end, and say what it is fit for",
         description="Count, open and decode every image of a copy; compare its lists and labels with the published "
         "ones; name what is missing, unreadable, repeated or shared by queries and training images. Without "
-        "--data-root: what to get, and from where. The exit status is 2 unless the copy is the published data.",
+        "--data-root: what to get, and from where. The exit status is 2 unless the copy is the published data. "
+        "folder: images of your own; the exit status is 2 unless all of them can be used.",
     )
     check.add_argument("protocol", metavar="PROTOCOL", help=f"one of {', '.join(PROTOCOLS)}")
     _add_data_root(check)
@@ -236,6 +237,11 @@ def _add_run(subparsers: argparse._SubParsersAction[Parser]) -> None:
         help=f"instead of the methods, DPQ with one thing changed: {', '.join(ABLATIONS)}, or all",
     )
     setting = run.add_argument_group("changes to the experiment's setting")
+    setting.add_argument(
+        "--protocol",
+        metavar="folder",
+        help="the images of your own in --data-root, by class folders or manifest.csv; results are those of `own`",
+    )
     setting.add_argument("--backbone", metavar="TIMM_NAME", help="any timm model")
     setting.add_argument("--image-size", type=positive, metavar="N", help="side of the network input in pixels")
     setting.add_argument("--epochs", type=positive, metavar="N", help="passes over the training images")
@@ -267,7 +273,7 @@ def _add_run(subparsers: argparse._SubParsersAction[Parser]) -> None:
         type=positive,
         default=0,
         metavar="N",
-        help="go on with a copy that lacks up to N of the published images; records and tables say so",
+        help="go on with a copy that lacks up to N of its images; records and tables say so",
     )
     _add_output(where)
     where.add_argument(

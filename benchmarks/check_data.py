@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from torch import Tensor
 
 from benchmarks.reported_values import OTHER_DATA, reported, reported_methods
 from dpq.protocols.defects import find_defects
@@ -90,26 +91,32 @@ def _bad_files(copy: Copy, inspection: Inspection) -> dict[str, Sequence[str]]:
     found = {
         "missing": [name for name, reason in problems if reason == "missing"],
         "unreadable": [f"{name}: {reason}" for name, reason in problems if reason != "missing"],
-        "of the same content as another image": _twins(copy, inspection),
+        "of the same content as another image": twins(copy.files, copy.rows, inspection.digests),
     }
     return {what: files for what, files in found.items() if files}
 
 
-def _twins(copy: Copy, inspection: Inspection) -> list[str]:
-    """Files with the bytes of an earlier one; those that a query shares with a training image are marked."""
+def twins(files: Sequence[str], rows: Mapping[SplitName, Tensor], digests: Sequence[str | None]) -> list[str]:
+    """Files with the bytes of an earlier one; those that a query shares with a training image are marked.
+
+    Args:
+        files: of all splits.
+        rows: [n] int64 of each split, positions in `files`.
+        digests: SHA-256 of each file; None where it cannot be used.
+    """
     split_of: dict[int, set[str]] = {}
     for name in SPLITS:
-        for row in copy.rows[name].tolist():
+        for row in rows[name].tolist():
             split_of.setdefault(row, set()).add(name)
     first: dict[str, int] = {}
-    twins = []
-    for row, digest in enumerate(inspection.digests):
+    found = []
+    for row, digest in enumerate(digests):
         if digest is None or (earlier := first.setdefault(digest, row)) == row:
             continue
-        both = split_of[row] | split_of[earlier]
+        both = split_of.get(row, set()) | split_of.get(earlier, set())
         leak = " (a query and a training image)" if {"train", "query"} <= both else ""
-        twins.append(f"{copy.files[row]} = {copy.files[earlier]}{leak}")
-    return twins
+        found.append(f"{files[row]} = {files[earlier]}{leak}")
+    return found
 
 
 def _splits_table(listing: Listing, missing: Mapping[SplitName, int]) -> str:

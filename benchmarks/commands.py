@@ -19,6 +19,7 @@ from benchmarks.evaluation import differ, evaluate_lengths
 from benchmarks.loading import load_data
 from benchmarks.locks import in_turn, locked, record_lock
 from benchmarks.methods import METHODS, VARIANTS, check_files, read_ingredients, recorded_query_precision, suited
+from benchmarks.own_data import PROTOCOL, with_protocol, with_stored_side
 from benchmarks.plan import Run, plan, plan_ablations
 from benchmarks.raw_results import check_fits, read_raw
 from benchmarks.records import read_record, write_record
@@ -38,7 +39,7 @@ log = logging.getLogger(__name__)
 
 def run(options: argparse.Namespace) -> None:
     """`run`: plan, say what is done already, carry out the rest, print a summary."""
-    experiment = _overridden(load_experiment(options.experiment), options)
+    experiment = _overridden(with_protocol(load_experiment(options.experiment), options.protocol), options)
     if options.variant not in VARIANTS:
         raise InputError(f"unknown variant {options.variant!r}; choose one of {', '.join(VARIANTS)}")
     methods = _methods(options)
@@ -267,13 +268,15 @@ def check_data(options: argparse.Namespace) -> None:
     """`check-data`: read a copy of a data set from end to end, and say what it is fit for.
 
     Raises:
-        InputError: no data root; the copy is not the published data.
+        InputError: no data root; the copy is not the published data, or not usable.
     """
     from benchmarks.check_data import check_copy
+    from benchmarks.check_folder import check_folder
     from benchmarks.guides import guide
     from dpq.protocols.listed import LISTINGS
 
-    if options.protocol not in LISTINGS:
+    own = options.protocol == PROTOCOL
+    if options.protocol not in LISTINGS and not own:
         _check_plain(options)
         return
     if options.data_root is None:
@@ -282,11 +285,13 @@ def check_data(options: argparse.Namespace) -> None:
     report = options.report or Path(f"check-{options.protocol}.txt")
     _check_writable(report.parent, "--report")
     reading = ReadOptions(strip_prefix=options.strip_prefix, workers=options.workers)
-    findings = check_copy(options.protocol, Path(options.data_root), reading)
+    root = Path(options.data_root)
+    findings = check_folder(root, reading) if own else check_copy(options.protocol, root, reading)
     print(findings.screen())
     write_atomically(report, findings.report(), remedy="choose another --report")
     if not findings.fit:
-        raise InputError(f"{options.data_root} is not the published {options.protocol}; {report} names all of it")
+        what = "cannot be used as it is" if own else f"is not the published {options.protocol}"
+        raise InputError(f"{root} {what}; {report} names all of it")
     log.info("report: %s", report)
 
 
@@ -336,7 +341,7 @@ def _overridden(experiment: Experiment, options: argparse.Namespace) -> Experime
         backbone = replace(backbone, name=options.backbone)
     if options.weights is not None:
         backbone = replace(backbone, weights=options.weights)
-    return replace(
+    changed = replace(
         experiment,
         training=training,
         backbone=backbone,
@@ -346,6 +351,7 @@ def _overridden(experiment: Experiment, options: argparse.Namespace) -> Experime
         limit=options.limit,
         validation=options.validation,
     )
+    return with_stored_side(changed)
 
 
 def _methods(options: argparse.Namespace) -> list[str]:

@@ -19,6 +19,8 @@ from dpq.recorded import added_later, as_recorded
 from dpq.settings import TrainingConfig
 
 CONFIGS = Path(__file__).parent / "configs"
+OWN = "own"  # whose results are of images that nobody else has
+UNPUBLISHED = ("digits", OWN)  # and bundled data, to try the suite with
 MOST_BYTES = 1 << 20  # of a file
 
 # What a number may be, by its key; every number of a configuration stands here.

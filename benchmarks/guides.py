@@ -19,6 +19,14 @@ The images cannot be shipped. Put into one folder DIR:
 {source}
 """
 
+_FOLDER = """folder: images of your own, one folder FOLDER laid out in one of three ways (docs/own-data.md).
+  FOLDER/<class>/<file>                        splits are drawn: of every class a tenth are queries, half train, and the
+                                               others are the database
+  FOLDER/{train,query,database}/<class>/<file>
+  FOLDER/manifest.csv                          a header path,labels,split, and a line for every image: a path below
+                                               FOLDER, labels separated by '|', and train, query or database
+"""
+
 GUIDES = {
     "nuswide21": _NUSWIDE,
     "imagenet100": _IMAGENET.format(
@@ -35,7 +43,9 @@ GUIDES = {
         source="""    the published lists: repository thuml/HashNet, folder caffe/data/imagenet: train.txt;
     test/test0.txt to test7.txt joined to query.txt, test/database0.txt to database7.txt joined to database.txt""",
     ),
+    "folder": _FOLDER,
 }
+_EXPERIMENTS = {"folder": "own"}  # where the name is another one
 
 
 def guide(protocol: str) -> str:
@@ -43,5 +53,5 @@ def guide(protocol: str) -> str:
     return (
         f"{GUIDES[protocol]}Then (lists with absolute paths: --strip-prefix takes off another machine's folders):\n"
         f"  python -m benchmarks check-data {protocol} --data-root DIR\n"
-        f"  python -m benchmarks run {protocol} --data-root DIR\n"
+        f"  python -m benchmarks run {_EXPERIMENTS.get(protocol, protocol)} --data-root DIR\n"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.bench.page import make_pages, stale_pages
 from benchmarks.claims_page import make_claims_page
-from benchmarks.config import known_experiments
+from benchmarks.config import UNPUBLISHED, known_experiments
 from benchmarks.figures import figure_files, make_figures
 from benchmarks.results_page import CLAIMS_PAGE, make_results_page
 from benchmarks.row_pages import make_row_page
@@ -20,7 +20,6 @@ log = logging.getLogger(__name__)
 
 # The order of the page; experiments that are not named here follow by name.
 ORDER = ("cifar10-cpu", "cifar10", "cifar10-unseen")
-UNPUBLISHED = ("digits",)  # bundled data, to try the suite with
 
 
 def published(output: Path) -> list[str]:

@@ -15,7 +15,7 @@ from benchmarks.bench.page import PAGE as BENCH_PAGE
 from benchmarks.claims import Finding, find
 from benchmarks.claims_page import verdict_table
 from benchmarks.class_splits import is_class_split
-from benchmarks.config import known_experiments, read_notes
+from benchmarks.config import UNPUBLISHED, known_experiments, read_notes
 from benchmarks.linked_tables import Links
 from benchmarks.methods import METHODS
 from benchmarks.reported_values import reported_methods
@@ -136,7 +136,7 @@ def _repetitions(runs: Sequence[dict[str, Any]]) -> str:
 
 
 def _not_run(experiments: Sequence[str]) -> str:
-    missing = [f"`{name}`" for name in known_experiments() if name not in (*experiments, "digits")]
+    missing = [f"`{name}`" for name in known_experiments() if name not in (*experiments, *UNPUBLISHED)]
     return f"Not reproduced: no results of {', '.join(missing)} are committed." if missing else ""
 
 

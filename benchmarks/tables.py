@@ -15,6 +15,7 @@ from benchmarks.aggregate import comparable, rows_of, setting_title, summarise
 from benchmarks.class_splits import class_split_lines, is_class_split
 from benchmarks.config import read_notes
 from benchmarks.methods import METHODS, Entry
+from benchmarks.own_data import own_data_lines
 from benchmarks.reported_values import MARKS, MEANINGS, marked, reported_methods, reported_value
 from benchmarks.table_details import as_markdown, detail_tables, method_settings, with_deviation
 from dpq.errors import InputError
@@ -198,7 +199,7 @@ def describe_setting(records: list[dict[str, Any]]) -> str:
         lines.insert(0, f"- **Not the published data: {_missing(data)}; not comparable with any paper.**")
     if config["limit"] is not None:
         lines.insert(0, f"- **A subset of about {config['limit']} images a split; not comparable with any paper.**")
-    return "\n".join([*class_split_lines(records), *lines])
+    return "\n".join([*class_split_lines(records), *own_data_lines(record), *lines])
 
 
 def _missing(data: dict[str, Any]) -> str:

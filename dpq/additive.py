@@ -162,7 +162,9 @@ def kmeans(points: np.ndarray, clusters: int, seed: int, iterations: int = 50) -
 
 
 @torch.no_grad()
-def residual_kmeans(x: Tensor, levels: int, codebook_size: int, seed: int, choice: Choice = "l2") -> Tensor:
+def residual_kmeans(
+    x: Tensor, levels: int, codebook_size: int, seed: int, choice: Choice = "l2", iterations: int = 50
+) -> Tensor:
     """Codebooks by k-means on successive residuals (residual quantization), [M, K, D] on the CPU.
 
     Args:
@@ -171,6 +173,7 @@ def residual_kmeans(x: Tensor, levels: int, codebook_size: int, seed: int, choic
         codebook_size: K.
         seed: of k-means.
         choice: which codeword a residual is assigned to before the next level.
+        iterations: most of k-means, a level.
 
     Raises:
         InputError: fewer points than codewords.
@@ -178,7 +181,7 @@ def residual_kmeans(x: Tensor, levels: int, codebook_size: int, seed: int, choic
     residual = x.float().cpu()
     codebooks = []
     for level in range(levels):
-        codebook = torch.from_numpy(kmeans(residual.numpy(), codebook_size, seed + level))
+        codebook = torch.from_numpy(kmeans(residual.numpy(), codebook_size, seed + level, iterations))
         residual = residual - codebook[affinities(residual, codebook, choice).argmax(dim=1)]
         codebooks.append(codebook)
     return torch.stack(codebooks)

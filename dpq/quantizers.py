@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dpq.additive import Choice, affinities, check_codebook_size, decode, encode, residual_kmeans
 from dpq.errors import InputError
@@ -87,11 +88,10 @@ class ProgressiveQuantizer(nn.Module):
         """Number of levels M."""
         return self.codebooks.shape[0]
 
-    def soft_codeword(self, residual: Tensor, level: int) -> Tensor:
-        """Convex combination of the codewords of a level, [B, D] (FACTS: s^l)."""
+    def soft_codeword(self, fits: Tensor, codebook: Tensor) -> Tensor:
+        """Convex combination of the codewords [K, D] of a level by their affinities [B, K]: [B, D]."""
         scale = self.gamma if self.soft_assignment == "l2" else 1.0
-        weights = torch.softmax(scale * affinities(residual, self.codebooks[level], self.soft_assignment), dim=1)
-        return weights @ self.codebooks[level]
+        return torch.softmax(scale * fits, dim=1) @ codebook
 
     def forward(self, x: Tensor) -> Quantized:
         """Soft and hard partial sums of every level and the loss terms.
@@ -103,12 +103,15 @@ class ProgressiveQuantizer(nn.Module):
         soft: list[Tensor] = []
         hard: list[Tensor] = []
         codes: list[Tensor] = []
-        for level in range(self.levels):
-            code = affinities(residual, self.codebooks[level], self.hard_choice).argmax(dim=1)
-            codeword = self.codebooks[level][code]
-            soft_codeword = self.soft_codeword(residual if self.soft_residual == "hard" else soft_residual, level)
-            soft.append(soft_codeword if level == 0 else soft[-1] + soft_codeword)
-            hard.append(codeword if level == 0 else hard[-1] + codeword)
+        for codebook in self.codebooks.unbind():  # its gradient is gathered once, not at each use
+            fits = affinities(residual, codebook, self.hard_choice)
+            code = fits.argmax(dim=1)
+            read = residual if self.soft_residual == "hard" else soft_residual
+            if read is not residual or self.soft_assignment != self.hard_choice:
+                fits = affinities(read, codebook, self.soft_assignment)
+            codeword, soft_codeword = F.embedding(code, codebook), self.soft_codeword(fits, codebook)
+            soft.append(soft[-1] + soft_codeword if soft else soft_codeword)
+            hard.append(hard[-1] + codeword if hard else codeword)
             codes.append(code)
             residual, soft_residual = x - hard[-1], x - soft[-1]
         soft_sums, hard_sums = torch.stack(soft), torch.stack(hard)

@@ -34,11 +34,12 @@ BENCHMARKS = {
     "growth": "how each cost grows with the database, levels, codebooks and batch: a figure",
     "training": "a step of each deep method and an epoch of DTQ, against the bare backbone, with where the time goes",
 }
+ON_GPU = ("encoding", "growth", "training")  # what the others measure is work of the CPU
 ADVICE = "the reports of finished benchmarks are kept; name the others to run them alone"
 EXAMPLES = """examples:
   python -m benchmarks.bench                        everything, to results/bench
   python -m benchmarks.bench evaluation --quick     a look at one, at small sizes
-  python -m benchmarks.bench --device cuda          on the GPU, beside the files of the CPU
+  python -m benchmarks.bench --device cuda          what a GPU does, beside the files of the CPU
 """
 
 
@@ -84,9 +85,12 @@ def _run(options: argparse.Namespace) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     chosen = Options(resolve_device(options.device), torch.get_num_threads(), options.quick)
+    for name in options.names:
+        if name not in ON_GPU and chosen.device.type != "cpu":
+            raise InputError(f"{name} measures work of the CPU; run it without --device {options.device}")
     output = options.output or (None if options.quick else Path("results"))
     keep_freed_memory()
-    for name in options.names or BENCHMARKS:
+    for name in options.names or (BENCHMARKS if chosen.device.type == "cpu" else ON_GPU):
         log.info("%s: %s", name, BENCHMARKS[name])
         report = _measure_of(name)(chosen)
         print(f"\n## {name}\n\n{render(as_written(report, chosen))}")

@@ -19,6 +19,7 @@ from dpq.quantizers import ProgressiveQuantizer
 from dpq.ranking import evaluate_codes
 
 POINTS = "Medians"  # title of the table that the figure is drawn from
+ON_DEVICE = ("encoding", "training step")  # the other costs are work of the CPU
 IMAGES, LEVELS, CODEWORDS, BATCH = "images", "levels", "codewords", "batch"
 WIDTH, CUT, SEED = 768, 5000, 0
 Sizes = dict[str, int]
@@ -33,12 +34,14 @@ NOTES = (
 
 
 def measure(options: Options) -> Report:
-    """Time every cost at several sizes, one of which changes while the others stay."""
+    """Time every cost of the device at several sizes, one of which changes while the others stay."""
     points: list[Row] = []
     exponents: list[Row] = []
     for cost, (make, fixed, ladders) in _costs(options).items():
+        device = options.device if cost in ON_DEVICE else CPU
+        if device != options.device:
+            continue
         for grown, sizes in ladders.items():
-            device = options.device if cost in ("encoding", "training step") else CPU
             seconds = _timed(make, fixed, grown, sizes, options.size(3, 1), device)
             points += [
                 {"cost": cost, "grows with": grown, "size": n, "seconds": float(f"{s:.4g}")}

@@ -29,8 +29,9 @@ NOTES = (
     "What limits our k-means is scikit-learn's choice of first centres (k-means++): it picks one after the other, and "
     "measures distances in float64. From random centres, as in Faiss, the same library is several times as fast and "
     "ends with a larger error, level after level. k-means runs once a training, for seconds among minutes.",
-    "Faiss's beam of 5 keeps 5 codes an image while it adds levels, in training as well: a lower error for several "
-    "times the work. Our codes are the paper's greedy ones, for which a prefix of a code is the shorter code.",
+    "Faiss's beam of 5 keeps the 5 best codes of an image while it adds levels: with the same codebooks, a lower error "
+    "for several times the work. As Faiss trains by default, its codebooks are others as well. Our codes are the "
+    "paper's greedy ones, for which a prefix of a code is the shorter code.",
     "Faiss's local search starts from random codes, which it perturbs and improves in rounds; ours starts from the "
     "greedy codes and improves them until nothing changes, three sweeps at most.",
 )

@@ -156,7 +156,8 @@ def _grid(rows: Sequence[Row]) -> str:
 
 def _where(environment: Mapping[str, Any]) -> str:
     place = environment["cpu"] if environment["device"] == "cpu" else environment["device"]
+    threads = environment["threads"]
     return (
-        f"Measured on {place}, {environment['threads']} threads, torch {environment['torch']}, "
+        f"Measured on {place}, {threads} thread{'s' if threads != 1 else ''}, torch {environment['torch']}, "
         f"Python {environment['python']}, commit {str(environment['commit'])[:7]}."
     )

@@ -14,6 +14,7 @@ from dpq.protocols.base import Dataset, Split
 from dpq.protocols.cifar10 import load_cifar10
 from dpq.protocols.cifar10_unseen import load_cifar10_unseen
 from dpq.protocols.digits import load_digits_protocol
+from dpq.protocols.folder import load_folder
 from dpq.protocols.listed import LISTINGS, load_listed
 from dpq.protocols.options import ReadOptions
 
@@ -31,6 +32,7 @@ PROTOCOLS: dict[str, Callable[[Path | None, Path, ReadOptions, int], Dataset]] =
     "cifar10": lambda data_root, cache, options, split_seed: load_cifar10(data_root, cache, split_seed),
     "cifar10-unseen": lambda data_root, cache, options, split_seed: load_cifar10_unseen(data_root, cache, split_seed),
     **{name: partial(_published, name) for name in LISTINGS},
+    "folder": load_folder,
 }
 
 
@@ -48,8 +50,8 @@ def load_protocol(
         data_root: where the images are; `digits` needs none, CIFAR-10 is downloaded without one.
         cache: folder for downloads and decoded pixels. None takes the environment's `DPQ_CACHE`, or else
             the user's cache folder.
-        options: for protocols of published lists, how the copy is read.
-        split_seed: of the draw, or which class split; published lists are 0.
+        options: for images that come in sizes of their own, how they are read.
+        split_seed: of the draw, or which class split; 0 where the splits are published or given.
 
     Returns:
         The data set.

@@ -112,15 +112,18 @@ def _pixels(
             raise UnusableError(f"has {image.width}x{image.height} pixels, more than {MOST_PIXELS}")
         if size > LARGE_PIXELS:
             held.enter_context(alone)
-        image = _rgb(image)
-    if side is None:
-        return np.zeros(0, np.uint8)
+        image = upright_rgb(image)
+    return np.zeros(0, np.uint8) if side is None else square_pixels(image, side)
+
+
+def square_pixels(image: Image.Image, side: int) -> npt.NDArray[np.uint8]:
+    """Pixels [3, side, side] of an RGB image, resized to a square whatever its own proportion."""
     resized = image.resize((side, side), Image.Resampling.BILINEAR)
     return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """The image upright, in 8-bit RGB."""
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """The image upright, in 8-bit RGB; the given one may be turned in place."""
     image.load()
     try:
         ImageOps.exif_transpose(image, in_place=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from dpq.protocols.base import Dataset, Split, seeded_order
 from dpq.protocols.defects import find_defects
 from dpq.protocols.image_store import store_images
 from dpq.protocols.imagenet import list_imagenet100, list_imagenet100_hashnet
-from dpq.protocols.listing import SPLITS, Listing, SplitName
+from dpq.protocols.listing import SPLITS, Listing, SplitName, listed_fingerprint
 from dpq.protocols.nuswide import list_nuswide21
 from dpq.protocols.options import ReadOptions
 
@@ -54,12 +53,7 @@ class Copy:
 
     def fingerprint(self, digests: tuple[str | None, ...]) -> str:
         """SHA-256 over the labels and the files' digests of all splits; where the files lie decides nothing."""
-        whole = hashlib.sha256()
-        for name in SPLITS:
-            whole.update(f"{name} {list(self.labels[name].shape)}".encode())
-            whole.update(self.labels[name].numpy().data)
-            whole.update("".join(f"{digests[row]}\n" for row in self.rows[name].tolist()).encode())
-        return whole.hexdigest()
+        return listed_fingerprint(self.rows, self.labels, digests)
 
 
 def find_copy(protocol: str, data_root: Path | None, options: ReadOptions) -> Copy:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from torch import Tensor
 
 from dpq.protocols.lists import Listed
 
@@ -103,6 +104,24 @@ def list_digest(split: Listed) -> str:
         f"{path.rpartition('/')[2]} {digits[i * classes : (i + 1) * classes]}\n" for i, path in enumerate(split.paths)
     )
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def listed_fingerprint(
+    rows: Mapping[SplitName, Tensor], labels: Mapping[SplitName, Tensor], digests: Sequence[str | None]
+) -> str:
+    """SHA-256 over the labels and the files' digests of all splits, in hexadecimal.
+
+    Args:
+        rows: [n] int64 of each split, positions of its images in `digests`.
+        labels: [n, L] bool of each split.
+        digests: of all files.
+    """
+    whole = hashlib.sha256()
+    for name in SPLITS:
+        whole.update(f"{name} {list(labels[name].shape)}".encode())
+        whole.update(labels[name].numpy().data)
+        whole.update("".join(f"{digests[row]}\n" for row in rows[name].tolist()).encode())
+    return whole.hexdigest()
 
 
 def _labels_per_image(split: Listed) -> float:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gzip
 import re
+import unicodedata
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,9 +65,7 @@ def read_list(path: Path, labels: LabelForm, *, strip_prefix: str | None = None)
         InputError: unreadable, empty or too large; or a line, named by its number, is too long or no UTF-8, its
             labels are of another form, or its path is absolute, leaves the data root or lacks the prefix.
     """
-    prefix = _slashed(strip_prefix or "")
-    if prefix and prefix != "/":
-        prefix += "/"
+    prefix = normal_prefix(strip_prefix)
     paths, rows = [], []
     for number, line in read_lines(path):
         try:
@@ -118,15 +117,27 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def relative_path(listed: str, prefix: str = "") -> str:
+def is_plain(name: str) -> bool:
+    """Whether a name is UTF-8 without control characters and line ends; blanks of any kind are fine."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name)
+
+
+def normal_prefix(strip_prefix: str | None) -> str:
+    """What `relative_path` cuts off: a folder in normal form, with its last '/'; empty for none."""
+    prefix = _slashed(strip_prefix or "")
+    return prefix + "/" if prefix and prefix != "/" else prefix
+
+
+def relative_path(listed: str, prefix: str = "", plain: Callable[[str], bool] = str.isprintable) -> str:
     """A listed path in normal form: relative, '/' between its parts, without empty parts and '.'.
 
     Args:
         listed: the path; a backslash counts as '/'.
         prefix: normal form of what is cut off, with its last '/'.
+        plain: which characters a path may have.
 
     Raises:
-        ValueError: it is absolute, holds '..' or an unprintable character, lacks the prefix or names nothing.
+        ValueError: it is absolute, holds '..', is not plain, lacks the prefix or names nothing.
     """
     path = _slashed(listed)
     if not path.startswith(prefix):
@@ -134,7 +145,7 @@ def relative_path(listed: str, prefix: str = "") -> str:
     path = path[len(prefix) :]
     if path.startswith("/") or _DRIVE.match(path):
         raise ValueError(f"path {listed!r} is absolute; give --strip-prefix the part that ends at the data root")
-    if not path or ".." in path.split("/") or not path.isprintable():
+    if not path or ".." in path.split("/") or not plain(path):
         raise ValueError(f"path {listed!r} names no file below the data root; correct it")
     return path
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dpq import DPQ, DPQConfig, InputError
+from dpq import DPQConfig, InputError
 from dpq.images import Augmentation, to_input
 from dpq.label_vectors import orthonormal_label_vectors
-from dpq.model import codeword_usage
+from dpq.model import DPQ, codeword_usage
 
 
 def gradients(method, split, training):

@@ -1,0 +1,89 @@
+"""A training split from images and labels in whatever form a caller has them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import Dataset
+
+from dpq.errors import InputError
+from dpq.image_inputs import ImageInput, dataset_items, list_images, square_images
+from dpq.label_inputs import LabelInput, Labels, read_labels
+from dpq.protocols.base import Split
+from dpq.scratch_images import keep_images
+
+
+def training_split(
+    images: ImageInput,
+    labels: LabelInput | None,
+    classes: Sequence[str] | None,
+    *,
+    side: int,
+    workers: int,
+    folder: Path,
+) -> tuple[Split, Labels]:
+    """Decoded images with their labels.
+
+    Args:
+        images: as for `square_images`; without labels a folder of class folders, or a dataset of pairs.
+        labels: as for `read_labels`; None takes those that come with the images.
+        classes: as for `read_labels`; None takes those of a dataset that has `classes`.
+        side: images are resized to.
+        workers: processes that decode files.
+        folder: for decoded images, in use as long as the split is.
+
+    Raises:
+        InputError: images or labels that cannot be used or do not fit each other.
+    """
+    source: Any = images
+    if labels is None:
+        source, found, classes = _labelled(images, classes)
+        kept = keep_images(square_images(source, side, workers), side, folder)
+        read = read_labels(_stacked(found), classes)
+    else:
+        read = read_labels(labels, classes)
+        kept = keep_images(square_images(source, side, workers), side, folder)
+    if len(kept) != len(read.matrix):
+        raise InputError(f"there are {len(kept)} images but {len(read.matrix)} labels; give one for each")
+    return Split(kept, read.matrix), read
+
+
+def _labelled(
+    images: ImageInput, classes: Sequence[str] | None
+) -> tuple[Iterable[Any], list[Any], Sequence[str] | None]:
+    """Images that bring their labels: the images, a list that has all labels once they are read, the classes."""
+    if isinstance(images, str | os.PathLike):
+        files = list_images(images)
+        return files, [_class_folder(file, Path(images)) for file in files], classes
+    if not isinstance(images, Dataset):
+        raise InputError("training needs labels; give them, a folder of class folders, or a dataset of pairs")
+    found: list[Any] = []
+    return _pairs(images, found), found, getattr(images, "classes", None) if classes is None else classes
+
+
+def _class_folder(file: Path, root: Path) -> str:
+    parts = file.relative_to(root).parts
+    if len(parts) < 2:
+        raise InputError(f"{file} is in no class folder; sort images into one folder a class, or give labels")
+    return parts[0]
+
+
+def _pairs(dataset: Dataset[Any], labels: list[Any]) -> Iterator[Any]:
+    """The images of a dataset of pairs; labels are added to the list as they pass by."""
+    for index, pair in enumerate(dataset_items(dataset)):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise InputError(f"item {index} of the dataset is no pair of image and label; give labels")
+        labels.append(pair[1])
+        yield pair[0]
+
+
+def _stacked(labels: list[Any]) -> npt.NDArray[Any]:
+    try:
+        return np.stack([np.asarray(label) for label in labels])
+    except ValueError as error:
+        raise InputError(f"labels of images differ in form: {error}") from error
