@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 from dpq.errors import InputError
 
 PATIENCE = timedelta(days=1)  # the others wait while the first process evaluates
+_joined = False  # by `start`: a caller may have processes of its own that do different things
 
 
 def start(device: torch.device) -> bool:
@@ -32,9 +33,10 @@ def start(device: torch.device) -> bool:
     Raises:
         InputError: more processes than GPUs on this machine.
     """
+    global _joined
     if not distributed.is_available() or int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
         return False
-    if not distributed.is_initialized():
+    if not _joined:
         if device.type == "cuda":
             local = int(os.environ.get("LOCAL_RANK", "0"))
             if local >= torch.cuda.device_count():
@@ -45,18 +47,21 @@ def start(device: torch.device) -> bool:
             torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         distributed.init_process_group(backend, timeout=PATIENCE)
+        _joined = True
     return True
 
 
 def stop() -> None:
     """Leave the other processes, if there are any."""
-    if distributed.is_available() and distributed.is_initialized():
+    global _joined
+    if _joined:
+        _joined = False
         distributed.destroy_process_group()
 
 
 def processes() -> int:
     """How many work together; 1 unless `start` joined others."""
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+    return distributed.get_world_size() if _joined else 1
 
 
 def leads() -> bool:
@@ -189,18 +194,35 @@ def _batch_norm(
     """`F.batch_norm` of [b, C, ...], with mean and variance over the rows of all processes."""
     if not training:
         return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
-    from torch.distributed.nn.functional import all_reduce
-
     axes = [0, *range(2, x.ndim)]
     shape = [1, -1] + [1] * (x.ndim - 2)
-    count = torch.tensor(float(x.numel() // x.shape[1]), device=x.device)
-    distributed.all_reduce(count)
-    mean: Tensor = all_reduce(x.sum(axes)) / count  # type: ignore[no-untyped-call]
+    sums = _sum(torch.cat([x.sum(axes), x.new_tensor([x.numel() // x.shape[1]])]))
+    count = sums[-1].detach()
+    mean = sums[:-1] / count
     centred = x - mean.view(shape)
-    var: Tensor = all_reduce(centred.square().sum(axes)) / count  # type: ignore[no-untyped-call]
+    var = _sum(centred.square().sum(axes)) / count
     if running_mean is not None and running_var is not None:
         running_mean.lerp_(mean.detach(), momentum)
         running_var.lerp_(var.detach() * count / (count - 1), momentum)
     scale = torch.rsqrt(var + eps) * (1 if weight is None else weight)
     scaled = centred * scale.view(shape)
     return scaled if bias is None else scaled + bias.view(shape)
+
+
+def _sum(part: Tensor) -> Tensor:
+    """The sum of all processes' parts, with gradient."""
+    return _Sum.apply(part)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, part: Tensor) -> Tensor:
+        total = part.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()  # every process goes on with the sum to its own part of the loss
+        distributed.all_reduce(total)
+        return total
