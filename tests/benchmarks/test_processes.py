@@ -8,25 +8,29 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import main
+
+PATIENCE = 600  # seconds; no more than a safety net
 ROOT = Path(__file__).parents[2]
 SETTING = ["--backbone", "test_resnet", "--weights", "none", "--image-size", "32", "--device", "cpu"]
 # "pq-dpq" without "dpq" trains DPQ on demand.
 RUN = ["run", "digits", "--method", "dtq", "pq-dpq", "--bits", "8", "--limit", "400", "--epochs", "2", "--seeds", "0"]
-LAUNCHER = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 REACH = 0.02  # of mAP; losses differ in their last digits, and poor features of two epochs let that grow
 
 
-def records(output, *launcher):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, *launcher, "-m", "benchmarks", *RUN, *SETTING, "--output", str(output)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return {path.name: json.loads(path.read_text()) for path in output.glob("digits/runs/*.json")}, done
+def left(output):
+    return {path.name: json.loads(path.read_text()) for path in output.glob("digits/runs/*.json")}
 
 
 def test_two_processes_leave_the_records_of_one(tmp_path):
-    alone, _ = records(tmp_path / "one")
-    both, done = records(tmp_path / "two", *LAUNCHER)
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert main([*RUN, *SETTING, "--output", str(one)]) == 0
+    command = [*LAUNCHER, "-m", "benchmarks", *RUN, *SETTING, "--output", str(two)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    alone, both = left(one), left(two)
     assert both.keys() == alone.keys()
     assert len(both) == 2
     for name, record in both.items():
@@ -36,5 +40,5 @@ def test_two_processes_leave_the_records_of_one(tmp_path):
             assert ours["map"] == pytest.approx(expected["map"], abs=REACH)
     assert done.stdout.count("exact search with float features") == 2  # the second process is silent
     assert done.stderr.count("epoch 1/2") == 2
-    names = {path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*.safetensors")}
-    assert {path.relative_to(tmp_path / "two") for path in (tmp_path / "two").rglob("*.safetensors")} == names
+    names = {path.relative_to(one) for path in one.rglob("*.safetensors")}
+    assert {path.relative_to(two) for path in two.rglob("*.safetensors")} == names
