@@ -49,14 +49,14 @@ def run(options: argparse.Namespace) -> None:
     ]
     for bits in experiment.bits:
         levels_for(bits, experiment.codebook_size)
-    device = resolve_device(options.device)
-    if not options.dry_run and distributed.start(device) and not distributed.leads():
-        logging.getLogger().setLevel(logging.ERROR)  # the first process says it all
-    keep_freed_memory()
     check_files(experiment)  # before hours of decoding
     if options.submit is not None:
         submit(options, options.output / experiment.name / "jobs")
         return
+    device = resolve_device(options.device)
+    if not options.dry_run and distributed.start(device) and not distributed.leads():
+        logging.getLogger().setLevel(logging.ERROR)  # the first process says it all
+    keep_freed_memory()
     reading = ReadOptions(
         allow_missing=options.allow_missing, strip_prefix=options.strip_prefix, workers=options.workers
     )
