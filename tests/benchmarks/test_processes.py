@@ -14,9 +14,9 @@ PATIENCE = 600  # seconds; no more than a safety net
 ROOT = Path(__file__).parents[2]
 SETTING = ["--backbone", "test_resnet", "--weights", "none", "--image-size", "32", "--device", "cpu"]
 # "pq-dpq" without "dpq" trains DPQ on demand.
-RUN = ["run", "digits", "--method", "dtq", "pq-dpq", "--bits", "8", "--limit", "400", "--epochs", "2", "--seeds", "0"]
+RUN = ["run", "digits", "--method", "pq-dpq", "--bits", "8", "--limit", "400", "--epochs", "1", "--seeds", "0"]
 LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-REACH = 0.02  # of mAP; losses differ in their last digits, and poor features of two epochs let that grow
+REACH = 0.02  # of mAP; losses differ in their last digits, and poor features of one epoch let that grow
 
 
 def left(output):
@@ -32,13 +32,13 @@ def test_two_processes_leave_the_records_of_one(tmp_path):
     assert done.returncode == 0, done.stderr
     alone, both = left(one), left(two)
     assert both.keys() == alone.keys()
-    assert len(both) == 2
+    assert len(both) == 1
     for name, record in both.items():
         assert record["environment"]["processes"] == 2
         assert "processes" not in alone[name]["environment"]
         for ours, expected in zip(record["lengths"], alone[name]["lengths"], strict=True):
             assert ours["map"] == pytest.approx(expected["map"], abs=REACH)
-    assert done.stdout.count("exact search with float features") == 2  # the second process is silent
-    assert done.stderr.count("epoch 1/2") == 2
+    assert done.stdout.count("exact search with float features") == 1  # the second process is silent
+    assert done.stderr.count("epoch 1/1") == 1
     names = {path.relative_to(one) for path in one.rglob("*.safetensors")}
     assert {path.relative_to(two) for path in two.rglob("*.safetensors")} == names

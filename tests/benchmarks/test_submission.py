@@ -11,7 +11,7 @@ from benchmarks.__main__ import main
 from tests.benchmarks.children import results
 
 ROOT = Path(__file__).parents[2]
-RUN = ["run", "digits", "--method", "pq", "rq", "--bits", "8", "--limit", "400", "--seeds", "0"]
+RUN = ["run", "digits", "--method", "pq", "dpq", "--bits", "8", "--limit", "400", "--epochs", "1", "--seeds", "0"]
 SETTING = ["--backbone", "test_resnet", "--weights", "none", "--image-size", "32", "--device", "cpu"]
 
 
