@@ -31,7 +31,10 @@ from benchmarks.own_data import PROTOCOL, with_protocol, with_stored_side
 from benchmarks.plan import Run, plan, plan_ablations
 from benchmarks.raw_results import check_fits, read_raw
 from benchmarks.records import read_record, write_record
-from benchmarks.runner import carry_out, forget
+from benchmarks.runner import assist, carry_out, forget
+from benchmarks.shards import take_shard
+from benchmarks.submission import submit
+from dpq import distributed
 from dpq.additive import check_enough, levels_for
 from dpq.backbone import create_body
 from dpq.errors import InputError
@@ -54,18 +57,25 @@ def run(options: argparse.Namespace) -> None:
     ]
     for bits in experiment.bits:
         levels_for(bits, experiment.codebook_size)
-    device = resolve_device(options.device)
-    keep_freed_memory()
     check_files(experiment)  # before hours of decoding
+    if options.submit is not None:
+        submit(options, options.output / experiment.name / "jobs")
+        return
+    device = resolve_device(options.device)
+    if not options.dry_run and distributed.start(device) and not distributed.leads():
+        logging.getLogger().setLevel(logging.ERROR)  # the first process says it all
+    keep_freed_memory()
     reading = ReadOptions(
         allow_missing=options.allow_missing, strip_prefix=options.strip_prefix, workers=options.workers
     )
     # All of them before the first is run: an unusable one is refused at once.
-    datasets = [_load(one, options.data_root, reading) for one in splits]
-    for one, ablated, dataset in zip(splits, ablations, datasets, strict=True):
+    with distributed.leader_first():
+        datasets = [_load(one, options.data_root, reading) for one in splits]
+    for turn, (one, ablated, dataset) in enumerate(zip(splits, ablations, datasets, strict=True)):
         if len(splits) > 1:
             log.info("split seed %d", one.split_seed)
-        _run_split(one, dataset, methods, ablated, device, options)
+        _run_split(one, dataset, methods, ablated, device, options, turn)
+    distributed.stop()
 
 
 def _run_split(
@@ -75,6 +85,7 @@ def _run_split(
     ablations: dict[str, Experiment] | None,
     device: torch.device,
     options: argparse.Namespace,
+    turn: int,
 ) -> None:
     methods = suited(methods, dataset.train, experiment.codebook_size, named=options.method != ["all"])
     ingredients = read_ingredients(experiment, dataset)
@@ -86,7 +97,14 @@ def _run_split(
     read = dict.fromkeys(runs, ingredients)
     if ablations is not None:
         read = plan_ablations(runs, ablations, dataset, ingredients)
-    runs = list(read)
+    runs = list(read) if options.shard is None else take_shard(list(read), options.shard, turn)
+    if not distributed.leads():
+        if runs:
+            assist({run: read[run] for run in runs}, dataset, device)
+        return
+    if not runs:
+        log.info("%s: there are fewer trainings than shards, and shard %s has none", experiment.name, options.shard)
+        return
     missing = runs if options.force else [one for one in runs if not one.record.exists()]
     if options.dry_run:
         from benchmarks.cost import print_plan
@@ -111,6 +129,7 @@ def _run_split(
         print(summary(one, carry_out(one, dataset, read[one], device, force=options.force)))
 
     in_turn(missing, lambda one: one.lock, do)
+    distributed.tell("")  # that was all: the others may go on
     if not missing and len(runs) == 1:
         print(summary(runs[0], read_record(runs[0].record)))
     print(overview(runs))

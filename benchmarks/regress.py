@@ -199,7 +199,7 @@ def probe(experiment: Experiment, dataset: Dataset, ingredients: Ingredients) ->
         method.training_config = training
         start = method.codes_start(training.epochs)
         method.before_epoch(Epoch(start, training.epochs, 0, lambda views: embeddings))
-        method.backbone.forward = lambda inputs: (embeddings[: len(inputs)], logits[: len(inputs)])
+        method.backbone.forward = lambda inputs, count: (embeddings[:count], logits[:count])
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(0)
             losses = method.losses(rows[:, None], labels[rows], rows, start)

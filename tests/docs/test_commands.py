@@ -5,6 +5,7 @@ shipped run too.
 """
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,16 @@ ELSEWHERE = {
     "nox -s lock": "tests/supply/test_lock.py compares what it wrote with what is declared",
     "nox -s bench": "tests/benchmarks/bench: small sizes",
     "python -m benchmarks results": "nox -s results -- --check: the same pages, compared",
+    "pip install --no-deps -e tests/plugin/dpq_example_method": "tests/plugin: its metadata is made and found",
+    "python -m benchmarks run digits --method rotated-pq pq --output own": "tests/plugin: run and tabulated there",
+    "python -m benchmarks table digits --output own": "tests/plugin: run and tabulated there",
+    "pip install -e .[benchmarks]": "nox -s regression installs this",
+    "pip install -e .[cluster]": "nox -s tests: the extra is part of that of the tests",
+    "python -m benchmarks run cifar10 --submit slurm --jobs 3 --slurm partition=gpu gpus_per_node=1 time=600": (
+        "tests/benchmarks/test_submission.py"
+    ),
+    "python -m benchmarks run digits --submit local --jobs 2": "tests/benchmarks/test_submission.py",
+    "torchrun --standalone --nproc-per-node 2 -m benchmarks run digits": "tests/benchmarks/test_processes.py",
     "python -m benchmarks run own --data-root FOLDER --method pq dpq --image-size 112 --epochs 10": "test_own_data.py",
 }
 FEW = ("--limit", "100")
@@ -159,6 +170,9 @@ def test_commands_are_found_in_blocks_and_sentences():
 def test_settings_and_data_on_a_page_can_be_read(page):
     text = page.read_text(encoding="utf-8")
     for block in fenced(text, "toml"):
-        parse_experiment("shown", block)
+        if "[project]" in block:
+            tomllib.loads(block)
+        else:
+            parse_experiment("shown", block)
     for block in fenced(text, "json"):
         json.loads(block)
