@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from benchmarks.interrupts import NOT_BEGUN, interruption
+from dpq.interrupts import NOT_BEGUN, interruption
 
 if __name__ == "__main__":  # before the imports below, which take seconds
     interruption.install()

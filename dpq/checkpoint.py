@@ -31,21 +31,30 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         InputError: the file is damaged, or none that `save_checkpoint` wrote.
     """
-    from safetensors import safe_open
-
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            if not {"state", "sha256"} <= metadata.keys():
-                raise ValueError("it has no state or no check sum")
-            state = parse_json(metadata["state"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        if _digest(tensors, metadata["state"]) != metadata["sha256"]:
-            raise ValueError("its check sum is another")
-        if not isinstance(state, dict):
-            raise ValueError("its state is no table")
+        return read_checked(path)
     except Exception as error:  # whatever the reader raises, the file is unusable
         raise unusable(path, f"is damaged ({one_line(error)})") from error
+
+
+def read_checked(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """As `load_checkpoint`, for whoever calls the file something else.
+
+    Raises:
+        Exception: of any kind where the file is not what `save_checkpoint` wrote; the reader's own ones among them.
+    """
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+        if not {"state", "sha256"} <= metadata.keys():
+            raise ValueError("it has no state or no check sum")
+        state = parse_json(metadata["state"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    if _digest(tensors, metadata["state"]) != metadata["sha256"]:
+        raise ValueError("its check sum is another")
+    if not isinstance(state, dict):
+        raise ValueError("its state is no table")
     return tensors, state
 
 
