@@ -109,7 +109,7 @@ def tests(session: nox.Session) -> None:
     """Run the tests, in a process for each core; what follows `--` goes to pytest, `-n 0` takes one process."""
     _install(session, "tests")
     one_thread = {"OMP_NUM_THREADS": "1"}  # threads beyond the cores only wait
-    session.run("pytest", "-n", "auto", "--dist", "loadfile", *session.posargs, env=one_thread)
+    session.run("pytest", "-n", "auto", "--dist", "worksteal", *session.posargs, env=one_thread)
 
 
 @nox.session

@@ -79,14 +79,15 @@ class Trainer:
         self.module.to(execution.device, memory_format=torch.channels_last)
         distributed.synchronise_batch_norm(self.module, execution.device)
         network = method.network_parameters(config)
-        # Fused: a step of many small operations would wait for each to be launched.
+        # Fused, as a step of many small operations waits for each to be launched; the meta device has no such updates.
+        fused = execution.device.type != "meta"
         self.optimizers: list[Optimizer] = [
-            torch.optim.AdamW(network, fused=True)
+            torch.optim.AdamW(network, fused=fused)
             if config.optimizer == "adamw"
             else torch.optim.SGD(network, lr=config.learning_rate, momentum=config.momentum)
         ]
         if codebooks := method.codebook_parameters():
-            self.optimizers.append(torch.optim.Adam(codebooks, fused=True))
+            self.optimizers.append(torch.optim.Adam(codebooks, fused=fused))
         self.schedules = [make_schedule(o, self.steps * config.epochs, config) for o in self.optimizers]
 
     def run(self) -> TrainLog:
