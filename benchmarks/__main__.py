@@ -23,6 +23,8 @@ from benchmarks.config import known_experiments
 from benchmarks.exhibits.shape import PARTS
 from benchmarks.methods import METHODS
 from benchmarks.regress import Moved
+from benchmarks.shards import shard
+from benchmarks.submission import add_submission
 from dpq.errors import InputError
 from dpq.images import Views
 from dpq.protocols import PROTOCOLS
@@ -210,7 +212,7 @@ def _add_run(subparsers: argparse._SubParsersAction[Parser]) -> None:
         nargs="+",
         default=["all"],
         metavar="NAME",
-        help=f"of {', '.join(METHODS)}, or all (default)",
+        help=f"of {', '.join(METHODS)}, or all of this repository's own (default)",
     )
     what.add_argument(
         "--bits",
@@ -274,6 +276,13 @@ def _add_run(subparsers: argparse._SubParsersAction[Parser]) -> None:
         help="go on with a copy that lacks up to N of its images; records and tables say so",
     )
     _add_output(where)
+    where.add_argument(
+        "--shard",
+        type=shard,
+        metavar="I/N",
+        help="only the I-th of N parts of the work, for another machine or an array job to do the others",
+    )
+    add_submission(where)
     where.add_argument("--force", action="store_true", help="do finished runs again, from the start")
     where.add_argument("--dry-run", action="store_true", help="print the plan and its cost, and do nothing")
 
@@ -282,8 +291,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0, 1 for a regression, 2 for a mistake of the caller, 130 when interrupted."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
+        arguments = sys.argv[1:] if arguments is None else arguments
         with interruption.interruptible(NOT_BEGUN):
-            options = make_parser().parse_args(arguments)
+            options = make_parser().parse_args(arguments, argparse.Namespace(arguments=arguments))
         with interruption.interruptible(ADVICE[options.command]), logging_redirect_tqdm():
             getattr(commands, options.command.replace("-", "_"))(options)
     except Moved as moved:

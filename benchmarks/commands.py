@@ -18,12 +18,23 @@ from benchmarks.environment import keep_freed_memory, resolve_device
 from benchmarks.evaluation import differ, evaluate_lengths
 from benchmarks.loading import load_data
 from benchmarks.locks import in_turn, locked, record_lock
-from benchmarks.methods import METHODS, VARIANTS, check_files, read_ingredients, recorded_query_precision, suited
+from benchmarks.methods import (
+    BUILT_IN,
+    METHODS,
+    VARIANTS,
+    check_files,
+    read_ingredients,
+    recorded_query_precision,
+    suited,
+)
 from benchmarks.own_data import PROTOCOL, with_protocol, with_stored_side
 from benchmarks.plan import Run, plan, plan_ablations
 from benchmarks.raw_results import check_fits, read_raw
 from benchmarks.records import read_record, write_record
-from benchmarks.runner import carry_out, forget
+from benchmarks.runner import assist, carry_out, forget
+from benchmarks.shards import take_shard
+from benchmarks.submission import submit
+from dpq import distributed
 from dpq.additive import check_enough, levels_for
 from dpq.backbone import create_body
 from dpq.errors import InputError
@@ -46,18 +57,25 @@ def run(options: argparse.Namespace) -> None:
     ]
     for bits in experiment.bits:
         levels_for(bits, experiment.codebook_size)
-    device = resolve_device(options.device)
-    keep_freed_memory()
     check_files(experiment)  # before hours of decoding
+    if options.submit is not None:
+        submit(options, options.output / experiment.name / "jobs")
+        return
+    device = resolve_device(options.device)
+    if not options.dry_run and distributed.start(device) and not distributed.leads():
+        logging.getLogger().setLevel(logging.ERROR)  # the first process says it all
+    keep_freed_memory()
     reading = ReadOptions(
         allow_missing=options.allow_missing, strip_prefix=options.strip_prefix, workers=options.workers
     )
     # All of them before the first is run: an unusable one is refused at once.
-    datasets = [_load(one, options.data_root, reading) for one in splits]
-    for one, ablated, dataset in zip(splits, ablations, datasets, strict=True):
+    with distributed.leader_first():
+        datasets = [_load(one, options.data_root, reading) for one in splits]
+    for turn, (one, ablated, dataset) in enumerate(zip(splits, ablations, datasets, strict=True)):
         if len(splits) > 1:
             log.info("split seed %d", one.split_seed)
-        _run_split(one, dataset, methods, ablated, device, options)
+        _run_split(one, dataset, methods, ablated, device, options, turn)
+    distributed.stop()
 
 
 def _run_split(
@@ -67,6 +85,7 @@ def _run_split(
     ablations: dict[str, Experiment] | None,
     device: torch.device,
     options: argparse.Namespace,
+    turn: int,
 ) -> None:
     methods = suited(methods, dataset.train, experiment.codebook_size, named=options.method != ["all"])
     ingredients = read_ingredients(experiment, dataset)
@@ -78,7 +97,14 @@ def _run_split(
     read = dict.fromkeys(runs, ingredients)
     if ablations is not None:
         read = plan_ablations(runs, ablations, dataset, ingredients)
-    runs = list(read)
+    runs = list(read) if options.shard is None else take_shard(list(read), options.shard, turn)
+    if not distributed.leads():
+        if runs:
+            assist({run: read[run] for run in runs}, dataset, device)
+        return
+    if not runs:
+        log.info("%s: there are fewer trainings than shards, and shard %s has none", experiment.name, options.shard)
+        return
     missing = runs if options.force else [one for one in runs if not one.record.exists()]
     if options.dry_run:
         from benchmarks.cost import print_plan
@@ -103,6 +129,7 @@ def _run_split(
         print(summary(one, carry_out(one, dataset, read[one], device, force=options.force)))
 
     in_turn(missing, lambda one: one.lock, do)
+    distributed.tell("")  # that was all: the others may go on
     if not missing and len(runs) == 1:
         print(summary(runs[0], read_record(runs[0].record)))
     print(overview(runs))
@@ -117,7 +144,7 @@ def _forget_all(runs: Sequence[Run]) -> None:
 
 def _say_what_stays(methods: list[str]) -> None:
     """Name the controls whose records are of a training that is made anew without them."""
-    left = [name for name, entry in METHODS.items() if entry.source in methods and name not in methods]
+    left = [name for name, entry in BUILT_IN.items() if entry.source in methods and name not in methods]
     if left:
         log.info("records of %s stay as they are; name them with --method to make them anew too", ", ".join(left))
 
@@ -299,7 +326,7 @@ def regress(options: argparse.Namespace) -> None:
         if options.update:
             print(suites.update(experiment, dataset, device))
         else:
-            print(f"{name}: {suites.check(experiment, dataset, device)} values of {len(METHODS)} methods hold")
+            print(f"{name}: {suites.check(experiment, dataset, device)} values of {len(BUILT_IN)} methods hold")
 
 
 def _overridden(experiment: Experiment, options: argparse.Namespace) -> Experiment:
@@ -336,17 +363,17 @@ def _overridden(experiment: Experiment, options: argparse.Namespace) -> Experime
 
 
 def _methods(options: argparse.Namespace) -> list[str]:
-    """The methods that were asked for; "all" are those that have the variant."""
+    """The methods that were asked for; "all" are those of this repository that have the variant."""
     variant: str = options.variant
     if options.ablation:
         return methods_to_ablate(options.method, variant)
-    every = [name for name, entry in METHODS.items() if variant in entry.variants]
+    every = [name for name, entry in BUILT_IN.items() if variant in entry.variants]
     names = [one for name in options.method for one in (every if name == "all" else [name])]
     for name in names:
         if name not in METHODS:
             raise InputError(f"unknown method {name!r}; choose from {', '.join(METHODS)}, or all")
         if variant not in METHODS[name].variants:
-            having = [other for other, entry in METHODS.items() if variant in entry.variants]
+            having = [other for other, entry in BUILT_IN.items() if variant in entry.variants]
             raise InputError(f"{name} has no {variant} variant; {', '.join(having)} have one")
     return list(dict.fromkeys(names))
 

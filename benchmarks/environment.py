@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from dpq.distributed import processes
 from dpq.errors import InputError
 
 SOURCES = ("dpq", "baselines", "benchmarks")
@@ -36,6 +37,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "cpu": processor(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        **({"processes": processes()} if processes() > 1 else {}),
         "platform": f"{platform.system()} {platform.machine()}",
         "commit": commit(),
     }

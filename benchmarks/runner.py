@@ -5,19 +5,19 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from baselines.on_embeddings import Source
 from benchmarks.environment import describe_environment, peak_memory_mb
 from benchmarks.evaluation import evaluate_lengths, reconstruction_errors
 from benchmarks.features import StoredSource, TrainedOnDemand
 from benchmarks.locks import locked, record_lock
 from benchmarks.methods import (
+    BUILT_IN,
     METHODS,
     Context,
     Ingredients,
@@ -30,10 +30,12 @@ from benchmarks.plan import Run, recorded_config, recorded_weights
 from benchmarks.raw_results import RawResult, write_raw
 from benchmarks.record_shape import SCHEMA_VERSION
 from benchmarks.records import digest, read_record, write_record
+from dpq import distributed
 from dpq.additive import levels_for
 from dpq.files import sweep
 from dpq.health import codeword_signs, embedding_signs
 from dpq.model import codeword_usage
+from dpq.on_embeddings import Source
 from dpq.protocols import Dataset
 from dpq.ranking import evaluate_embeddings
 from dpq.settings import Execution, Method, TrainLog
@@ -56,9 +58,9 @@ def carry_out(
     source = _source(run, dataset, ingredients, device)
     method = _build(run, dataset, ingredients, device, source)
     execution = Execution(device, run.checkpoint, run.feature_checkpoint)
-    trained = method.fit(dataset.train, run.experiment.training, run.seed, execution)
+    trained = _fit(run, method, dataset, execution)
     embedder: Source = method
-    if run.ablation is None and any(entry.source == run.method for entry in METHODS.values()):
+    if run.ablation is None and any(entry.source == run.method for entry in BUILT_IN.values()):
         embedder = source = StoredSource(method, run.embeddings)
     record, raw = _measure(run, method, embedder, source, trained, dataset, device)
     record = _header(run, dataset, ingredients, method) | record | {"environment": environment}
@@ -67,6 +69,26 @@ def carry_out(
         write_raw(run.record.with_suffix(".npz"), raw)
         write_record(run.record, record)
     return record
+
+
+def _fit(run: Run, method: Method, dataset: Dataset, execution: Execution) -> TrainLog:
+    """Train, together with the processes that `assist`."""
+    if METHODS[run.method].source is None:
+        distributed.tell(run.training)
+    return method.fit(dataset.train, run.experiment.training, run.seed, execution)
+
+
+def assist(runs: Mapping[Run, Ingredients], dataset: Dataset, device: torch.device) -> None:
+    """Train with the first process whatever it trains of these runs, until it is done with all of them.
+
+    It alone decides what is to be done, evaluates, and writes.
+    """
+    sources = {run.source: read for run, read in runs.items() if run.source is not None}
+    known = {run.training: (run, read) for run, read in (sources | dict(runs)).items()}
+    while training := distributed.tell():
+        run, ingredients = known[training]
+        execution = Execution(device, run.checkpoint, run.feature_checkpoint, progress=False)
+        _build(run, dataset, ingredients, device).fit(dataset.train, run.experiment.training, run.seed, execution)
 
 
 def _sweep(run: Run) -> None:
@@ -104,11 +126,10 @@ def _source(run: Run, dataset: Dataset, ingredients: Ingredients, device: torch.
         return None
     parent = run.source
     method = _build(parent, dataset, ingredients, device)
-    training = parent.experiment.training
 
     def train() -> None:
         log.info("embeddings of %s", parent.training)
-        method.fit(dataset.train, training, parent.seed, Execution(device, parent.checkpoint))
+        _fit(parent, method, dataset, Execution(device, parent.checkpoint))
 
     return StoredSource(TrainedOnDemand(method, train), parent.embeddings)
 
@@ -120,6 +141,7 @@ def _header(run: Run, dataset: Dataset, ingredients: Ingredients, method: Method
         "experiment": run.experiment.name,
         "protocol": dataset.protocol,
         "method": run.method,
+        **METHODS[run.method].origin,
         "variant": run.variant,
         "seed": run.seed,
         **({"ablation": run.ablation, "ablation_of": run.ablation_of} if run.ablation else {}),

@@ -14,6 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from dpq.distributed import gather
 from dpq.errors import InputError, one_line
 from dpq.json_text import parse_json, read_json
 
@@ -197,9 +198,16 @@ class Backbone(nn.Module):
                     module.training = False
         return self
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Embeddings [B, D] and logits [B, L] of normalised images [B, 3, H, W]."""
-        feature = self.dropout(self.body(images))
+    def forward(self, images: Tensor, count: int | None = None) -> tuple[Tensor, Tensor]:
+        """Embeddings [B, D] and logits [B, L] of normalised images.
+
+        Args:
+            images: [B, 3, H, W]; or, where several processes train, this one's share of a batch.
+            count: B of the batch that they share. Features are gathered before dropout, so that it draws for the whole
+                batch alike in every process.
+        """
+        feature = self.body(images)
+        feature = self.dropout(feature if count is None else gather(feature, count))
         logits = feature[:, :0] if self.classifier is None else self.classifier(feature)
         return torch.tanh(self.embedding(feature)), logits
 

@@ -105,8 +105,15 @@ def restore_optimizer(prefix: str, optimizer: torch.optim.Optimizer, tensors: Ma
             shape = torch.Size() if entry == "step" else known[owner].shape
             if value.shape != shape or not value.dtype.is_floating_point:
                 raise ValueError(f"{owner}.{entry} is {value.dtype} {list(value.shape)}, its parameter {list(shape)}")
-    numbered = {int(owner.rpartition(".")[2]): entries for owner, entries in state.items()}
+    numbered = {int(owner.rpartition(".")[2]): _laid_out(entries, known[owner]) for owner, entries in state.items()}
     optimizer.load_state_dict({"state": numbered, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _laid_out(entries: Mapping[str, Tensor], parameter: Tensor) -> dict[str, Tensor]:
+    """What is kept of a parameter, in the memory layout of the parameter, which files lose and fused updates need."""
+    own = {n: v for n, v in entries.items() if v.shape == parameter.shape}
+    laid_out = {n: torch.empty_like(parameter, dtype=v.dtype, device=v.device).copy_(v) for n, v in own.items()}
+    return {**entries, **laid_out}
 
 
 def _entries(optimizer: torch.optim.Optimizer) -> set[str]:

@@ -117,7 +117,7 @@ class DeepMethod(nn.Module):
         """Weighted loss terms of a batch; their sum is minimised.
 
         Args:
-            inputs: [B, 3, H, W] network inputs.
+            inputs: [B, 3, H, W] network inputs; of several processes, this one's share of them.
             labels: [B, L] bool.
             rows: [B] positions in the training split.
             epoch: index of the epoch.
@@ -175,7 +175,7 @@ class AlternatingMethod(DeepMethod):
     def losses(self, inputs: Tensor, labels: Tensor, rows: Tensor, epoch: int) -> dict[str, Tensor]:
         """Weighted terms of the objective for one batch."""
         with autocast(inputs.device, self.training_config.precision):
-            embeddings = self.backbone(inputs)[0]
+            embeddings = self.backbone(inputs, len(rows))[0]
         embeddings = embeddings.float()
         terms = self.feature_loss(embeddings, labels)
         if len(self._reconstructions):

@@ -83,6 +83,9 @@ def to_input(
     augmentation: Augmentation,
     generator: torch.Generator | None = None,
     place: Place = (0, 0),
+    *,
+    count: int | None = None,
+    part: slice = slice(None),
 ) -> Tensor:
     """Network input from uint8 images.
 
@@ -93,6 +96,8 @@ def to_input(
         augmentation: of the experiment.
         generator: on the CPU; draws crops and flips. None: deterministic crops.
         place: of the crop without a generator; the centre unless given.
+        count: of the batch that the images are a part of, if they are; draws are then those of the whole batch.
+        part: which part.
 
     Returns:
         [B, 3, size, size] float32, channels last.
@@ -101,7 +106,7 @@ def to_input(
     if generator is None:
         sampled = _fixed_crops(unit, size, augmentation.crop, preprocessing.interpolation, place)
     else:
-        grid = random_grid(len(images), size, augmentation, generator, images.device)
+        grid = random_grid(count or len(images), size, augmentation, generator, images.device)[part]
         sampled = F.grid_sample(unit, grid, preprocessing.interpolation, "reflection", align_corners=False)
     mean, std = (send(torch.tensor(v).view(1, 3, 1, 1), images.device) for v in (preprocessing.mean, preprocessing.std))
     # In place: each further tensor of this size costs as much as the arithmetic.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
+from dpq import distributed
 from dpq.checkpoint import (
     flatten_optimizer,
     load_checkpoint,
@@ -24,8 +24,9 @@ from dpq.checkpoint import (
 )
 from dpq.errors import InputError, one_line
 from dpq.health import batch_signs, loss_signs, one_class
-from dpq.images import send, to_input
+from dpq.images import Views, send, to_input
 from dpq.protocols.base import Split
+from dpq.protocols.stored_images import StoredImages
 from dpq.seeds import derive_seed
 from dpq.settings import Epoch, Execution, TrainingConfig, TrainLog
 
@@ -58,7 +59,7 @@ class Trainer:
         execution: device, checkpoint file, progress.
 
     Raises:
-        InputError: the split is smaller than a batch.
+        InputError: the split is smaller than a batch, or a batch than the number of processes.
     """
 
     def __init__(self, method: Any, split: Split, config: TrainingConfig, seed: int, execution: Execution) -> None:
@@ -68,25 +69,32 @@ class Trainer:
         self.images = split.images.to(execution.device) if isinstance(split.images, Tensor) else split.images
         self.labels = split.labels.to(execution.device)
         self.batch_size = min(config.batch_size, len(split))
+        if self.batch_size < distributed.processes():
+            raise InputError(
+                f"{distributed.processes()} processes cannot share batches of {self.batch_size} images; start fewer"
+            )
         self.steps = len(split) // self.batch_size
         self.log = TrainLog()
         self.epoch = 0
         self.module.to(execution.device, memory_format=torch.channels_last)
+        distributed.synchronise_batch_norm(self.module, execution.device)
         network = method.network_parameters(config)
-        # One launch a group of parameters: on a GPU a step of small launches would wait for them.
-        fused = None
+        # Fused: a step of many small operations would wait for each to be launched.
         self.optimizers: list[Optimizer] = [
-            torch.optim.AdamW(network, fused=fused)
+            torch.optim.AdamW(network, fused=True)
             if config.optimizer == "adamw"
             else torch.optim.SGD(network, lr=config.learning_rate, momentum=config.momentum)
         ]
         if codebooks := method.codebook_parameters():
-            self.optimizers.append(torch.optim.Adam(codebooks, fused=fused))
+            self.optimizers.append(torch.optim.Adam(codebooks, fused=True))
         self.schedules = [make_schedule(o, self.steps * config.epochs, config) for o in self.optimizers]
 
     def run(self) -> TrainLog:
         """Train what is left to train and return the log of all epochs."""
         self._resume()
+        if not distributed.agree(self.epoch):
+            raise InputError("the processes see different checkpoints; give an --output that all machines share")
+        distributed.follow_leader(self.module)
         total = self.steps * self.config.epochs
         bar = tqdm(
             total=total,
@@ -94,7 +102,7 @@ class Trainer:
             desc="training",
             unit="step",
             leave=False,
-            disable=None if self.execution.progress else True,
+            disable=None if self.execution.progress and distributed.leads() else True,
         )
         # Dropout draws from torch's global generator: fork it, and give the caller's state back.
         devices = [self.execution.device] if self.execution.device.type == "cuda" else []
@@ -115,8 +123,9 @@ class Trainer:
 
     def _one_epoch(self, bar: tqdm[Any]) -> dict[str, Any]:
         seed = derive_seed(self.seed, "codebooks", self.epoch)
-        epoch = Epoch(self.epoch, self.config.epochs, seed, partial(self.method.embed, self.images))
+        epoch = Epoch(self.epoch, self.config.epochs, seed, self._embeddings)
         self.method.before_epoch(epoch)
+        distributed.follow_leader(self.module)
         self.module.train()
         torch.manual_seed(derive_seed(self.seed, "dropout", self.epoch))
         geometry = torch.Generator().manual_seed(derive_seed(self.seed, "augment", self.epoch))
@@ -138,7 +147,16 @@ class Trainer:
         before = self.log.epochs[-1] if self.log.epochs else None
         signs = loss_signs(means, float(peak), before) + batch_signs(int(alike), self.steps)
         own: dict[str, Any] = self.method.after_epoch(epoch)
+        distributed.follow_leader(self.module)
         return means | {"learning_rate": rate} | own | ({"warnings": signs} if signs else {})
+
+    def _embeddings(self, views: Views) -> Tensor:
+        """Embeddings [N, D] of the training images, on the CPU; every process makes its share of them."""
+        mine = distributed.share(len(self.images))
+        rows = torch.arange(mine.start, mine.stop)
+        images = self.images.take(rows) if isinstance(self.images, StoredImages) else self.images[mine]
+        embeddings: Tensor = self.method.embed(images, views=views)
+        return distributed.gather(embeddings, len(self.images))
 
     def step(self, rows: Tensor, geometry: torch.Generator, step: int) -> dict[str, Tensor]:
         """One optimiser step on the training images at `rows` [B]; returns the loss terms, detached.
@@ -147,9 +165,11 @@ class Trainer:
             InputError: the loss is not finite; nothing is updated.
         """
         preprocessing = self.method.backbone.preprocessing
-        images = send(self.images[rows], self.labels.device)
-        inputs = to_input(images, self.config.image_size, preprocessing, self.config.augmentation, geometry)
-        terms: dict[str, Tensor] = self.method.losses(inputs, self.labels[rows], rows, self.epoch)
+        mine, size, augmentation = distributed.share(len(rows)), self.config.image_size, self.config.augmentation
+        images = send(self.images[rows[mine]], self.labels.device)
+        inputs = to_input(images, size, preprocessing, augmentation, geometry, count=len(rows), part=mine)
+        with distributed.whole_batch_statistics(self.execution.device):
+            terms: dict[str, Tensor] = self.method.losses(inputs, self.labels[rows], rows, self.epoch)
         loss = torch.stack(list(terms.values())).sum()
         if (
             self.execution.device.type == "cpu"
@@ -158,6 +178,7 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        distributed.join_gradients(self.module, self.method.backbone.body)
         for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
             schedule.step_update(step)
             optimizer.step()
@@ -169,6 +190,8 @@ class Trainer:
             raise InputError(f"the loss became {loss} {where}; {kept}: lower the learning rate")
 
     def _save(self) -> None:
+        if not distributed.leads():
+            return
         own, shared = self.execution.checkpoint, self.execution.feature_checkpoint
         tensors = {f"method.{name}": value for name, value in self.module.state_dict().items()}
         for index, optimizer in enumerate(self.optimizers):

@@ -1,11 +1,14 @@
 """What the pages show runs: all blocks marked python of a page, in order, in one namespace."""
 
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
+EXAMPLE = str(DOCS.parent / "tests/plugin/dpq_example_method")
 PAGES = sorted(page for page in DOCS.rglob("*.md") if "```python" in page.read_text(encoding="utf-8"))
 
 
@@ -17,9 +20,13 @@ def blocks(page):
 
 
 def run_page(page):
-    names = {"__name__": "page"}
-    for code in blocks(page):
-        exec(compile(code, str(page), "exec"), names)
+    """As a module, whose dataclasses are found by its name."""
+    module = sys.modules["page"] = ModuleType("page")
+    try:
+        for code in blocks(page):
+            exec(compile(code, str(page), "exec"), vars(module))
+    finally:
+        del sys.modules["page"]
 
 
 def test_there_are_pages_with_code():
@@ -29,6 +36,7 @@ def test_there_are_pages_with_code():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(EXAMPLE)  # a package that a page imports as installed
     run_page(page)
 
 

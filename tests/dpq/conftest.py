@@ -10,17 +10,18 @@ from dpq.model import DPQ
 BACKBONE = "test_resnet"
 
 
+def build_dpq(seed=0, bits=8, dropout=0.0, **switches):
+    torch.manual_seed(seed)
+    config = DPQConfig(**({"tau": 0.1} | switches))
+    return DPQ(
+        Backbone(BACKBONE, 4, embedding_dim=16, dropout=dropout),
+        orthonormal_label_vectors(4, 16),
+        config,
+        bits=bits,
+        codebook_size=16,
+    )
+
+
 @pytest.fixture
 def make_dpq():
-    def make(seed=0, bits=8, **switches):
-        torch.manual_seed(seed)
-        config = DPQConfig(**({"tau": 0.1} | switches))
-        return DPQ(
-            Backbone(BACKBONE, 4, embedding_dim=16),
-            orthonormal_label_vectors(4, 16),
-            config,
-            bits=bits,
-            codebook_size=16,
-        )
-
-    return make
+    return build_dpq

@@ -1,0 +1,228 @@
+"""Training in several processes, one a GPU or machine: what they share of a batch, a loss and its gradients.
+
+Torch's launcher starts the processes (`torchrun --nproc-per-node 2 ...`) and tells each its rank. Every process puts
+its share of a batch through the network; the features of the whole batch are gathered, so that each computes the loss
+over all pairs and triplets. In one process every function here gives back what it was given.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from dpq.errors import InputError
+
+PATIENCE = timedelta(days=1)  # the others wait while the first process evaluates
+_joined = False  # by `start`: a caller may have processes of its own that do different things
+
+
+def start(device: torch.device) -> bool:
+    """Join the other processes, if torch's launcher started this one; a GPU of its own becomes the current one.
+
+    Returns:
+        Whether there are others.
+
+    Raises:
+        InputError: more processes than GPUs on this machine.
+    """
+    global _joined
+    if not distributed.is_available() or int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
+        return False
+    if not _joined:
+        if device.type == "cuda":
+            local = int(os.environ.get("LOCAL_RANK", "0"))
+            if local >= torch.cuda.device_count():
+                raise InputError(
+                    f"process {local + 1} of this machine has no GPU of its own; start one process for each of the "
+                    f"{torch.cuda.device_count()} GPUs, or give --device cpu"
+                )
+            torch.cuda.set_device(local)
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        distributed.init_process_group(backend, timeout=PATIENCE)
+        _joined = True
+    return True
+
+
+def stop() -> None:
+    """Leave the other processes, if there are any."""
+    global _joined
+    if _joined:
+        _joined = False
+        distributed.destroy_process_group()
+
+
+def processes() -> int:
+    """How many work together; 1 unless `start` joined others."""
+    return distributed.get_world_size() if _joined else 1
+
+
+def leads() -> bool:
+    """Whether this is the process that writes files and speaks."""
+    return processes() == 1 or distributed.get_rank() == 0
+
+
+@contextmanager
+def leader_first() -> Iterator[None]:
+    """What the first process does inside is done when the others enter: they find its files."""
+    if not leads():
+        distributed.barrier()
+    yield
+    if leads() and processes() > 1:
+        distributed.barrier()
+
+
+def share(count: int) -> slice:
+    """Which of `count` rows are this process's: neighbours, and as many as any other's, give or take one."""
+    if processes() == 1:
+        return slice(0, count)
+    rank, of = distributed.get_rank(), processes()
+    return slice(rank * count // of, (rank + 1) * count // of)
+
+
+def gather(rows: Tensor, count: int) -> Tensor:
+    """All `count` rows [count, ...] of which each process has its `share`; a gradient returns to the own ones.
+
+    Every process goes on with the same rows to the same loss, so that the own rows' gradient is all that they need.
+    """
+    return rows if processes() == 1 else _Gather.apply(rows, count)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, count: int) -> Tensor:
+        whole = rows.new_zeros(count, *rows.shape[1:])
+        whole[share(count)] = rows
+        distributed.all_reduce(whole)  # shares may differ in size, which gathering would refuse
+        return whole
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        return gradient[share(len(gradient))], None
+
+
+@torch.no_grad()
+def join_gradients(module: nn.Module, body: nn.Module) -> None:
+    """Make gradients those of the whole batch, and the same in every process to the last bit.
+
+    Args:
+        module: what is trained.
+        body: its part before `gather`, through which each process put its own rows: their gradients add up. Those of
+            the rest are of the whole batch already; their mean undoes what rounds differently.
+    """
+    if processes() == 1:
+        return
+    own = set(body.parameters())
+    parts = [p.grad if p in own else p.grad.div_(processes()) for p in module.parameters() if p.grad is not None]
+    message = torch.cat([part.flatten() for part in parts])  # one, not one for each parameter
+    distributed.all_reduce(message)
+    for part, summed in zip(parts, torch.split(message, [part.numel() for part in parts]), strict=True):
+        part.copy_(summed.view(part.shape))
+
+
+@torch.no_grad()
+def follow_leader(module: nn.Module) -> None:
+    """Take over the first process's parameters and buffers."""
+    if processes() > 1:
+        for tensor in module.state_dict().values():
+            message = tensor.contiguous()
+            distributed.broadcast(message, 0)
+            tensor.copy_(message)
+
+
+def agree(number: int) -> bool:
+    """Whether every process has the same number."""
+    if processes() == 1:
+        return True
+    extremes = torch.tensor([number, -number])
+    distributed.all_reduce(extremes, distributed.ReduceOp.MAX)
+    return bool(extremes.sum() == 0)
+
+
+def tell(text: str = "") -> str:
+    """What the first process says to all; the others give nothing and get it."""
+    if processes() == 1:
+        return text
+    told = list(text.encode())
+    length = torch.tensor(len(told))
+    distributed.broadcast(length, 0)
+    letters = torch.tensor(told if leads() else [0] * int(length), dtype=torch.uint8)
+    distributed.broadcast(letters, 0)
+    return bytes(letters.tolist()).decode()
+
+
+def synchronise_batch_norm(network: nn.Module, device: torch.device) -> None:
+    """Let the batch norm inside a network take the statistics of the whole batch on GPUs.
+
+    Parameters and the names of the state stay. On the CPU, where torch has no such layer, see `whole_batch_statistics`.
+    """
+    if processes() > 1 and device.type == "cuda":
+        from timm.layers import convert_sync_batchnorm
+
+        convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+
+
+def whole_batch_statistics(device: torch.device) -> AbstractContextManager[Any]:
+    """Inside, batch norm on the CPU takes the statistics of the whole batch."""
+    return nullcontext() if processes() == 1 or device.type == "cuda" else _WholeBatchStatistics()
+
+
+class _WholeBatchStatistics(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        function = _batch_norm if func is F.batch_norm else func
+        return function(*args, **(kwargs or {}))
+
+
+def _batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """`F.batch_norm` of [b, C, ...], with mean and variance over the rows of all processes."""
+    if not training:
+        return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+    axes = [0, *range(2, x.ndim)]
+    shape = [1, -1] + [1] * (x.ndim - 2)
+    sums = _sum(torch.cat([x.sum(axes), x.new_tensor([x.numel() // x.shape[1]])]))
+    count = sums[-1].detach()
+    mean = sums[:-1] / count
+    centred = x - mean.view(shape)
+    var = _sum(centred.square().sum(axes)) / count
+    if running_mean is not None and running_var is not None:
+        running_mean.lerp_(mean.detach(), momentum)
+        running_var.lerp_(var.detach() * count / (count - 1), momentum)
+    scale = torch.rsqrt(var + eps) * (1 if weight is None else weight)
+    scaled = centred * scale.view(shape)
+    return scaled if bias is None else scaled + bias.view(shape)
+
+
+def _sum(part: Tensor) -> Tensor:
+    """The sum of all processes' parts, with gradient."""
+    return _Sum.apply(part)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, part: Tensor) -> Tensor:
+        total = part.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()  # every process goes on with the sum to its own part of the loss
+        distributed.all_reduce(total)
+        return total
