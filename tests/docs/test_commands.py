@@ -14,7 +14,8 @@ from benchmarks import config
 from benchmarks.__main__ import main, make_parser
 from benchmarks.bench.__main__ import make_parser as bench_parser
 from benchmarks.config import known_experiments, load_experiment, parse_experiment
-from dpq.__main__ import make_parser as library_parser
+from dpq import InputError
+from dpq.__main__ import make_parser as dpq_parser
 from dpq.protocols.listed import LISTINGS
 from tests.benchmarks.conftest import TINY
 from tests.docs.commands import PAGES, ROOT, Stopped, ci_commands, commands, fenced, plain, session_commands
@@ -36,6 +37,9 @@ ELSEWHERE = {
     "pip install --no-deps -e tests/plugin/dpq_example_method": "tests/plugin: its metadata is made and found",
     "python -m benchmarks run digits --method rotated-pq pq --output own": "tests/plugin: run and tabulated there",
     "python -m benchmarks table digits --output own": "tests/plugin: run and tabulated there",
+    "pip install dpq[search]": "nox -s package: the wheel that it makes is installed",
+    "pip install .[search]": "nox -s package: the wheel that it makes is installed",
+    "cp -r later/* photos": "test_search_page.py",
     "pip install -e .[benchmarks]": "nox -s regression installs this",
     "pip install -e .[cluster]": "nox -s tests: the extra is part of that of the tests",
     "python -m benchmarks run cifar10 --submit slurm --jobs 3 --slurm partition=gpu gpus_per_node=1 time=600": (
@@ -43,9 +47,6 @@ ELSEWHERE = {
     ),
     "python -m benchmarks run digits --submit local --jobs 2": "tests/benchmarks/test_submission.py",
     "torchrun --standalone --nproc-per-node 2 -m benchmarks run digits": "tests/benchmarks/test_processes.py",
-    "pip install dpq[search]": "nox -s package installs the wheel, and nox -s tests what the extra brings",
-    "pip install .[search]": "nox -s tests: the extra is part of that of the tests",
-    "cp -r later/* photos": "tests/docs/test_search_page.py",
     "python -m benchmarks run own --data-root FOLDER --method pq dpq --image-size 112 --epochs 10": "test_own_data.py",
 }
 FEW = ("--limit", "100")
@@ -67,11 +68,18 @@ class Runner:
         if command[:3] == ["python", "-m", "benchmarks.bench"]:
             bench_parser().parse_args(command[3:])
             return None
-        if command[:3] == ["python", "-m", "dpq"]:
-            return self.library(command[3:])
+        if command[:3] == ["python", "-m", "dpq"]:  # test_search_page.py runs them
+            return self.parsed(dpq_parser(), command[3:])
         if command[:3] == ["python", "-m", "benchmarks"]:
             return self.benchmarks(command[3:])
         return f"nothing runs: {text}"
+
+    def parsed(self, parser, arguments):
+        try:
+            parser.parse_args(arguments)
+        except (SystemExit, InputError) as end:
+            return None if "--help" in arguments else f"{end} of {' '.join(arguments)}"
+        return None
 
     def session(self, name, *arguments):
         try:
@@ -79,14 +87,6 @@ class Runner:
         except Stopped as stopped:
             return str(stopped)
         return next(filter(None, map(self.run, parts)), None)
-
-    def library(self, arguments):
-        """Only parse it: `test_search_page.py` runs the blocks of the search page, on more images than are here."""
-        try:
-            library_parser().parse_args(arguments)
-        except SystemExit as end:  # --help
-            return end.code or None
-        return None
 
     def benchmarks(self, arguments):
         given = [self.filled(argument) for argument in arguments]
