@@ -7,6 +7,8 @@ Environments are kept and reused, so a second call starts within seconds; after 
 from __future__ import annotations
 
 import os
+import runpy
+from pathlib import Path
 
 import nox
 
@@ -137,6 +139,40 @@ def bench(session: nox.Session) -> None:
     """Measure speed and memory on generated data; what follows `--` goes to `python -m benchmarks.bench`."""
     _install(session, "tests")
     session.run("python", "-m", "benchmarks.bench", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into build/docs; a warning fails. What follows `--` goes to `mkdocs build`."""
+    extras = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]
+    session.install(*extras["docs"], *CONSTRAINTS)  # without the library, whose source is read and not imported
+    session.run("python", "-m", "mkdocs", "build", "--strict", *session.posargs)
+
+
+@nox.session(reuse_venv=False)
+def package(session: nox.Session) -> None:
+    """Build sdist and wheel, compare them with the checkout, and use the wheel in a fresh environment."""
+    folder = Path(session.create_tmp()).resolve() / "dist"
+    session.install("uv", "pip", *CONSTRAINTS)
+    uv = ("python", "-m", "uv")
+    # The wheel is built from the sdist.
+    session.run(*uv, "build", "--out-dir", str(folder), "--build-constraints", "constraints.txt", "--quiet")
+    (wheel,) = folder.glob("*.whl")
+    session.install(str(wheel), *CONSTRAINTS)
+    session.run("python", "-m", "pip", "check")
+    session.run("python", "-m", "supply.distributions", str(folder))
+    # Isolated: the checkout is not on its path.
+    session.run("python", "-I", "supply/smoke.py", runpy.run_path("dpq/version.py")["__version__"])
+    # The lock resolves, and every digest that it needs is there; 3 GB are not fetched for that.
+    target = (
+        "--python-version",
+        "3.11",
+        "--python-platform",
+        "x86_64-manylinux_2_28",
+        "--target",
+        str(folder / "lock"),
+    )
+    session.run(*uv, "pip", "install", "--dry-run", "--quiet", "--require-hashes", "-r", "requirements.lock", *target)
 
 
 @nox.session

@@ -13,10 +13,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from baselines.on_embeddings import EmbeddingQuantizer
 from dpq.additive import residual_kmeans
 from dpq.errors import InputError
 from dpq.images import Views
+from dpq.on_embeddings import EmbeddingQuantizer
 from dpq.protocols.base import Images, Split
 from dpq.settings import Execution, TrainingConfig, TrainLog
 

@@ -11,9 +11,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from baselines.on_embeddings import EmbeddingQuantizer
 from dpq.additive import kmeans
 from dpq.errors import InputError
+from dpq.on_embeddings import EmbeddingQuantizer
 
 
 class PQ(EmbeddingQuantizer):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from baselines.on_embeddings import EmbeddingQuantizer
 from dpq.additive import residual_kmeans
+from dpq.on_embeddings import EmbeddingQuantizer
 
 
 class RQ(EmbeddingQuantizer):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from benchmarks.interrupts import NOT_BEGUN, interruption
+from dpq.interrupts import NOT_BEGUN, interruption
 
 if __name__ == "__main__":  # before the imports below, which take seconds
     interruption.install()
@@ -212,7 +212,7 @@ def _add_run(subparsers: argparse._SubParsersAction[Parser]) -> None:
         nargs="+",
         default=["all"],
         metavar="NAME",
-        help=f"of {', '.join(METHODS)}, or all (default)",
+        help=f"of {', '.join(METHODS)}, or all of this repository's own (default)",
     )
     what.add_argument(
         "--bits",

@@ -50,6 +50,7 @@ def row_title(method: str, variant: str, training: str, bits: int) -> str:
     """What a table or legend calls a row; `bits` is the longest length that was trained, 0 where it goes unsaid."""
     entry = METHODS[method]
     title = entry.title + (f" on {entry.features}" if entry.features else "")
+    title += f" ({entry.plugin.package})" if entry.plugin else ""
     title += f", {variant} variant" if variant != "paper" else ""
     title += f", trained at {bits} bits" if bits else ""
     return title + (" and truncated" if training == "truncated" else "")
@@ -117,7 +118,7 @@ def tidy(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
                 {
                     "method": record["method"],
                     "variant": record["variant"],
-                    "method_settings": digest([record["config"]["methods"], record["config"].get("source")]),
+                    "method_settings": digest(_own_settings(record)),
                     "training": training,
                     # Where each length has a training of its own, the row has all of them.
                     "trained_bits": 0 if training == "each" else max(record["config"]["bits"]),
@@ -141,13 +142,19 @@ def tidy(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _own_settings(record: dict[str, Any]) -> list[Any]:
+    """What tells rows of one method apart; of other packages' methods the version too."""
+    own = [record["config"]["methods"], record["config"].get("source")]
+    return [*own, record["plugin"]] if "plugin" in record else own
+
+
 def summarise(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Mean over seeds, one row per row of the table and code length, in the order of the registry.
 
     `seeds` is the number of repetitions: seeds, or class splits times seeds, and then `splits` counts the former.
     `map_sd` is the sample standard deviation (missing with one seed); `paper_map`, `paper_status` and
-    `difference` are missing where no value is reported, on validation parts and subsets, for truncated codes and
-    for quantizers of another method's embeddings.
+    `difference` are missing where no value is reported, on validation parts and subsets, for truncated codes, for
+    quantizers of another method's embeddings and for methods of other packages.
     """
     table = tidy(records)
     table["method"] = pd.Categorical(table["method"], list(METHODS), ordered=True)
@@ -175,7 +182,7 @@ def summarise(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 def _paper_value(record: dict[str, Any], method: str, training: str, bits: int) -> tuple[float, str] | None:
     entry = METHODS[method]
-    if not comparable(record) or training == "truncated" or entry.source in METHODS:
+    if not comparable(record) or training == "truncated" or entry.source in METHODS or entry.plugin:
         return None
     return reported_value(record["protocol"], entry.title, bits)
 

@@ -18,7 +18,15 @@ from benchmarks.environment import keep_freed_memory, resolve_device
 from benchmarks.evaluation import differ, evaluate_lengths
 from benchmarks.loading import load_data
 from benchmarks.locks import in_turn, locked, record_lock
-from benchmarks.methods import METHODS, VARIANTS, check_files, read_ingredients, recorded_query_precision, suited
+from benchmarks.methods import (
+    BUILT_IN,
+    METHODS,
+    VARIANTS,
+    check_files,
+    read_ingredients,
+    recorded_query_precision,
+    suited,
+)
 from benchmarks.own_data import PROTOCOL, with_protocol, with_stored_side
 from benchmarks.plan import Run, plan, plan_ablations
 from benchmarks.raw_results import check_fits, read_raw
@@ -137,7 +145,7 @@ def _forget_all(runs: Sequence[Run]) -> None:
 
 def _say_what_stays(methods: list[str]) -> None:
     """Name the controls whose records are of a training that is made anew without them."""
-    left = [name for name, entry in METHODS.items() if entry.source in methods and name not in methods]
+    left = [name for name, entry in BUILT_IN.items() if entry.source in methods and name not in methods]
     if left:
         log.info("records of %s stay as they are; name them with --method to make them anew too", ", ".join(left))
 
@@ -319,7 +327,7 @@ def regress(options: argparse.Namespace) -> None:
         if options.update:
             print(suites.update(experiment, dataset, device))
         else:
-            print(f"{name}: {suites.check(experiment, dataset, device)} values of {len(METHODS)} methods hold")
+            print(f"{name}: {suites.check(experiment, dataset, device)} values of {len(BUILT_IN)} methods hold")
 
 
 def _overridden(experiment: Experiment, options: argparse.Namespace) -> Experiment:
@@ -356,17 +364,17 @@ def _overridden(experiment: Experiment, options: argparse.Namespace) -> Experime
 
 
 def _methods(options: argparse.Namespace) -> list[str]:
-    """The methods that were asked for; "all" are those that have the variant."""
+    """The methods that were asked for; "all" are those of this repository that have the variant."""
     variant: str = options.variant
     if options.ablation:
         return methods_to_ablate(options.method, variant)
-    every = [name for name, entry in METHODS.items() if variant in entry.variants]
+    every = [name for name, entry in BUILT_IN.items() if variant in entry.variants]
     names = [one for name in options.method for one in (every if name == "all" else [name])]
     for name in names:
         if name not in METHODS:
             raise InputError(f"unknown method {name!r}; choose from {', '.join(METHODS)}, or all")
         if variant not in METHODS[name].variants:
-            having = [other for other, entry in METHODS.items() if variant in entry.variants]
+            having = [other for other, entry in BUILT_IN.items() if variant in entry.variants]
             raise InputError(f"{name} has no {variant} variant; {', '.join(having)} have one")
     return list(dict.fromkeys(names))
 

@@ -11,14 +11,16 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from baselines.dqn import DQNConfig
 from baselines.dtq import DTQConfig
-from baselines.on_embeddings import SearchConfig
+from benchmarks import plugins
 from dpq.config import DPQConfig
 from dpq.errors import InputError, one_line
+from dpq.on_embeddings import SearchConfig
 from dpq.protocols.archives import Bounds, read_bounded
 from dpq.recorded import added_later, as_recorded
 from dpq.settings import TrainingConfig
 
 CONFIGS = Path(__file__).parent / "configs"
+NO_KEY = "not a key of the file"
 OWN = "own"  # whose results are of images that nobody else has
 UNPUBLISHED = ("digits", OWN)  # and bundled data, to try the suite with
 MOST_BYTES = 1 << 20  # of a file
@@ -83,6 +85,7 @@ class Experiment:
         limit: class-balanced subset of every split; None uses all.
         validation: replace query and database by held-out training images.
         stored_side: side in pixels to which images of protocols with lists are resized once; None elsewhere.
+        plugins: settings of methods of other packages that the file has a table of, by name.
     """
 
     name: str
@@ -98,6 +101,7 @@ class Experiment:
     limit: int | None = None
     validation: bool = False
     stored_side: int | None = added_later(None)
+    plugins: tuple[tuple[str, Any], ...] = field(default=(), metadata={NO_KEY: True})
 
     def splits(self) -> list[Experiment]:
         """The experiment on each of its splits."""
@@ -160,11 +164,39 @@ def parse_experiment(name: str, text: str) -> Experiment:
         raise InputError(f"configuration {name} is no valid TOML: {one_line(error)}") from error
     if "name" in table:
         raise InputError(f"unknown key 'name' in {name}; the file's name is the experiment's")
-    return _build(Experiment, {"name": name} | table, name)  # type: ignore[no-any-return]
+    table, others = _apart(table, name)
+    experiment: Experiment = _build(Experiment, {"name": name} | table, name)
+    return replace(experiment, plugins=others)
+
+
+def _apart(table: dict[str, Any], where: str) -> tuple[dict[str, Any], tuple[tuple[str, Any], ...]]:
+    """The table without those of other packages' methods, and the settings in these."""
+    methods = table.get("methods")
+    if not isinstance(methods, Mapping):
+        return table, ()
+    unknown = sorted(methods.keys() - {f.name for f in fields(MethodConfigs)})
+    others = [name for name in unknown if name in plugins.declared()]
+    made = (
+        (name, _value(plugins.load(name).entry.config, methods[name], f"{where}.methods.{name}")) for name in others
+    )
+    own = {name: settings for name, settings in methods.items() if name not in others}
+    return table | {"methods": own}, tuple(made)
+
+
+def method_config(experiment: Experiment, name: str) -> Any:
+    """The settings of a method with a table of its own, of this repository or of another package.
+
+    Raises:
+        InputError: that package is broken.
+    """
+    if name in vars(experiment.methods):
+        return getattr(experiment.methods, name)
+    return dict(experiment.plugins).get(name) or plugins.load(name).entry.config()
 
 
 def _build(kind: Any, table: Mapping[str, Any], where: str) -> Any:
     hints = get_type_hints(kind)
+    hints = {f.name: hints[f.name] for f in fields(kind) if NO_KEY not in f.metadata}
     unknown = set(table) - set(hints)
     if unknown:
         raise InputError(f"unknown key {sorted(unknown)[0]!r} in {where}; known are {', '.join(sorted(hints))}")
@@ -224,6 +256,6 @@ def _short(value: Any) -> str:
 def describe(experiment: Experiment, tables: Sequence[str]) -> dict[str, Any]:
     """What a record keeps of an experiment on one split: all, but only these of `methods`, as JSON-able values."""
     table = as_recorded(experiment) | {"split_seed": experiment.split_seed}
-    table["methods"] = {name: table["methods"][name] for name in tables}
-    del table["seeds"], table["split_seeds"]
+    table["methods"] = {name: as_recorded(method_config(experiment, name)) for name in tables}
+    del table["seeds"], table["split_seeds"], table["plugins"]
     return table

@@ -35,11 +35,16 @@ def print_plan(
         print(f"{len(missing)} runs on {device}: k-means on embeddings that are computed once, no training")
         return
     # Of a frozen backbone no gradient is computed: it is no measure for the others.
-    longest = max(deep, key=lambda run: run.experiment.methods.dpq.train_backbone)
+    own = [run for run in deep if METHODS[run.method].plugin is None]
+    if len(own) < len(deep):
+        print(f"{len(deep) - len(own)} trainings of other packages' methods, whose time only they know")
+    if not own:
+        return
+    longest = max(own, key=lambda run: run.experiment.methods.dpq.train_backbone)
     train, encode = estimate_seconds(longest, dataset, ingredients, device)
-    total = len(deep) * (train + encode)
+    total = len(own) * (train + encode)
     print(
-        f"{len(deep)} trainings on {device}: each at most {train / 60:.1f} min training and {encode / 60:.1f} min "
+        f"{len(own)} trainings on {device}: each at most {train / 60:.1f} min training and {encode / 60:.1f} min "
         f"encoding, {total / 60:.0f} min in all (less where runs resume or share feature epochs; k-means "
         "and evaluation come on top)"
     )

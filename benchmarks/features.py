@@ -9,11 +9,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from baselines.on_embeddings import Source
 from dpq.checkpoint import load_checkpoint, restored_matrix, restored_seconds, save_checkpoint, unusable
 from dpq.errors import one_line
 from dpq.files import sweep
 from dpq.images import Views
+from dpq.on_embeddings import Source
 from dpq.protocols.base import Images
 from dpq.protocols.stored_images import StoredImages
 from dpq.settings import Method

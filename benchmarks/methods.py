@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,17 @@ from torch import Tensor
 from baselines.dqn import DQN
 from baselines.dtq import DTQ
 from baselines.label_code import LabelCode, check_classes
-from baselines.on_embeddings import EmbeddingQuantizer, FrozenFeatures, Source
 from baselines.pq import PQ
 from baselines.rq import RQ
-from benchmarks.config import Experiment
+from benchmarks import plugins
+from benchmarks.config import Experiment, method_config
 from dpq.backbone import Backbone, WeightFile, read_weights
 from dpq.errors import InputError
 from dpq.label_vectors import orthonormal_label_vectors, read_label_vectors
 from dpq.model import DPQ
+from dpq.on_embeddings import EmbeddingQuantizer, FrozenFeatures, Source
 from dpq.protocols import Dataset, Split
+from dpq.registry import MethodContext
 from dpq.seeds import derive_seed
 from dpq.settings import Method
 
@@ -77,10 +80,11 @@ class Entry:
         progressive: a prefix of a code is itself a code, so one training serves every length.
         title: name in tables and figures, and in the papers' numbers.
         features: what its codes are made of, where that is not the method's own training.
-        configs: tables of `MethodConfigs` that decide its numbers; the first is its own and holds its score.
+        configs: tables of settings that decide its numbers; the first is its own and holds its score.
         source: "backbone" for frozen features, or the registered method whose predictions are quantized.
         variants: of which it has.
         check: refuses training images and codebook sizes K that it is not made for.
+        plugin: where it comes from, if not from this repository.
     """
 
     build: Callable[[Context], Method]
@@ -91,6 +95,12 @@ class Entry:
     source: str | None = None
     variants: tuple[str, ...] = ("paper",)
     check: Callable[[Split, int], None] | None = None
+    plugin: plugins.Plugin | None = None
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What a record says of where the method comes from; nothing of this repository's."""
+        return {"plugin": self.plugin.origin} if self.plugin else {}
 
 
 def _backbone(context: Context, classes: int) -> Backbone:
@@ -136,7 +146,7 @@ def _on_embeddings(kind: type[EmbeddingQuantizer]) -> Callable[[Context], Method
 
 
 # In the order in which tables list them: shallow before deep, the paper's own method last, then the controls.
-METHODS: dict[str, Entry] = {
+BUILT_IN: dict[str, Entry] = {
     "pq": Entry(_on_embeddings(PQ), PQ.progressive, "PQ", "frozen features", ("pq",), "backbone"),
     "rq": Entry(_on_embeddings(RQ), RQ.progressive, "RQ", "frozen features", ("rq",), "backbone"),
     "dqn": Entry(_alternating(DQN), DQN.progressive, "DQN", configs=("dqn",)),
@@ -154,6 +164,45 @@ METHODS: dict[str, Entry] = {
         check=check_classes,
     ),
 }
+
+# What codes are made of that quantize a source, in titles.
+_FEATURES = {"backbone": BUILT_IN["pq"].features, "dpq": BUILT_IN["pq-dpq"].features}
+
+
+def _entry_of(name: str, plugin: plugins.Plugin) -> Entry:
+    """A method of another package, as this repository's are registered."""
+    offered = plugin.entry
+
+    def build(context: Context) -> Method:
+        source = context.source
+        if source is None and offered.source is not None:
+            source = frozen_features(context)
+        experiment = context.experiment
+        return offered.build(
+            MethodContext(
+                method_config(experiment, name),
+                max(experiment.bits),
+                experiment.codebook_size,
+                len(context.dataset.classes),
+                context.ingredients.label_vectors,
+                partial(_backbone, context),
+                source,
+            )
+        )
+
+    return Entry(
+        build,
+        offered.progressive,
+        offered.title,
+        _FEATURES[offered.source] if offered.source else "",
+        (name,) if offered.source != "dpq" else ("dpq", name),
+        offered.source,
+        check=offered.check,
+        plugin=plugin,
+    )
+
+
+METHODS = plugins.Registry(BUILT_IN, _entry_of, reserved=("all", *_FEATURES))
 
 
 def build_method(name: str, context: Context) -> Method:
@@ -186,12 +235,12 @@ def suited(methods: Sequence[str], train: Split, codebook_size: int, *, named: b
 
 def score_of(name: str, experiment: Experiment) -> Any:
     """How a method ranks: quantizers of another method's embeddings rank as that method does."""
-    return getattr(experiment.methods, METHODS[name].configs[0]).score
+    return method_config(experiment, METHODS[name].configs[0]).score
 
 
 def query_precision_of(name: str, experiment: Experiment) -> str:
     """The precision that queries are rounded to before ranking; DPQ's released code has a lower one."""
-    return str(getattr(getattr(experiment.methods, METHODS[name].configs[0]), "query_precision", "float32"))
+    return str(getattr(method_config(experiment, METHODS[name].configs[0]), "query_precision", "float32"))
 
 
 def recorded_query_precision(record: dict[str, Any]) -> str:

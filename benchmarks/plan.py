@@ -99,7 +99,7 @@ def plan(
     for seed in seeds:
         for method in sorted(methods, key=list(METHODS).index):
             entry = METHODS[method]
-            source = make(entry.source, seed, complete.bits) if entry.source in METHODS else None
+            source = make(entry.source, seed, complete.bits) if entry.source and entry.source in METHODS else None
             runs += [make(method, seed, bits, source) for bits in reported_lengths(method, complete.bits)]
     return runs
 
@@ -132,6 +132,7 @@ def _make_run(
     setting = recorded_config(experiment, ingredients, method, source) | {
         "fingerprint": dataset.fingerprint,
         "weights_sha256": recorded_weights(ingredients)["weights_sha256"],
+        **METHODS[method].origin,
     }
     trained = setting | {"training": {k: v for k, v in setting["training"].items() if k != "evaluation_views"}}
     stem = "-".join([method, variant, *([ablation] if ablation else []), f"seed{seed}"])

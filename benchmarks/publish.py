@@ -10,6 +10,7 @@ from benchmarks.bench.page import make_pages, stale_pages
 from benchmarks.claims_page import make_claims_page
 from benchmarks.config import UNPUBLISHED, known_experiments
 from benchmarks.figures import figure_files, make_figures
+from benchmarks.records import read_records
 from benchmarks.results_page import CLAIMS_PAGE, make_results_page
 from benchmarks.row_pages import make_row_page
 from benchmarks.tables import ABLATIONS_CSV, make_tables
@@ -39,11 +40,12 @@ def make_all(output: Path) -> dict[str, bytes]:
     """Every generated file by its path below `output`.
 
     Raises:
-        InputError: no records, or matplotlib is not installed.
+        InputError: no records, one of another package's method, or matplotlib is not installed.
     """
     files: dict[str, bytes] = {}
     names = published(output)
     for name in names:
+        _refuse_plugins(output, name)
         log.info("%s", name)
         texts = {**make_tables(output, name), "rows.md": make_row_page(output, name)}
         files |= {f"{name}/{file}": text.encode() for file, text in texts.items()}
@@ -52,6 +54,15 @@ def make_all(output: Path) -> dict[str, bytes]:
     files[CLAIMS_PAGE] = make_claims_page(output, names).encode()
     files["README.md"] = make_results_page(output, names, sorted(files)).encode()
     return files
+
+
+def _refuse_plugins(output: Path, name: str) -> None:
+    for record in read_records(output, name):
+        if "plugin" in record:
+            raise InputError(
+                f"{name}/runs/{record['id']}.json is of a method of {record['plugin']['package']}, and these pages are "
+                "of this repository's methods alone; keep such runs under another --output"
+            )
 
 
 def write_all(output: Path) -> list[Path]:

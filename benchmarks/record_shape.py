@@ -6,7 +6,8 @@ import math
 from typing import Any, get_args
 
 from benchmarks.evaluation import KS
-from benchmarks.methods import METHODS, VARIANTS
+from benchmarks.methods import BUILT_IN, METHODS, VARIANTS
+from benchmarks.plugins import named
 from benchmarks.shapes import (
     either,
     flag,
@@ -70,13 +71,14 @@ _CONFIG = table(
         "limit": either(nothing, _size),
         "validation": flag,
     },
-    {"source": table({"method": one_of(*METHODS), "bits": _bits}), "stored_side": either(nothing, _size)},
+    {"source": table({"method": one_of(*BUILT_IN), "bits": _bits}), "stored_side": either(nothing, _size)},
 )
+_PLUGIN = table({"package": label, "version": text(r"[A-Za-z0-9.+!_-]+", "a version")})
 _RECORD = table(
     {
         "schema_version": one_of(SCHEMA_VERSION),
         **dict.fromkeys(("id", "experiment", "protocol"), label),
-        "method": one_of(*METHODS),
+        "method": lambda value, place: one_of(*METHODS)(value, place),  # other packages' are looked up when needed
         "variant": one_of(*VARIANTS),
         "seed": whole(),
         "created": text(),
@@ -115,10 +117,22 @@ _RECORD = table(
     {
         "ablation": label,
         "ablation_of": label,
+        "plugin": _PLUGIN,
         "further_cuts": row(_size),
         "warnings": row(text()),
     },
 )
+
+
+def package_to_install(record: dict[str, Any]) -> str | None:
+    """The package and version that a record's method is of, if it is not there to say how the record is read."""
+    if record.get("method") in list(METHODS):
+        return None
+    try:
+        _PLUGIN(record.get("plugin"), "plugin")
+    except ValueError:  # the record is checked as a whole where it names no package
+        return None
+    return named(record["plugin"])
 
 
 def check_record(record: Any) -> None:
@@ -126,6 +140,7 @@ def check_record(record: Any) -> None:
 
     Raises:
         ValueError: names the first place that is wrong, what it must hold and what it holds.
+        InputError: the method is of a package that is broken.
     """
     _RECORD(record, "")
     config, lengths = record["config"], record["lengths"]
@@ -159,3 +174,15 @@ def _check_method(record: dict[str, Any]) -> None:
         refuse("config.methods", "the settings of the method", config["methods"])
     if method.source in METHODS and "source" not in config:
         raise ValueError(f"config.source is missing, and {record['method']} quantizes embeddings of {method.source}")
+    _check_package(record, None if method.plugin is None else method.plugin.package)
+
+
+def _check_package(record: dict[str, Any], package: str | None) -> None:
+    """A record says of whom its method is: pages of this project's own methods trust it."""
+    method, said = record["method"], record.get("plugin")
+    if package is None and said is not None:
+        refuse("plugin", f"absent, as {method} is a method of this project", said)
+    if package is not None and (said is None or said["package"] != package):
+        refuse("plugin.package", f"{package}, which has the method {method}", said and said["package"])
+    if package is not None and method not in record["config"]["methods"]:
+        raise ValueError(f"config.methods.{method} is missing")

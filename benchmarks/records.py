@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record_shape import SCHEMA_VERSION, check_record
+from benchmarks.record_shape import SCHEMA_VERSION, check_record, package_to_install
 from dpq.errors import InputError, one_line
 from dpq.files import write_atomically
 from dpq.json_text import read_json
@@ -33,7 +33,8 @@ def read_record(path: Path) -> dict[str, Any]:
     """Read a record.
 
     Raises:
-        InputError: missing, no JSON, of another schema, or not what tables, figures and pages can be made of.
+        InputError: missing, no JSON, of another schema, of a method that is not installed, or not what tables, figures
+            and pages can be made of.
     """
     try:
         record = read_json(path)
@@ -43,8 +44,12 @@ def read_record(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path} is no result record of schema {SCHEMA_VERSION}; give a file from <output>/<experiment>/runs"
         )
+    if package := package_to_install(record):
+        raise InputError(f"{path} is of a method that is not installed; install {package}, or move the record away")
     try:
         check_record(record)
+    except InputError:  # of a broken package, which is no fault of the record
+        raise
     except ValueError as error:
         raise InputError(f"{path} is no usable record: {one_line(error)}; get it again, or run with --force") from error
     return record

@@ -17,7 +17,7 @@ from benchmarks import shapes
 from benchmarks.aggregate import entries_of
 from benchmarks.config import Experiment, describe, read_experiment
 from benchmarks.environment import describe_environment
-from benchmarks.methods import METHODS, Context, Ingredients, build_method, read_ingredients
+from benchmarks.methods import BUILT_IN, Context, Ingredients, build_method, read_ingredients
 from benchmarks.plan import plan, recorded_weights
 from benchmarks.runner import carry_out
 from dpq.errors import InputError, one_line
@@ -152,7 +152,7 @@ def measure(
             experiment,
             dataset,
             ingredients,
-            methods=list(METHODS),
+            methods=list(BUILT_IN),
             seeds=list(seeds),
             variant="paper",
             output=output,
@@ -192,7 +192,7 @@ def probe(experiment: Experiment, dataset: Dataset, ingredients: Ingredients) ->
     labels = torch.eye(classes, dtype=torch.bool)[torch.randint(classes, (PROBED,), generator=generator)]
     rows = torch.arange(training.batch_size)
     terms: dict[str, float] = {}
-    for name, entry in METHODS.items():
+    for name, entry in BUILT_IN.items():
         if entry.source is not None:
             continue
         method: Any = build_method(name, Context(experiment, dataset, ingredients, 0, torch.device("cpu")))

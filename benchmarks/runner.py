@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from baselines.on_embeddings import Source
 from benchmarks.environment import describe_environment, peak_memory_mb
 from benchmarks.evaluation import evaluate_lengths, reconstruction_errors
 from benchmarks.features import StoredSource, TrainedOnDemand
 from benchmarks.locks import locked, record_lock
 from benchmarks.methods import (
+    BUILT_IN,
     METHODS,
     Context,
     Ingredients,
@@ -35,6 +35,7 @@ from dpq.additive import levels_for
 from dpq.files import sweep
 from dpq.health import codeword_signs, embedding_signs
 from dpq.model import codeword_usage
+from dpq.on_embeddings import Source
 from dpq.protocols import Dataset
 from dpq.ranking import evaluate_embeddings
 from dpq.settings import Execution, Method, TrainLog
@@ -59,7 +60,7 @@ def carry_out(
     execution = Execution(device, run.checkpoint, run.feature_checkpoint)
     trained = _fit(run, method, dataset, execution)
     embedder: Source = method
-    if run.ablation is None and any(entry.source == run.method for entry in METHODS.values()):
+    if run.ablation is None and any(entry.source == run.method for entry in BUILT_IN.values()):
         embedder = source = StoredSource(method, run.embeddings)
     record, raw = _measure(run, method, embedder, source, trained, dataset, device)
     record = _header(run, dataset, ingredients, method) | record | {"environment": environment}
@@ -140,6 +141,7 @@ def _header(run: Run, dataset: Dataset, ingredients: Ingredients, method: Method
         "experiment": run.experiment.name,
         "protocol": dataset.protocol,
         "method": run.method,
+        **METHODS[run.method].origin,
         "variant": run.variant,
         "seed": run.seed,
         **({"ablation": run.ablation, "ablation_of": run.ablation_of} if run.ablation else {}),

@@ -9,6 +9,7 @@ import pandas as pd
 from benchmarks.aggregate import rows_of, summarise
 from benchmarks.class_splits import held_out
 from benchmarks.methods import METHODS
+from benchmarks.plugins import named
 
 KS = (1, 10, 100, 500, 1000)
 
@@ -143,5 +144,7 @@ def method_settings(records: list[dict[str, Any]]) -> str:
         if METHODS[record["method"]].source in METHODS:
             trained = record["config"]["source"]["bits"]
             settings = {"score": record["score"], "embedding": f"of the training at {trained} bits"}
+        if "plugin" in record:
+            settings = {"package": named(record["plugin"])} | settings | record["config"]["methods"][record["method"]]
         lines.append(f"- {title}: " + ", ".join(f"{key} {value}" for key, value in settings.items()) + ".")
     return "\n".join(lines)

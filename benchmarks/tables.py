@@ -16,6 +16,7 @@ from benchmarks.class_splits import class_split_lines, is_class_split
 from benchmarks.config import read_notes
 from benchmarks.methods import METHODS, Entry
 from benchmarks.own_data import own_data_lines
+from benchmarks.plugins import plugin_lines
 from benchmarks.reported_values import MARKS, MEANINGS, marked, reported_methods, reported_value
 from benchmarks.table_details import as_markdown, detail_tables, method_settings, with_deviation
 from dpq.errors import InputError
@@ -112,7 +113,7 @@ def main_table(records: list[dict[str, Any]]) -> pd.DataFrame:
         for title, part in rows_of(summary)
     ]
     if comparable(records[0]):
-        ours = {METHODS[record["method"]].title for record in records}
+        ours = {METHODS[record["method"]].title for record in records if "plugin" not in record}
         dataset = records[0]["protocol"]
         for name in reported_methods(dataset):
             if name not in ours:
@@ -122,6 +123,8 @@ def main_table(records: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _place(entry: Entry) -> int:
+    if entry.plugin:
+        return len(PAPER_ORDER) + 1
     return len(PAPER_ORDER) if entry.source in METHODS else PAPER_ORDER.index(entry.title)
 
 
@@ -199,7 +202,7 @@ def describe_setting(records: list[dict[str, Any]]) -> str:
         lines.insert(0, f"- **Not the published data: {_missing(data)}; not comparable with any paper.**")
     if config["limit"] is not None:
         lines.insert(0, f"- **A subset of about {config['limit']} images a split; not comparable with any paper.**")
-    return "\n".join([*class_split_lines(records), *own_data_lines(record), *lines])
+    return "\n".join([*class_split_lines(records), *own_data_lines(record), *plugin_lines(records), *lines])
 
 
 def _missing(data: dict[str, Any]) -> str:

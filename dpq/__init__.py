@@ -1,9 +1,30 @@
 """Deep Progressive Quantization for image retrieval: train once, read codes of every length."""
 
-from dpq.api import DPQ
-from dpq.config import DPQConfig
-from dpq.errors import InputError
-from dpq.quantizers import ProgressiveQuantizer
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from dpq.version import __version__
 
+if TYPE_CHECKING:
+    from dpq.api import DPQ
+    from dpq.config import DPQConfig
+    from dpq.errors import InputError
+    from dpq.quantizers import ProgressiveQuantizer
+
+# Loaded when first asked for: PyTorch takes seconds, in which the command line could not answer Ctrl-C.
+_HOMES = {
+    "DPQ": "dpq.api",
+    "DPQConfig": "dpq.config",
+    "InputError": "dpq.errors",
+    "ProgressiveQuantizer": "dpq.quantizers",
+}
+
 __all__ = ["DPQ", "DPQConfig", "InputError", "ProgressiveQuantizer", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dpq' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

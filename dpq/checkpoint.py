@@ -31,21 +31,30 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         InputError: the file is damaged, or none that `save_checkpoint` wrote.
     """
-    from safetensors import safe_open
-
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            if not {"state", "sha256"} <= metadata.keys():
-                raise ValueError("it has no state or no check sum")
-            state = parse_json(metadata["state"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        if _digest(tensors, metadata["state"]) != metadata["sha256"]:
-            raise ValueError("its check sum is another")
-        if not isinstance(state, dict):
-            raise ValueError("its state is no table")
+        return read_checked(path)
     except Exception as error:  # whatever the reader raises, the file is unusable
         raise unusable(path, f"is damaged ({one_line(error)})") from error
+
+
+def read_checked(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """As `load_checkpoint`, for whoever calls the file something else.
+
+    Raises:
+        Exception: of any kind where the file is not what `save_checkpoint` wrote; the reader's own ones among them.
+    """
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+        if not {"state", "sha256"} <= metadata.keys():
+            raise ValueError("it has no state or no check sum")
+        state = parse_json(metadata["state"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    if _digest(tensors, metadata["state"]) != metadata["sha256"]:
+        raise ValueError("its check sum is another")
+    if not isinstance(state, dict):
+        raise ValueError("its state is no table")
     return tensors, state
 
 
@@ -96,8 +105,15 @@ def restore_optimizer(prefix: str, optimizer: torch.optim.Optimizer, tensors: Ma
             shape = torch.Size() if entry == "step" else known[owner].shape
             if value.shape != shape or not value.dtype.is_floating_point:
                 raise ValueError(f"{owner}.{entry} is {value.dtype} {list(value.shape)}, its parameter {list(shape)}")
-    numbered = {int(owner.rpartition(".")[2]): entries for owner, entries in state.items()}
+    numbered = {int(owner.rpartition(".")[2]): _laid_out(entries, known[owner]) for owner, entries in state.items()}
     optimizer.load_state_dict({"state": numbered, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _laid_out(entries: Mapping[str, Tensor], parameter: Tensor) -> dict[str, Tensor]:
+    """What is kept of a parameter, in the memory layout of the parameter, which files lose and fused updates need."""
+    own = {n: v for n, v in entries.items() if v.shape == parameter.shape}
+    laid_out = {n: torch.empty_like(parameter, dtype=v.dtype, device=v.device).copy_(v) for n, v in own.items()}
+    return {**entries, **laid_out}
 
 
 def _entries(optimizer: torch.optim.Optimizer) -> set[str]:

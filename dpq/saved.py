@@ -91,7 +91,7 @@ def write_model(folder: Path, config: SavedConfig, tensors: Mapping[str, Tensor]
     from safetensors.torch import save
 
     folder = folder.resolve()
-    _refuse_others(folder)
+    refuse_others(folder)
     content = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
     table = asdict(config) | {"sha256": hashlib.sha256(content).hexdigest()}
     try:
@@ -107,7 +107,12 @@ def write_model(folder: Path, config: SavedConfig, tensors: Mapping[str, Tensor]
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _refuse_others(folder: Path) -> None:
+def refuse_others(folder: Path) -> None:
+    """Refuse to save a model over something else.
+
+    Raises:
+        InputError: there is a file, or a folder with other files.
+    """
     if not folder.exists():
         return
     others = sorted({path.name for path in folder.iterdir()} - {TENSORS, CONFIG}) if folder.is_dir() else []
@@ -153,6 +158,15 @@ def read_model(folder: Path) -> tuple[SavedConfig, dict[str, Tensor]]:
     except Exception as error:  # whatever the reader raises, the file is unusable
         raise unusable(path, error) from error
     return config, tensors
+
+
+def saved_digest(folder: Path) -> str:
+    """SHA-256 of the tensors of a saved model, as its configuration says: one model has one.
+
+    Raises:
+        InputError: there is no saved model.
+    """
+    return _read_config(folder / CONFIG).sha256
 
 
 def unusable(path: Path, error: BaseException) -> InputError:

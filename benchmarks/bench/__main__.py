@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks.interrupts import interruption
+from dpq.interrupts import interruption
 
 if __name__ == "__main__":  # before the imports below, which take seconds
     interruption.install()

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.bench.clustered import ABOUT, DIM, clustered
-from benchmarks.bench.faiss_index import set_codebooks
 from benchmarks.bench.report import Options, Report, Row, Table
 from benchmarks.bench.side_by_side import side_by_side
 from dpq.additive import decode, encode, kmeans, residual_kmeans
+from dpq.faiss_index import set_codebooks
 from dpq.icm import icm_encode
 from dpq.quantizers import ProgressiveQuantizer
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.bench.clustered import ABOUT, DIM, clustered
-from benchmarks.bench.faiss_index import faiss_index
 from benchmarks.bench.measure import threads
 from benchmarks.bench.report import Options, Report, Row, Table
 from benchmarks.bench.side_by_side import side_by_side
 from dpq.additive import encode, residual_kmeans
+from dpq.faiss_index import faiss_index
 from dpq.scores import asymmetric_scores
 
 LEVELS, NEAREST, AT, SEED = 4, 100, (1, 10, 100), 0

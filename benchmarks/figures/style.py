@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ STYLES = {
     "rq-dpq": ("#CC79A7", "X"),
     "label-code": ("#999999", "*"),
 }
+OTHERS = ("#8C510A", "hp<>d")  # methods of other packages: one colour, a marker by the name
 LINES = {"once": "-", "each": "-", "truncated": "--", "ended": "none"}
 SUFFIXES = (".svg", ".png")
 DPI = 160
@@ -105,7 +107,7 @@ def look_of(method: str, variant: str, title: str, training: str = "") -> dict[s
 
     Its markers are hollow where it is not the paper's variant, half filled where its trainings ended at one length.
     """
-    colour, marker = STYLES[method]
+    colour, marker = STYLES.get(method) or (OTHERS[0], OTHERS[1][zlib.crc32(method.encode()) % len(OTHERS[1])])
     return {
         "color": colour,
         "marker": marker,

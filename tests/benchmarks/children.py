@@ -12,9 +12,9 @@ import torch
 
 from benchmarks import config
 from benchmarks.__main__ import main
-from benchmarks.interrupts import interruption
 from benchmarks.records import read_record
 from dpq.checkpoint import load_checkpoint
+from dpq.interrupts import interruption
 
 CONTEXT = multiprocessing.get_context("forkserver")
 # What a run imports when it needs it; else every child would.

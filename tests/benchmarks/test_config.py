@@ -84,7 +84,7 @@ def test_a_record_keeps_everything_but_the_seeds():
     experiment = parse_experiment("x", "stored_side = 256\nsplit_seeds = [2]\n" + MINIMAL)
     description = describe(experiment, ("dpq", "pq"))
     names = {f.name for f in dataclasses.fields(experiment)}
-    assert set(description) == names - {"seeds", "split_seeds"} | {"split_seed"}
+    assert set(description) == names - {"seeds", "split_seeds", "plugins"} | {"split_seed"}
     assert description["split_seed"] == 2
     assert set(description["methods"]) == {"dpq", "pq"}
     assert description["methods"]["dpq"]["tau"] == experiment.methods.dpq.tau

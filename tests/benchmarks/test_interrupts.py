@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import benchmarks.evaluation
-from benchmarks import interrupts
 from benchmarks.__main__ import ADVICE, make_parser
-from benchmarks.interrupts import NOT_BEGUN, interruption
+from dpq import interrupts
+from dpq.interrupts import NOT_BEGUN, interruption
 from dpq.parallel import in_threads
 from dpq.protocols import decode_workers
 from dpq.training import Trainer

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.__main__ import main
 from benchmarks.config import load_experiment
-from benchmarks.methods import METHODS, Context, build_method, read_ingredients
+from benchmarks.methods import BUILT_IN, Context, build_method, read_ingredients
 from benchmarks.records import read_record
 from dpq.protocols import ReadOptions, load_protocol
 from dpq.protocols.listed import LISTINGS
@@ -70,7 +70,7 @@ def test_a_copy_runs_through_all_methods_and_never_enters_the_published_table(ru
     assert run(protocol, "--allow-missing", str(lacking(protocol))) == 0
     made = records(tmp_path, protocol)
     several_labels = {"label-code"} if protocol == "nuswide21" else set()  # which no label code can write
-    assert {record["method"] for record in made} == set(METHODS) - several_labels
+    assert {record["method"] for record in made} == set(BUILT_IN) - several_labels
     for record in made:
         assert {name: record["data"][name] for name in SIZES[protocol]} == SIZES[protocol]
         assert record["data"]["published"] is False

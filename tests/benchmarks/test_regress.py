@@ -6,7 +6,7 @@ from scipy import stats
 
 from benchmarks import regress
 from benchmarks.__main__ import main
-from benchmarks.methods import METHODS
+from benchmarks.methods import BUILT_IN
 from benchmarks.regress import interval, read_reference
 from dpq import InputError
 from tests.benchmarks.conftest import TINY
@@ -19,13 +19,13 @@ def suite(tmp_path, monkeypatch, configs):
     monkeypatch.setattr(regress, "REFERENCES", tmp_path)
     monkeypatch.setattr(regress, "SEEDS", (0, 1))
     monkeypatch.delenv("DPQ_DATA_ROOT", raising=False)
-    registered = dict(METHODS)
-    for name in set(METHODS) - {"dpq", "dqn"}:
-        del METHODS[name]
+    registered = dict(BUILT_IN)
+    for name in set(BUILT_IN) - {"dpq", "dqn"}:
+        del BUILT_IN[name]
     assert main(["regress", "--update"]) == 0
     yield tmp_path / "digits.json"
-    METHODS.clear()  # all at once, for the order
-    METHODS.update(registered)
+    BUILT_IN.clear()  # all at once, for the order
+    BUILT_IN.update(registered)
 
 
 def test_an_unchanged_project_passes(suite, capsys):

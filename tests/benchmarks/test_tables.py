@@ -51,7 +51,7 @@ def test_a_subset_is_never_put_beside_a_paper(tmp_path):
     text = make_tables(tmp_path, "cifar10")["table.md"]
     assert "not comparable with any paper" in text
     assert "0.814" not in text
-    assert "DTQ" not in text
+    assert "| DTQ" not in text
 
 
 def test_settings_are_never_mixed(tmp_path):

@@ -142,6 +142,31 @@ def test_an_optimiser_takes_its_own_tensors_and_no_others(kind):
             restore_optimizer("o", trained(kind)[0], changed)
 
 
+def test_what_is_restored_has_the_layout_of_its_parameter(tmp_path):
+    def convolution():
+        weight = torch.arange(24.0).reshape(2, 3, 2, 2).contiguous(memory_format=torch.channels_last)
+        parameter = torch.nn.Parameter(weight)
+        return parameter, torch.optim.AdamW([parameter], fused=True)
+
+    def step(parameter, optimizer):
+        optimizer.zero_grad()
+        parameter.square().sum().backward()
+        optimizer.step()
+
+    parameter, optimizer = convolution()
+    step(parameter, optimizer)
+    save_checkpoint(tmp_path / "c.safetensors", flatten_optimizer("o", optimizer), {})
+    again, other = convolution()
+    restore_optimizer("o", other, load_checkpoint(tmp_path / "c.safetensors")[0])
+    again.data.copy_(parameter.data)
+    for entry in ("exp_avg", "exp_avg_sq"):
+        assert other.state[again][entry].stride() == again.stride()
+        assert torch.equal(other.state[again][entry], optimizer.state[parameter][entry])
+    step(parameter, optimizer)
+    step(again, other)
+    assert torch.equal(again, parameter)
+
+
 def test_a_module_takes_its_own_tensors_and_no_others():
     module = torch.nn.Linear(2, 3)
     tensors = {name: torch.zeros_like(value) for name, value in module.state_dict().items()}

@@ -13,7 +13,7 @@ TABLE = listed(TEXT)
 
 # Permissive, or weak copyleft that stays within the package's own files (MPL).
 ACCEPTED = re.compile(
-    r"(MIT|MIT-CMU|0BSD|BSD|BSD-[23]-Clause|Apache-2\.0|Apache-2\.0 WITH LLVM-exception|Apache Software|BSL-1\.0"
+    r"(MIT|MIT-CMU|0BSD|BSD|BSD-[23]-Clause|ISC|Apache-2\.0|Apache-2\.0 WITH LLVM-exception|Apache Software|BSL-1\.0"
     r"|CC0-1\.0|MPL-2\.0|Mozilla Public License 2\.0 \(MPL 2\.0\)|PSF-2\.0|Python Software Foundation|Zlib)( License)?"
 )
 

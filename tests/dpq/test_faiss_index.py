@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.bench.faiss_index import faiss_index, set_codebooks
 from dpq import InputError
 from dpq.additive import decode, encode
+from dpq.faiss_index import faiss_index, set_codebooks
 from dpq.scores import asymmetric_scores
 
 NEAREST = 50
