@@ -68,13 +68,14 @@ def run(options: argparse.Namespace) -> None:
     reading = ReadOptions(
         allow_missing=options.allow_missing, strip_prefix=options.strip_prefix, workers=options.workers
     )
-    # All of them before the first is run: an unusable one is refused at once.
-    with distributed.leader_first():
-        datasets = [_load(one, options.data_root, reading) for one in splits]
-    for turn, (one, ablated, dataset) in enumerate(zip(splits, ablations, datasets, strict=True)):
-        if len(splits) > 1:
-            log.info("split seed %d", one.split_seed)
-        _run_split(one, dataset, methods, ablated, device, options, turn)
+    with distributed.ended_with_others():
+        # All of them before the first is run: an unusable one is refused at once.
+        with distributed.leader_first():
+            datasets = [_load(one, options.data_root, reading) for one in splits]
+        for turn, (one, ablated, dataset) in enumerate(zip(splits, ablations, datasets, strict=True)):
+            if len(splits) > 1:
+                log.info("split seed %d", one.split_seed)
+            _run_split(one, dataset, methods, ablated, device, options, turn)
     distributed.stop()
 
 

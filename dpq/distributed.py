@@ -8,6 +8,7 @@ over all pairs and triplets. In one process every function here gives back what 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -77,6 +78,23 @@ def leader_first() -> Iterator[None]:
     yield
     if leads() and processes() > 1:
         distributed.barrier()
+
+
+@contextmanager
+def ended_with_others() -> Iterator[None]:
+    """Inside, another process that ends is no fault of this one.
+
+    Raises:
+        InputError: another process has ended before its time.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if processes() == 1 or not re.search(r"by peer|remote process", str(error)):  # gloo's words, NCCL's words
+            raise
+        raise InputError(
+            "another of the processes has ended; do what its own message says, and start all again"
+        ) from error
 
 
 def share(count: int) -> slice:

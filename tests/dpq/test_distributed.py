@@ -178,6 +178,23 @@ def test_the_first_process_speaks_and_all_hear():
     assert together(spoken, count=3) == [("größer", "", True), ("größer", "", False), ("größer", "", False)]
 
 
+def left_alone():
+    if distributed.leads():
+        return "left"
+    try:
+        with distributed.ended_with_others():
+            distributed.tell()
+    except InputError as error:
+        return str(error)
+
+
+def test_a_process_whose_leader_has_ended_says_so_in_a_line():
+    assert together(left_alone) == [
+        "left",
+        "another of the processes has ended; do what its own message says, and start all again",
+    ]
+
+
 def test_one_process_is_its_own_leader():
     rows = torch.rand(3, 2)
     assert distributed.gather(rows, 3) is rows
