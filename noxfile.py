@@ -108,7 +108,7 @@ def reproduce_imagenet(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests, in a process for each core; what follows `--` goes to pytest, `-n 0` takes one process."""
     _install(session, "tests")
-    one_thread = {"OMP_NUM_THREADS": "1"}  # threads beyond the cores only wait
+    one_thread = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # threads beyond the cores only wait
     session.run("pytest", "-n", "auto", "--dist", "worksteal", *session.posargs, env=one_thread)
 
 

@@ -16,7 +16,8 @@ REACH = 0.1
 
 
 def records(output, threads):
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
+    quiet = {"OMP_WAIT_POLICY": "PASSIVE"}  # where cores are taken, threads that spin wait for each other
+    environment = os.environ | quiet | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "benchmarks", *RUN, "--output", str(output)]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
     made = {path.stem: json.loads(path.read_text()) for path in output.glob("digits/runs/*.json")}
