@@ -166,6 +166,8 @@ def _official_archive(archive: Path, cache: Path) -> _Source:
 
 
 def _unpack(archive: Path, cache: Path) -> None:
+    if not hasattr(tarfile, "data_filter"):  # what keeps members inside their folder
+        raise InputError(f"Python before 3.11.4 cannot unpack {archive} safely; use a newer one, or unpack it yourself")
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as fresh:

@@ -157,6 +157,8 @@ def test_ctrl_c_while_pytorch_is_loaded_is_one_line(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Also where tests run in the background, with this signal ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
         assert child.stdout.readline() == "loading\n"

@@ -280,6 +280,16 @@ def test_unseen_classes_are_drawn_alike_from_official_and_other_images(
     assert (data.name, data.fingerprint, data.facts) == ("cifar10", expected.fingerprint, expected.facts)
 
 
+unpacks = pytest.mark.skipif(not hasattr(tarfile, "data_filter"), reason="Python before 3.11.4 unpacks nothing safely")
+
+
+def test_a_python_that_cannot_unpack_safely_says_so(archive: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    with pytest.raises(InputError, match="unpack it yourself"):
+        load(archive, tmp_path / "cache")
+
+
+@unpacks
 @pytest.mark.parametrize("itself", [False, True])
 def test_official_archive_is_unpacked_into_the_cache(archive: Path, folder: Path, tmp_path: Path, itself: bool) -> None:
     expected = load(folder, tmp_path / "other").fingerprint
@@ -290,11 +300,13 @@ def test_official_archive_is_unpacked_into_the_cache(archive: Path, folder: Path
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["cifar-10-batches-py"]
 
 
+@unpacks
 def test_official_images_go_before_others(archive: Path, tmp_path: Path) -> None:
     write_folder(archive.parent / "cifar10-jpeg", files("JPEG"))
     assert load(archive.parent, tmp_path / "cache").name == "cifar10"
 
 
+@unpacks
 def test_a_spoiled_unpacked_archive_is_unpacked_again(archive: Path, tmp_path: Path) -> None:
     expected = load(archive.parent, tmp_path / "cache").fingerprint
     booby_trap(tmp_path / "cache/cifar-10-batches-py/data_batch_2", tmp_path / "marker")
@@ -327,6 +339,7 @@ def test_official_archive_needs_a_cache(archive: Path, tmp_path: Path) -> None:
     assert "DPQ_CACHE" in refusal(archive.parent, tmp_path / "file" / "cache")
 
 
+@unpacks
 def test_download_is_kept(served: Path, tmp_path: Path) -> None:
     expected = load(served.parent, tmp_path / "other").fingerprint
     data = load(None, tmp_path / "cache")
