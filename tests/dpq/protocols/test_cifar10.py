@@ -334,6 +334,7 @@ def test_altered_official_archive_is_refused_unopened(archive: Path, tmp_path: P
     assert not (tmp_path / "cache").exists()
 
 
+@unpacks
 def test_official_archive_needs_a_cache(archive: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     assert "DPQ_CACHE" in refusal(archive.parent, tmp_path / "file" / "cache")
