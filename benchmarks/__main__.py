@@ -25,7 +25,7 @@ from benchmarks.methods import METHODS
 from benchmarks.regress import Moved
 from benchmarks.shards import shard
 from benchmarks.submission import add_submission
-from dpq.errors import InputError
+from dpq.command_line import Parser, positive, status_of
 from dpq.images import Views
 from dpq.protocols import PROTOCOLS
 
@@ -46,31 +46,12 @@ ADVICE = {
 }
 
 
-class Parser(argparse.ArgumentParser):
-    """Errors are one line that ends in the way out, as everywhere else."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        """Exit with status 2 and one line."""
-        raise InputError(f"{message}; see {self.prog} --help")
-
-
 def numbers(text: str) -> list[int]:
     """Comma-separated integers."""
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected numbers separated by commas, got {text!r}") from None
-
-
-def positive(text: str) -> int:
-    """An integer above zero."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
-    return value
 
 
 def make_parser() -> Parser:
@@ -291,22 +272,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0, 1 for a regression, 2 for a mistake of the caller, 130 when interrupted."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        arguments = sys.argv[1:] if arguments is None else arguments
-        with interruption.interruptible(NOT_BEGUN):
-            options = make_parser().parse_args(arguments, argparse.Namespace(arguments=arguments))
-        with interruption.interruptible(ADVICE[options.command]), logging_redirect_tqdm():
-            getattr(commands, options.command.replace("-", "_"))(options)
+        return status_of(lambda: _run(sys.argv[1:] if arguments is None else arguments))
     except Moved as moved:
         print(f"regression:\n{moved}", file=sys.stderr)
         return 1
-    except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return interruption.say()
-    except BrokenPipeError:
-        return 0
-    return 0
+
+
+def _run(arguments: Sequence[str]) -> None:
+    with interruption.interruptible(NOT_BEGUN):
+        options = make_parser().parse_args(arguments, argparse.Namespace(arguments=arguments))
+    with interruption.interruptible(ADVICE[options.command]), logging_redirect_tqdm():
+        getattr(commands, options.command.replace("-", "_"))(options)
 
 
 if __name__ == "__main__":

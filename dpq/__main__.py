@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dpq.errors import InputError
+from dpq.command_line import Parser, positive, status_of
 from dpq.interrupts import NOT_BEGUN, interruption
 
 EXAMPLES = """from a folder of photos to a searchable index:
@@ -24,25 +24,6 @@ ADVICE = {
     "train": "no model was written; the same command starts anew",
     "index": "the index is as it was, or as it should be; the same command does all of it",
 }
-
-
-class Parser(argparse.ArgumentParser):
-    """Errors are one line that ends in the way out, as everywhere else."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        """Exit with status 2 and one line."""
-        raise InputError(f"{message}; see {self.prog} --help")
-
-
-def positive(text: str) -> int:
-    """An integer above zero."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
-    return value
 
 
 def make_parser() -> Parser:
@@ -192,21 +173,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0, 2 for a mistake of the caller, 130 when interrupted."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it would say how it was loaded
-    try:
-        with interruption.interruptible(NOT_BEGUN):
-            options = make_parser().parse_args(arguments)
-        with interruption.interruptible(ADVICE[options.command]):
-            from dpq import commands  # takes seconds
+    return status_of(lambda: _run(arguments))
 
-            commands.run(options)
-    except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return interruption.say()
-    except BrokenPipeError:
-        return 0
-    return 0
+
+def _run(arguments: Sequence[str] | None) -> None:
+    with interruption.interruptible(NOT_BEGUN):
+        options = make_parser().parse_args(arguments)
+    with interruption.interruptible(ADVICE[options.command]):
+        from dpq import commands  # takes seconds
+
+        commands.run(options)
 
 
 def console() -> int:

@@ -16,10 +16,10 @@ if __name__ == "__main__":  # before the imports below, which take seconds
 
 import torch
 
-from benchmarks.__main__ import Parser, positive
 from benchmarks.bench.page import write_pages
 from benchmarks.bench.report import Options, Report, as_written, render, write_report
 from benchmarks.environment import keep_freed_memory, resolve_device
+from dpq.command_line import Parser, positive, status_of
 from dpq.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -67,18 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run benchmarks, print and write their tables; the exit status is 2 for a mistake, 130 for Ctrl-C."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it would say how it was loaded
-    try:
-        with interruption.interruptible(ADVICE):
-            _run(make_parser().parse_args(arguments))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return interruption.say()
-    return 0
+    return status_of(lambda: _run(arguments))
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(arguments: Sequence[str] | None) -> None:
+    with interruption.interruptible(ADVICE):
+        _measure(make_parser().parse_args(arguments))
+
+
+def _measure(options: argparse.Namespace) -> None:
     for name in options.names:
         if name not in BENCHMARKS:
             raise InputError(f"unknown benchmark {name!r}; choose from {', '.join(BENCHMARKS)}")
