@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from dpq.protocols.archives import DEFAULT_BOUNDS, read_bounded
-from dpq.protocols.decoding import FORMATS, MOST_PIXELS, upright_rgb
+from dpq.protocols.decoding import opened, upright_rgb
 
 TILE, GAP, CAPTION, BETWEEN = 112, 8, 18, 24  # pixels: a picture, between two, the text below, right of the query
 _PAPER, _INK, _BLANK, _WRONG = "white", "#333333", "#dddddd", "#d55e00"
@@ -68,10 +68,7 @@ def _show(grid: Image.Image, picture: Picture, left: int, top: int) -> None:
 def _tile(file: Path) -> Image.Image:
     """The image in its own proportion, as large as a tile; one of few pixels shows them."""
     try:
-        image: Image.Image = Image.open(io.BytesIO(read_bounded(file, DEFAULT_BOUNDS)), formats=FORMATS)
-        if image.width * image.height > MOST_PIXELS:
-            raise ValueError("too large")
-        image = upright_rgb(image)
+        image = upright_rgb(opened(read_bounded(file, DEFAULT_BOUNDS)))
         scale = TILE / max(image.size)
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
         return image.resize(size, Image.Resampling.NEAREST if scale > 2 else Image.Resampling.LANCZOS)

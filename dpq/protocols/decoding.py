@@ -103,17 +103,26 @@ def _pixels(
 ) -> npt.NDArray[np.uint8]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about metadata, and about sizes that are refused below
-        try:
-            image: Image.Image = held.enter_context(Image.open(io.BytesIO(content), formats=FORMATS))
-        except UnidentifiedImageError:
-            raise UnusableError(f"no image of the formats {', '.join(FORMATS)}") from None
-        size = image.width * image.height
-        if size > MOST_PIXELS:
-            raise UnusableError(f"has {image.width}x{image.height} pixels, more than {MOST_PIXELS}")
-        if size > LARGE_PIXELS:
+        image = held.enter_context(opened(content))
+        if image.width * image.height > LARGE_PIXELS:
             held.enter_context(alone)
         image = upright_rgb(image)
     return np.zeros(0, np.uint8) if side is None else square_pixels(image, side)
+
+
+def opened(content: bytes) -> Image.Image:
+    """The image that the bytes of a file hold; no pixel is decoded yet.
+
+    Raises:
+        UnusableError: none of `FORMATS`, or more than `MOST_PIXELS`.
+    """
+    try:
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise UnusableError(f"no image of the formats {', '.join(FORMATS)}") from None
+    if image.width * image.height > MOST_PIXELS:
+        raise UnusableError(f"has {image.width}x{image.height} pixels, more than {MOST_PIXELS}")
+    return image
 
 
 def square_pixels(image: Image.Image, side: int) -> npt.NDArray[np.uint8]:
