@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from dpq import additive, model
 from dpq.backbone import Backbone, WeightFile, read_weights
@@ -195,11 +196,19 @@ class DPQ:
         return built
 
     def embed(self, images: ImageInput, *, batch_size: int = 64, workers: int = 0) -> Tensor:
-        """Embeddings [N, D] float32 on the CPU; the query side of a search. Arguments are those of `encode`."""
+        """Embeddings [N, D] float32 on the CPU; the query side of a search. Arguments are as for `encode`."""
         embedded = list(self._embedded(images, batch_size, workers))
         return torch.cat(embedded) if embedded else torch.empty(0, self.embedding_dim)
 
-    def encode(self, images: ImageInput, bits: int | None = None, *, batch_size: int = 64, workers: int = 0) -> Tensor:
+    def encode(
+        self,
+        images: ImageInput,
+        bits: int | None = None,
+        *,
+        batch_size: int = 64,
+        workers: int = 0,
+        progress: bool = False,
+    ) -> Tensor:
         """Codes of images, which are read as they are needed and not kept.
 
         The same images in the same batches have the same codes on one machine. In other batches an embedding may differ
@@ -212,6 +221,7 @@ class DPQ:
             bits: code length; the longest unless given.
             batch_size: images that are in memory and embedded at once, at most 128.
             workers: processes that decode files of a folder or list; 0 decodes in this one.
+            progress: draw a progress bar on a terminal.
 
         Returns:
             [N, M] uint8 on the CPU, one level a column: with 256 codewords a level, `bits / 8` of them.
@@ -222,8 +232,13 @@ class DPQ:
         levels = additive.levels_for(self.bits, self.codebook_size)
         if bits is not None:
             levels = additive.prefix_levels(bits, levels, self.codebook_size)
-        codes = [self.method.encode(batch)[:, :levels] for batch in self._embedded(images, batch_size, workers)]
-        return torch.cat(codes) if codes else torch.empty(0, levels, dtype=torch.uint8)
+        codes = [torch.empty(0, levels, dtype=torch.uint8)]
+        total = len(images) if isinstance(images, Sized) and not isinstance(images, str) else None
+        with tqdm(total=total, desc="encode", unit="image", leave=False, disable=None if progress else True) as bar:
+            for batch in self._embedded(images, batch_size, workers):
+                codes.append(self.method.encode(batch)[:, :levels])
+                bar.update(len(batch))
+        return torch.cat(codes)
 
     def decode(self, codes: Tensor | npt.NDArray[np.uint8]) -> Tensor:
         """Reconstructions [N, D] of embeddings, from codes of any length.

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from torch import Tensor
-from tqdm import tqdm
 
 from dpq.api import DPQ
 from dpq.errors import InputError
@@ -20,8 +18,6 @@ from dpq.protocols.archives import leaves_root
 from dpq.saved import saved_digest
 from dpq.scores import Score
 from dpq.search import CodeIndex, Found
-
-_BLOCK = 512  # files that are coded between two steps of the progress bar
 
 
 class ImageIndex:
@@ -66,7 +62,7 @@ class ImageIndex:
         """
         trained, root = DPQ.from_pretrained(model, device=device), Path(folder).resolve()
         files = list_images(root)
-        codes = _coded(trained, files, bits, workers, progress)
+        codes = trained.encode(files, bits, workers=workers, progress=progress)
         origin = Origin(str(Path(model).resolve()), saved_digest(Path(model)), str(root))
         codebooks = trained.codebooks[: codes.shape[1]]
         index = CodeIndex(codes, codebooks, score, names=[_name(file, root) for file in files], origin=origin)
@@ -143,7 +139,8 @@ class ImageIndex:
         double = next((name for name in names if name in held), None)
         if double is not None:
             raise InputError(f"{double} is in the index already; remove it first, if it is another image now")
-        self.codes.add(_coded(self.model, new, self.codes.bits, workers, progress), names=names)
+        codes = self.model.encode(new, self.codes.bits, workers=workers, progress=progress)
+        self.codes.add(codes, names=names)
         return names
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -206,14 +203,3 @@ def _seen_from(folder: Path, place: str) -> str:
         return Path(os.path.relpath(place, folder)).as_posix()
     except ValueError:  # another drive
         return place
-
-
-def _coded(model: DPQ, files: Sequence[Path], bits: int | None, workers: int, progress: bool) -> Tensor:
-    """Codes of image files, [N, M]."""
-    codes = [model.encode([], bits)]
-    with tqdm(total=len(files), desc="encode", unit="image", leave=False, disable=None if progress else True) as bar:
-        for start in range(0, len(files), _BLOCK):
-            part = files[start : start + _BLOCK]
-            codes.append(model.encode(part, bits, workers=workers))
-            bar.update(len(part))
-    return torch.cat(codes)
