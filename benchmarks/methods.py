@@ -137,10 +137,14 @@ def frozen_features(context: Context) -> FrozenFeatures:
         return FrozenFeatures(experiment.backbone.name, weights, experiment.training, context.device)
 
 
+def _source(context: Context) -> Source:
+    """Where a method takes the embeddings from that it quantizes: of a run's source, or frozen features."""
+    return context.source or frozen_features(context)
+
+
 def _on_embeddings(kind: type[EmbeddingQuantizer]) -> Callable[[Context], Method]:
     def build(context: Context) -> EmbeddingQuantizer:
-        source = context.source or frozen_features(context)
-        return kind(source, max(context.experiment.bits), context.experiment.codebook_size)
+        return kind(_source(context), max(context.experiment.bits), context.experiment.codebook_size)
 
     return build
 
@@ -174,9 +178,6 @@ def _entry_of(name: str, plugin: plugins.Plugin) -> Entry:
     offered = plugin.entry
 
     def build(context: Context) -> Method:
-        source = context.source
-        if source is None and offered.source is not None:
-            source = frozen_features(context)
         experiment = context.experiment
         return offered.build(
             MethodContext(
@@ -186,7 +187,7 @@ def _entry_of(name: str, plugin: plugins.Plugin) -> Entry:
                 len(context.dataset.classes),
                 context.ingredients.label_vectors,
                 partial(_backbone, context),
-                source,
+                None if offered.source is None else _source(context),
             )
         )
 

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from dpq.errors import InputError
+from dpq.shards import part_of
 
 PATIENCE = timedelta(days=1)  # the others wait while the first process evaluates
 _joined = False  # by `start`: a caller may have processes of its own that do different things
@@ -101,8 +102,7 @@ def share(count: int) -> slice:
     """Which of `count` rows are this process's: neighbours, and as many as any other's, give or take one."""
     if processes() == 1:
         return slice(0, count)
-    rank, of = distributed.get_rank(), processes()
-    return slice(rank * count // of, (rank + 1) * count // of)
+    return part_of(count, distributed.get_rank(), processes())
 
 
 def gather(rows: Tensor, count: int) -> Tensor:

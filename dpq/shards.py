@@ -20,6 +20,11 @@ class Sliceable(Protocol):
 Items = TypeVar("Items", bound=Sliceable)
 
 
+def part_of(count: int, index: int, of: int) -> slice:
+    """The rows of part `index` of `of`: neighbours among `count` rows, as many as in any other part or one more."""
+    return slice(index * count // of, (index + 1) * count // of)
+
+
 def shard(items: Items, index: int, count: int, *, batch_size: int = 64) -> Items:
     """One of `count` parts of a sequence: neighbours, cut only between batches, about as many in each.
 
@@ -46,6 +51,6 @@ def shard(items: Items, index: int, count: int, *, batch_size: int = 64) -> Item
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1; got {batch_size}")
     batches = -(-len(items) // batch_size)
-    start, stop = (edge * batches // count * batch_size for edge in (index, index + 1))
-    part: Items = items[start:stop]
-    return part
+    mine = part_of(batches, index, count)
+    neighbours: Items = items[mine.start * batch_size : mine.stop * batch_size]
+    return neighbours
