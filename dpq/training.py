@@ -79,15 +79,14 @@ class Trainer:
         self.module.to(execution.device, memory_format=torch.channels_last)
         distributed.synchronise_batch_norm(self.module, execution.device)
         network = method.network_parameters(config)
-        # Fused, as a step of many small operations waits for each to be launched; the meta device has no such updates.
-        fused = execution.device.type != "meta"
+        # Fused: a step of many small operations waits for each to be launched.
         self.optimizers: list[Optimizer] = [
-            torch.optim.AdamW(network, fused=fused)
+            torch.optim.AdamW(network, fused=True)
             if config.optimizer == "adamw"
             else torch.optim.SGD(network, lr=config.learning_rate, momentum=config.momentum)
         ]
         if codebooks := method.codebook_parameters():
-            self.optimizers.append(torch.optim.Adam(codebooks, fused=fused))
+            self.optimizers.append(torch.optim.Adam(codebooks, fused=True))
         self.schedules = [make_schedule(o, self.steps * config.epochs, config) for o in self.optimizers]
 
     def run(self) -> TrainLog:
