@@ -4,6 +4,9 @@ import copy
 import json
 
 from hypothesis import strategies as st
+from safetensors.torch import save
+
+from dpq.checkpoint import _digest
 
 DEEP = "\x00deep\x00"  # stands for a nesting that no library would write
 
@@ -95,3 +98,8 @@ def json_texts(draw, document):
     if isinstance(value, dict) and value and draw(st.integers(0, 9)) == 0:  # a key that stands twice
         text = f"{{{json.dumps(draw(st.sampled_from(list(value))))}: 1, {text[1:]}"
     return text.encode("utf-8", "surrogatepass")
+
+
+def checked(tensors, state):
+    """A safetensors file of tensors and the text of a state, whose check sum is right whatever they are."""
+    return save(dict(tensors), {"state": state, "sha256": _digest(tensors, state)})

@@ -5,13 +5,11 @@ import json
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import save
 
-from dpq.checkpoint import _digest
 from dpq.image_index import load_named
 from dpq.index_file import Contents, Origin, write_index
 from dpq.search import CodeIndex
-from tests.fuzz.damage import damaged, json_texts
+from tests.fuzz.damage import checked, damaged, json_texts
 
 TENSORS = {
     "codes": torch.tensor([[0, 1], [1, 0], [1, 1]], dtype=torch.uint8),
@@ -25,15 +23,11 @@ STATE |= {"origin": {"model": "model", "model_sha256": "a" * 64, "images": "phot
 TOKENS = (b'"F32"', b'"U8"', b'"I64"', b"[3]", b"[]", b"[0,8]", b"\0", b"\xff" * 8, b"{", b'"', b"../")
 
 
-def whole(tensors, state):
-    return save(dict(tensors), {"state": state, "sha256": _digest(tensors, state)})
-
-
 @st.composite
 def files(draw):
     """Damaged ones, and ones of other contents whose check sum is right."""
     if draw(st.booleans()):
-        return draw(damaged(whole(TENSORS, json.dumps(STATE)), TOKENS))
+        return draw(damaged(checked(TENSORS, json.dumps(STATE)), TOKENS))
     tensors = dict(TENSORS)
     for _ in range(draw(st.integers(0, 2))):
         name = draw(st.sampled_from(sorted(tensors)))
@@ -46,8 +40,8 @@ def files(draw):
         if chosen is not None:
             tensors[draw(st.sampled_from([name] * 4 + ["x", *TENSORS]))] = chosen.contiguous().clone()
     if draw(st.booleans()):
-        return whole(tensors, draw(json_texts(STATE)).decode("utf-8", "replace"))
-    return whole(tensors, json.dumps(STATE))
+        return checked(tensors, draw(json_texts(STATE)).decode("utf-8", "replace"))
+    return checked(tensors, json.dumps(STATE))
 
 
 @given(content=files())
@@ -73,5 +67,5 @@ def test_the_sound_file_is_read(tmp_path):
     )
     write_index(tmp_path / "i.index", named)
     assert CodeIndex.load(tmp_path / "i.index").names == ("a", "b/c", "d")
-    (tmp_path / "whole.index").write_bytes(whole(TENSORS, json.dumps(STATE)))
+    (tmp_path / "whole.index").write_bytes(checked(TENSORS, json.dumps(STATE)))
     assert load_named(tmp_path / "whole.index").ids.tolist() == [4, 0, 7]

@@ -11,14 +11,14 @@ from safetensors.torch import save
 from torch import nn
 
 from dpq.backbone import Preprocessing, read_weights
-from dpq.checkpoint import _digest, flatten_optimizer, load_checkpoint
+from dpq.checkpoint import flatten_optimizer, load_checkpoint
 from dpq.label_vectors import read_label_vectors
 from dpq.protocols.base import Split
 from dpq.protocols.image_tree import _load_cached
 from dpq.protocols.store_records import Record, journal_lines, read_about, read_journal, write_about
 from dpq.settings import Execution, TrainingConfig
 from dpq.training import Trainer
-from tests.fuzz.damage import changed, damaged, json_texts
+from tests.fuzz.damage import changed, checked, damaged, json_texts
 
 SPLIT = Split(torch.zeros(4, 3, 2, 2, dtype=torch.uint8), torch.ones(4, 1, dtype=torch.bool))
 STATE = {"epoch": 1, "seconds": 0.5, "log": [{"margin": 0.25, "codewords_used": [3], "warnings": ["a sign"]}]}
@@ -62,15 +62,11 @@ def tensors_of(one):
 TENSORS = tensors_of(stepped(trainer(None)))
 
 
-def checkpoint(tensors, state):
-    return save(dict(tensors), {"state": state, "sha256": _digest(tensors, state)})
-
-
 @st.composite
 def checkpoints(draw):
     """Damaged ones, and ones of other trainings whose check sum is right."""
     if draw(st.booleans()):
-        return draw(damaged(checkpoint(TENSORS, json.dumps(STATE)), TOKENS))
+        return draw(damaged(checked(TENSORS, json.dumps(STATE)), TOKENS))
     tensors = dict(TENSORS)
     for _ in range(draw(st.integers(0, 2))):
         name = draw(st.sampled_from(sorted(tensors)))
@@ -88,8 +84,8 @@ def checkpoints(draw):
             names = [name] * 4 + ["method.x", "optimizer0.9.step", "optimizer1.0.x", "optimizer0.x.step", "optimizer0."]
             tensors[draw(st.sampled_from(names))] = other.contiguous().clone()
     if draw(st.booleans()):
-        return checkpoint(tensors, draw(json_texts(STATE)).decode("utf-8", "replace"))
-    return checkpoint(tensors, json.dumps(STATE))
+        return checked(tensors, draw(json_texts(STATE)).decode("utf-8", "replace"))
+    return checked(tensors, json.dumps(STATE))
 
 
 def resumed(path):
@@ -109,7 +105,7 @@ def test_going_on_from_a_checkpoint(read, content):
 
 @given(data=st.data())
 def test_checkpoints_whose_header_was_written_by_hand(read, data):
-    whole = checkpoint({"a": torch.ones(2), "b": torch.zeros(2, 2)}, json.dumps(STATE))
+    whole = checked({"a": torch.ones(2), "b": torch.zeros(2, 2)}, json.dumps(STATE))
     length = int.from_bytes(whole[:8], "little")
     header = data.draw(json_texts(json.loads(whole[8 : 8 + length])))
     claimed = data.draw(st.sampled_from([len(header)] * 9 + [0, len(header) - 1, len(header) + 9, 2**40, 2**64 - 1]))

@@ -419,9 +419,9 @@ def test_manifests_that_list_nothing_or_what_is_missing(tmp_path, refusal):
 
 def test_a_manifest_of_another_machine_needs_its_prefix(tmp_path, load):
     write_manifest(tmp_path, *SOUND)
-    lines = [f"/home/them/photos/{line}" for line in SOUND]
+    lines = [f"/photos/{line}" for line in SOUND]
     (tmp_path / "manifest.csv").write_text("\n".join(["path,labels,split", *lines]))
-    assert len(load(tmp_path, strip_prefix="/home/them/photos").train) == 2
+    assert len(load(tmp_path, strip_prefix="/photos").train) == 2
 
 
 def test_subsets_and_validation_parts(tmp_path, load):
