@@ -63,8 +63,8 @@ def measure(options: Options) -> Report:
 
 
 def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
-    """Slope of the least-squares line through the logarithms."""
-    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+    """Slope of the least-squares line through the logarithms, without the last digits, which are the processor's."""
+    return round(float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0]), 6)
 
 
 def _costs(options: Options) -> dict[str, tuple[Cost, Sizes, dict[str, list[int]]]]:

@@ -50,7 +50,7 @@ def _draw(axes: Axes, cost: str, symbol: str, sizes: list[int], seconds: list[fl
     colour, marker = LOOKS[cost]
     slope = exponent(sizes, seconds)
     fitted = np.exp(np.mean(np.log(seconds)) + slope * (np.log(sizes) - np.mean(np.log(sizes))))
-    axes.plot(sizes, fitted, color=colour, linestyle=":", linewidth=1)
+    axes.plot(sizes, [float(f"{one:.6g}") for one in fitted], color=colour, linestyle=":", linewidth=1)
     title = f"{cost}, ${symbol}^{{{slope:.2f}}}$"
     axes.plot(sizes, seconds, color=colour, marker=marker, linestyle="none", label=title)
 
