@@ -137,7 +137,7 @@ class Source:
 
 @dataclass(frozen=True)
 class LabelVectors:
-    """ "orthonormal", or name and digest of a file."""
+    """The word "orthonormal", or name and digest of a file."""
 
     source: str
     sha256: Digest | None = None
