@@ -17,8 +17,7 @@ from dpq.additive import levels_for
 from dpq.errors import InputError
 from dpq.protocols import Dataset
 from dpq.scores import DistinctCodes, Score, lookup_tables, norm_offsets
-from dpq.sorting import descending
-from dpq.tie_groups import Ints
+from dpq.tie_groups import Ints, descending
 
 QUERIES = 5
 NEAREST = 10
