@@ -13,20 +13,13 @@ from typing import Any, get_args
 import torch
 
 from benchmarks.ablations import choose_ablations, methods_to_ablate
+from benchmarks.building import check_files, read_ingredients
 from benchmarks.config import Experiment, load_experiment
 from benchmarks.environment import keep_freed_memory, resolve_device
 from benchmarks.evaluation import differ, evaluate_lengths
 from benchmarks.loading import load_data
 from benchmarks.locks import in_turn, locked, record_lock
-from benchmarks.methods import (
-    BUILT_IN,
-    METHODS,
-    VARIANTS,
-    check_files,
-    read_ingredients,
-    recorded_query_precision,
-    suited,
-)
+from benchmarks.methods import BUILT_IN, METHODS, VARIANTS, recorded_query_precision, suited
 from benchmarks.own_data import PROTOCOL, with_protocol, with_stored_side
 from benchmarks.plan import Run, plan, plan_ablations
 from benchmarks.raw_results import check_fits, read_raw
@@ -51,6 +44,7 @@ def run(options: argparse.Namespace) -> None:
     if options.variant not in VARIANTS:
         raise InputError(f"unknown variant {options.variant!r}; choose one of {', '.join(VARIANTS)}")
     methods = _methods(options)
+    dict(experiment.methods)  # reads them: a mistake in their tables is refused before hours of decoding
     splits = experiment.splits()
     ablations = [
         choose_ablations(options.ablation, one, options.label_vectors) if options.ablation else None for one in splits
