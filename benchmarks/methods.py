@@ -14,6 +14,7 @@ from dpq.registry import Registry, Variant
 
 if TYPE_CHECKING:
     from benchmarks.config import Experiment
+    from benchmarks.record import Record
     from dpq.protocols import Split
 
 log = logging.getLogger(__name__)
@@ -57,10 +58,9 @@ def query_precision_of(name: str, experiment: Experiment) -> str:
     return str(getattr(experiment.methods[METHODS[name].configs[0]], "query_precision", "float32"))
 
 
-def recorded_query_precision(record: dict[str, Any]) -> str:
+def recorded_query_precision(record: Record) -> str:
     """As `query_precision_of`, of the run that a record is of."""
-    config = record["config"]["methods"][METHODS[record["method"]].configs[0]]
-    return str(config.get("query_precision", "float32"))
+    return str(record.config.methods[METHODS[record.method].configs[0]].get("query_precision", "float32"))
 
 
 def with_variant(experiment: Experiment, variant: str) -> Experiment:

@@ -108,7 +108,7 @@ def _fault(kind: type[Any], error: ValidationError, where: str) -> str:
         known = ", ".join(sorted(field.name for field in fields(table)))
         return f"unknown key {str(steps[-1])[:40]!r} in {_place(where, outer)}; known are {known}"
     if problem in ("value_error", "json_invalid"):
-        return f"{place}: {one_line(bounds['error'])}"
+        return f"{place}: {one_line(bounds['error'])}" if steps or where else str(bounds["error"])
     return f"{place} must be {_wanted(problem, bounds, expected)}; got {_short(first['input'])}"
 
 
