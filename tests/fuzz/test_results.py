@@ -85,8 +85,8 @@ SHORT = {key: dict(list(value.items())[:3]) for key, value in REFERENCE.items() 
 def test_references(read, content):
     reference = read("reference.json", content, read_reference)
     if reference is not None:
-        assert all(math.isfinite(value) for value in reference["terms"].values())
-        for values in reference["metrics"].values():
+        assert all(math.isfinite(value) for value in reference.terms.values())
+        for values in reference.metrics.values():
             low, high = interval(values)
             assert not low > high
 
