@@ -61,12 +61,10 @@ def ablated(experiment: Experiment, name: str, label_vectors: str | None = None)
     value = label_vectors if ablation.value is None else ablation.value
     if value is None:
         raise InputError(f"the ablation {name} needs word vectors; give --label-vectors FILE")
-    *tables, field = ablation.path.split(".")
-    if tables:
-        own = replace(experiment.methods[METHOD], **{field: value})
-        changed = replace(experiment, methods=experiment.methods | {METHOD: own})
-    else:
-        changed = replace(experiment, **{field: value})
+    change: dict[str, Any] = {ablation.path.split(".")[-1]: value}
+    if ablation.path not in change:  # of the method, not of the experiment
+        change = {"methods": experiment.methods | {METHOD: replace(experiment.methods[METHOD], **change)}}
+    changed = replace(experiment, **change)
     if changed == experiment:
         raise InputError(
             f"the ablation {name} sets {ablation.path} to {value!r}, which {experiment.name} has anyway; leave it out"

@@ -3,8 +3,9 @@
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.building import read_ingredients
 from benchmarks.config import load_experiment
-from benchmarks.methods import METHODS, read_ingredients
+from benchmarks.methods import METHODS
 from benchmarks.plan import plan
 from benchmarks.records import read_record, write_record
 from benchmarks.shards import Shard, take_shard
