@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.raw_results import RawResult
+from benchmarks.record import KS
 from dpq.additive import levels_for
 from dpq.ranking import RankingResult, Score, evaluate_codes
-
-KS = (1, 10, 100, 500, 1000)
 
 
 def evaluate_lengths(

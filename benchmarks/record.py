@@ -12,6 +12,7 @@ from pydantic import Field
 from dpq.schema import Amount, Bits, Digest, Label, Scalar, Share, Size, Whole
 
 SCHEMA_VERSION = 1
+KS = (1, 10, 100, 500, 1000)  # ranks that every record has a precision at
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,13 @@ class LabelVectors:
 
 
 @dataclass(frozen=True)
+class Network:
+    """The width D that the experiment asks for, for what tables read of a setting's backbone."""
+
+    embedding_dim: Size
+
+
+@dataclass(frozen=True)
 class Setting:
     """The configuration of the run: what tables read of it. `Record.raw["config"]` is all of it.
 
@@ -168,7 +176,7 @@ class Setting:
         split_seed: of the split.
         limit: images of a subset; None for all.
         validation: queries and database are held-out training images.
-        embedding_dim: D that the experiment asks for.
+        backbone: of the experiment.
         source: whose embeddings were quantized.
         stored_side: in pixels.
     """
@@ -181,7 +189,7 @@ class Setting:
     split_seed: Whole
     limit: Size | None
     validation: bool
-    backbone: Mapping[str, Scalar]
+    backbone: Network
     source: Source | None = None
     stored_side: Size | None = None
 
@@ -193,8 +201,9 @@ class Plugin:
     package: Label
     version: Annotated[str, Field(pattern=r"^[A-Za-z0-9.+!_-]+$")]
 
-    def __str__(self) -> str:
-        """Package and version."""
+    @property
+    def title(self) -> str:
+        """Name and version."""
         return f"{self.package} {self.version}"
 
 

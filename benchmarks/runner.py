@@ -28,7 +28,7 @@ from benchmarks.methods import (
 )
 from benchmarks.plan import Run, recorded_config, recorded_weights
 from benchmarks.raw_results import RawResult, write_raw
-from benchmarks.record_shape import SCHEMA_VERSION
+from benchmarks.record import SCHEMA_VERSION
 from benchmarks.records import digest, read_record, write_record
 from dpq import distributed
 from dpq.additive import levels_for

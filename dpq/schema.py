@@ -7,9 +7,11 @@ the words of what is wrong.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, make_dataclass
 from functools import cache
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -30,19 +32,22 @@ Scalar = str | bool | int | float | None
 
 _PATTERNS = {_LABEL: "a name of letters, digits, '.', '+' and '-'", _DIGEST: "64 hexadecimal digits"}
 
-_KINDS = {
+_KINDS = {  # by Python's and by pydantic's names
     "float": "a number",
     "int": "a whole number",
     "bool": "true or false",
+    "str": "a text",
     "string": "a text",
     "dataclass": "a table",
     "dict": "a table",
-    "list": "a list",
+    "mapping": "a table",
     "tuple": "a list",
-    "none": "absent",
+    "NoneType": "absent",
 }
-_ENDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-_BRANCHES = {kind.__name__ for kind in get_args(Scalar)}  # which a place ends in where a scalar is expected
+_ENDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"} | {
+    "min_length": "at least",
+    "max_length": "at most",
+}
 
 
 def read_table(kind: type[T], table: Any, where: str = "", *, extra: Extra = "forbid") -> T:
@@ -60,16 +65,21 @@ def read_table(kind: type[T], table: Any, where: str = "", *, extra: Extra = "fo
     """
     try:
         # As JSON text, whose reader takes lists for tuples and tables for dataclasses, and converts nothing else.
-        return _adapter(kind, extra).validate_json(json.dumps({"it": table}, default=str)).it  # type: ignore[no-any-return]
+        text = json.dumps({"it": table}, default=_refuse_foreign)
+        return _adapter(kind, extra).validate_json(text).it  # type: ignore[no-any-return]
     except ValidationError as error:
         raise ValueError(_fault(kind, error, where)) from error
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{where or 'it'} has half a surrogate pair") from error
+    except RecursionError as error:
+        raise ValueError(f"{where or 'it'} is nested too deeply") from error
 
 
 def refuse(place: str, wanted: str, value: Any) -> None:
     """Say what a place must hold, and what it holds."""
     raise ValueError(f"{place} must be {wanted}; got {_short(value)}")
+
+
+def _refuse_foreign(value: Any) -> None:
+    raise ValueError(f"{_short(value)} is neither a text nor a number")  # a date of TOML
 
 
 def _short(value: Any) -> str:
@@ -87,50 +97,68 @@ def _adapter(kind: type[Any], extra: Extra) -> TypeAdapter[Any]:
 def _fault(kind: type[Any], error: ValidationError, where: str) -> str:
     """The first fault, in words."""
     first = error.errors(include_url=False)[0]
-    path, found = list(first["loc"][1:]), first["input"]
-    scalar = bool(path) and path[-1] in _BRANCHES and error.error_count() > 1
-    place = _place(where, path[:-1] if scalar else path)
+    steps, expected = _walk(kind, first["loc"][1:])
+    place = _place(where, steps)
     problem, bounds = first["type"], first.get("ctx", {})
     if problem == "missing":
         return f"{place} is missing"
     if problem == "unexpected_keyword_argument":
-        known = ", ".join(sorted(_keys_at(kind, path[:-1])))
-        return f"unknown key {str(path[-1])[:40]!r} in {_place(where, path[:-1]) or 'it'}; known are {known}"
+        outer, table = _walk(kind, first["loc"][1:-1])
+        known = ", ".join(sorted(field.name for field in fields(table)))
+        return f"unknown key {str(steps[-1])[:40]!r} in {_place(where, outer)}; known are {known}"
     if problem in ("value_error", "json_invalid"):
         return f"{place}: {one_line(bounds['error'])}"
-    if scalar:
-        wanted = "a text, a number or a flag"
-    elif problem == "literal_error":
-        wanted = "one of " + bounds["expected"].replace(" or ", ", ")
-    elif problem == "finite_number":
-        wanted = "a finite number"
-    elif problem in ("too_short", "too_long"):
-        wanted = "a list " + " and ".join(
-            f"of {word} {bounds[end]}"
-            for end, word in (("min_length", "at least"), ("max_length", "at most"))
-            if end in bounds
-        )
-    elif problem == "string_pattern_mismatch":
-        wanted = _PATTERNS.get(bounds["pattern"], f"like {bounds['pattern']}")
-    else:
-        ends = [f"{word} {bounds[end]:g}" for end, word in _ENDS.items() if end in bounds]
-        wanted = ends[0] if ends else _KINDS.get(problem.split("_")[0], problem)
-    return f"{place or 'it'} must be {wanted}; got {_short(found)}"
+    return f"{place} must be {_wanted(problem, bounds, expected)}; got {_short(first['input'])}"
+
+
+def _wanted(problem: str, bounds: dict[str, Any], expected: Any) -> str:
+    """What a place must hold, from the kind of its fault, that fault's details and the annotation."""
+    if branches := _branches(expected):
+        return " or ".join(dict.fromkeys(_KINDS[(get_origin(each) or each).__name__] for each in branches))
+    if problem == "literal_error":
+        return "one of " + bounds["expected"].replace(" or ", ", ")
+    if problem == "finite_number":
+        return "a finite number"
+    if problem == "string_pattern_mismatch":
+        return _PATTERNS.get(bounds["pattern"], f"like {bounds['pattern']}")
+    ends = [f"{word} {bounds[end]:.16g}" for end, word in _ENDS.items() if end in bounds]
+    if problem in ("too_short", "too_long"):
+        return f"a list of {ends[0]} values"
+    return ends[0] if ends else _KINDS.get(problem.split("_")[0], problem)
+
+
+def _walk(kind: Any, steps: Sequence[Any]) -> tuple[list[Any], Any]:
+    """Down the annotations as far as they say where a place is, and what is expected there.
+
+    Below several kinds of value for one place, pydantic names the kind that it tried, which is no place.
+    """
+    path: list[Any] = []
+    for step in steps:
+        kind = _bare(kind)
+        if _branches(kind):
+            break
+        path.append(step)
+        if is_dataclass(kind):
+            kind = get_type_hints(kind, include_extras=True).get(step)
+        elif inner := [each for each in get_args(kind) if each is not Ellipsis]:
+            kind = inner[step] if isinstance(step, int) and step < len(inner) else inner[-1]
+    return path, _bare(kind)
+
+
+def _bare(kind: Any) -> Any:
+    """An annotation without bounds, and without None where that is the only other value."""
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    others = [each for each in get_args(kind) if each is not NoneType]
+    return _bare(others[0]) if NoneType in get_args(kind) and len(others) == 1 else kind
+
+
+def _branches(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
 
 
 def _place(where: str, path: list[Any]) -> str:
     place = where
     for step in path:
         place += f"[{step}]" if isinstance(step, int) else f"{'.' if place else ''}{' '.join(str(step).split())}"
-    return place
-
-
-def _keys_at(kind: Any, path: list[Any]) -> list[str]:
-    """The keys that a table may have, found by going down the annotations."""
-    for step in path:
-        if is_dataclass(kind):
-            kind = get_type_hints(kind)[step]
-        else:
-            kind = next((each for each in get_args(kind) if each is not Ellipsis), None)
-        kind = next((each for each in get_args(kind) if is_dataclass(each)), kind)
-    return [f.name for f in fields(kind)] if is_dataclass(kind) else []
+    return place or "it"
