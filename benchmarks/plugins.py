@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from dpq.errors import InputError
 from dpq.registry import GROUP, NAME, MethodEntry
@@ -79,19 +79,6 @@ def _broken(name: str, package: str, version: str, fault: str) -> InputError:
     return InputError(
         f"method {name!r} of {package} {version} is unusable ({fault}); correct or uninstall that package"
     )
-
-
-def named(origin: Mapping[str, Any]) -> str:
-    """Package and version that a record says its method is of."""
-    return f"{origin['package']} {origin['version']}"
-
-
-def plugin_lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What a table says of methods that this project does not ship; nothing where there are none."""
-    packages = sorted({named(record["plugin"]) for record in records if "plugin" in record})
-    if not packages:
-        return []
-    return [f"- **Has methods that this project does not ship: of {', '.join(packages)}. No published page has them.**"]
 
 
 class Registry(Mapping[str, T]):

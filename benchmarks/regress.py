@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 from benchmarks import shapes
-from benchmarks.aggregate import entries_of
 from benchmarks.config import Experiment, describe, read_experiment
 from benchmarks.environment import describe_environment
 from benchmarks.methods import BUILT_IN, Context, Ingredients, build_method, read_ingredients
 from benchmarks.plan import plan, recorded_weights
 from benchmarks.runner import carry_out
+from benchmarks.statistics import entries_of
 from dpq.errors import InputError, one_line
 from dpq.files import write_atomically
 from dpq.json_text import read_json

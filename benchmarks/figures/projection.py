@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.aggregate import row_title
-from benchmarks.figures.material import Material, setting_line
+from benchmarks.figures.series import setting_line
 from benchmarks.figures.style import legend_below, new_figure, panels
+from benchmarks.statistics import row_title
+from benchmarks.study import Section
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,19 +32,19 @@ MARKERS = ("o", "s", "^", "x", "v", "+", "D", "1", "*", "P")
 FILLED = {"edgecolors": "white", "linewidths": 0.3}  # apart where they overlap
 
 
-def projection_figure(material: Material) -> Figure | None:
+def projection_figure(section: Section) -> Figure | None:
     """One panel per code length, points by class; of the first run that has the exhibit."""
-    found = material.exhibits("projection")
-    if not found:
+    shown = section.shown("projection")
+    if shown is None:
         return None
-    record, exhibit = found[0]
+    record, exhibit = shown
     classes, labels, lengths = exhibit["classes"], np.array(exhibit["labels"]), exhibit["lengths"]
     rows = -(-len(lengths) // COLUMNS)
-    title = row_title(record["method"], record["variant"], "", 0)
+    title = row_title(record.method, record.variant, "", 0)
     figure = new_figure(
         8.0,
         1.0 + 3.9 * rows + 0.2 * -(-len(classes) // 5),
-        f"Codes laid out in a plane, {title}, seed {record['seed']}, {len(labels)} images\n{setting_line([record])}",
+        f"Codes laid out in a plane, {title}, seed {record.seed}, {len(labels)} images\n{setting_line(record)}",
     )
     drawn = panels(figure, len(lengths), COLUMNS)
     for place, (axes, length) in enumerate(zip(drawn, lengths, strict=True)):
