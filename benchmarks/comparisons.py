@@ -168,9 +168,10 @@ def cheaper(section: Section, other: str) -> list[Comparison]:
         rows = own[own["trained_bits"] == own["bits"]]
     else:
         rows = table[(table["method"] == other) & (table["variant"] == "paper") & (table["training"] == "each")]
-    runs = rows.groupby(["unit", "seed"])
-    complete = runs.filter(lambda part: part["bits"].nunique() == len(section.lengths))
-    sums: dict[Run, float] = complete.groupby(["unit", "seed"])["train_seconds"].sum().to_dict()
+    complete = rows.groupby(["unit", "seed"]).filter(lambda part: part["bits"].nunique() == len(section.lengths))
+    sums: dict[Run, float] = {}
+    for unit, seed, seconds in zip(complete["unit"], complete["seed"], complete["train_seconds"], strict=True):
+        sums[unit, seed] = sums.get((unit, seed), 0.0) + float(seconds)
     two = Side(f"{METHODS[other].title} trained for each length", sums, tuple(sorted(set(complete["id"]))))
     return [replace(compared("all lengths", _log(one), _log(two), -math.inf, 0.0), ratio=True)]
 

@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.building import Ingredients, with_label_vectors
 from benchmarks.config import Experiment, describe
 from benchmarks.locks import lock_path
-from benchmarks.methods import METHODS, Ingredients, with_label_vectors, with_variant
+from benchmarks.methods import METHODS, with_variant
 from benchmarks.records import digest, record_path
 from dpq.backbone import WeightFile
 from dpq.protocols import Dataset

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -15,9 +16,9 @@ SCHEMA_VERSION = 1
 KS = (1, 10, 100, 500, 1000)  # ranks that every record has a precision at
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Length:
-    """What was measured at one code length.
+    """What was measured at one code length, in the order of the file.
 
     Attributes:
         bits: of a code.
@@ -31,10 +32,10 @@ class Length:
         precision_at: by number of ranks.
         pr: recall and precision of the averaged curve.
         distinct_codes: in the database.
-        reconstruction_mse: mean squared distance of database embeddings to their reconstruction.
-        bytes_per_image: of a code.
         queries_without_relevant: of this length's ranking.
+        bytes_per_image: of a code.
         map_at: at further cuts.
+        reconstruction_mse: mean squared distance of database embeddings to their reconstruction.
     """
 
     bits: Bits
@@ -48,10 +49,15 @@ class Length:
     precision_at: Mapping[str, Share]
     pr: tuple[tuple[Share, Share], ...]
     distinct_codes: Size
-    reconstruction_mse: Amount
-    bytes_per_image: Amount
     queries_without_relevant: Whole = 0
+    bytes_per_image: Amount
     map_at: Mapping[str, Share] = field(default_factory=dict)
+    reconstruction_mse: Amount
+
+    @property
+    def table(self) -> dict[str, Any]:
+        """As the file has it: without `map_at` where no further cut is asked for."""
+        return {key: value for key, value in json.loads(json.dumps(asdict(self))).items() if key != "map_at" or value}
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,7 @@ class Source:
 
 @dataclass(frozen=True)
 class LabelVectors:
-    """ "orthonormal", or name and digest of a file."""
+    """The word "orthonormal", or name and digest of a file."""
 
     source: str
     sha256: Digest | None = None

@@ -27,9 +27,16 @@ def record_path(output: Path, experiment: str, identity: str) -> Path:
     return output / experiment / "runs" / f"{identity}.json"
 
 
-def write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a record whole or not at all; numbers that are not finite are refused."""
-    write_atomically(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
+def write_record(path: Path, table: Mapping[str, Any]) -> Record:
+    """Write the table of a record whole or not at all, and return the record.
+
+    Raises:
+        ValueError: it could not be read again.
+    """
+    text = json.dumps(table, indent=1, allow_nan=False) + "\n"
+    record = as_record(json.loads(text))
+    write_atomically(path, text)
+    return record
 
 
 def read_record(path: Path) -> Record:

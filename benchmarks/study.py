@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
 from benchmarks.config import load_experiment
+from benchmarks.exhibits.exhibit import Gallery, Projection, Ties
 from benchmarks.methods import METHODS
 from benchmarks.record import Record
 from benchmarks.records import digest, read_records
 from benchmarks.statistics import ablation_rows, rows_of, summarise, summarise_ablations, tidy
 from dpq.errors import InputError
 
+E = TypeVar("E", Ties, Projection, Gallery)
 _OF_THE_METHOD = ("methods", "bits", "source")
 _OF_THE_CLASS_SPLIT = ("fingerprint", "seen", "unseen")
 
@@ -89,30 +91,33 @@ class Section:
         return list(ablation_rows(self.ablations)) if self.ablated else []
 
     @cached_property
-    def exhibits(self) -> Mapping[str, list[tuple[Record, Any]]]:
-        """By part: record and exhibit of the runs that have one, in the order of tables, lowest seed first.
+    def ties(self) -> list[tuple[Record, Ties]]:
+        """Record and exhibit of ties, in the order of tables, lowest seed first.
 
         Raises:
             InputError: an exhibit is damaged, or not of its record's code lengths.
         """
-        from benchmarks.exhibits.shape import PARTS
+        return self._exhibits(Ties)
 
-        return {part: self._exhibits(part) for part in PARTS}
+    def shown(self, kind: type[E]) -> tuple[Record, E] | None:
+        """Record and exhibit of the one run that is drawn, DPQ's where it has one; None without exhibits.
 
-    def _exhibits(self, part: str) -> list[tuple[Record, Any]]:
+        Raises:
+            InputError: as `ties`.
+        """
+        return next(iter(sorted(self._exhibits(kind), key=lambda pair: pair[0].method != "dpq")), None)
+
+    def _exhibits(self, kind: type[E]) -> list[tuple[Record, E]]:
         from benchmarks.exhibits.store import check_run, exhibits_of
 
-        made = {exhibit["run"]: exhibit for exhibit in exhibits_of(self.output, self.experiment, part)}
+        every = exhibits_of(self.output, self.experiment, kind.kind)
+        made = {exhibit.run: exhibit for exhibit in every if isinstance(exhibit, kind)}
         order = list(METHODS)
         ranked = sorted(self.records, key=lambda r: (order.index(r.method), r.variant, r.repetition, r.id))
         pairs = [(record, made[record.id]) for record in ranked if record.id in made]
         for record, exhibit in pairs:
-            check_run(exhibit, record.raw)
+            check_run(exhibit, record)
         return pairs
-
-    def shown(self, part: str) -> tuple[Record, Any] | None:
-        """Record and exhibit of the one run that is drawn: DPQ's first, or else the first; None without exhibits."""
-        return next(iter(sorted(self.exhibits[part], key=lambda pair: pair[0].method != "dpq")), None)
 
 
 @dataclass(frozen=True)

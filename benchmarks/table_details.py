@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.exhibits.exhibit import Ties
 from benchmarks.methods import METHODS
 from benchmarks.record import KS, Record
 from benchmarks.statistics import row_title
@@ -125,7 +126,7 @@ def method_settings(section: Section) -> str:
 
 def ties_section(section: Section) -> str:
     """What the order of the database does to mAP by argsort, beside the exact value; empty without exhibits of ties."""
-    rows = [row for record, exhibit in section.exhibits["ties"] for row in _ties_rows(record, exhibit)]
+    rows = [row for record, exhibit in section.ties for row in _ties_rows(record, exhibit)]
     if not rows:
         return ""
     return (
@@ -135,17 +136,17 @@ def ties_section(section: Section) -> str:
     )
 
 
-def _ties_rows(record: Record, exhibit: Any) -> list[dict[str, str]]:
+def _ties_rows(record: Record, exhibit: Ties) -> list[dict[str, str]]:
     name = row_title(record.method, record.variant, "", 0)
     return [
         {
             "codes": f"[{name}, seed {record.seed}]({record.experiment}/runs/{record.id}.json)",
-            "bits": str(measured["bits"]),
-            **{order: f"{value:.4f}" for order, value in measured["orders"].items()},
+            "bits": str(measured.bits),
+            **{order: f"{value:.4f}" for order, value in measured.orders.items()},
             "exact": f"{length.map:.4f}",
             "worst order": f"{length.map_bounds[0]:.4f}",
             "best order": f"{length.map_bounds[1]:.4f}",
             "distinct codes": str(length.distinct_codes),
         }
-        for measured, length in zip(exhibit["lengths"], record.lengths, strict=True)
+        for measured, length in zip(exhibit.lengths, record.lengths, strict=True)
     ]

@@ -12,16 +12,16 @@ import pandas as pd
 
 from benchmarks.ablation_table import ablation_section
 from benchmarks.config import read_notes
-from benchmarks.methods import METHODS, Entry
+from benchmarks.methods import BUILT_IN, METHODS
 from benchmarks.record import Data, Record, Training
 from benchmarks.reported_values import MARKS, MEANINGS, marked, reported_methods, reported_value
 from benchmarks.study import Section, Study
 from benchmarks.table_details import as_markdown, detail_tables, held_out, method_settings, with_deviation
 from dpq.errors import InputError
 from dpq.files import write_atomically
+from dpq.registry import LAST
 
-# Shallow before deep and weak before strong, as the papers list them; PQ and RQ are in none of their tables.
-PAPER_ORDER = ("ITQ-CCA", "PQ", "RQ", "SQ", "DQN", "DVSQ", "DTQ", "DPQ")
+PRINTED_ONLY = {"ITQ-CCA": 10, "SQ": 40, "DVSQ": 60}  # places in tables among ours, whose entries say theirs
 VIEWS = {
     "centre": "centre crop.",
     "mirror": "mean embedding of the centre crop and its mirror image, for queries and database of every method "
@@ -97,22 +97,16 @@ def main_table(section: Section) -> pd.DataFrame:
     first, lengths = section.first, section.lengths
     best = section.summary.groupby("bits")["map"].max()
     blocks: list[tuple[int, list[dict[str, str]]]] = [
-        (_place(METHODS[str(part["method"].iloc[0])]), _block(title, part, lengths, best))
-        for title, part in section.rows
+        (METHODS[str(part["method"].iloc[0])].order, _block(title, part, lengths, best)) for title, part in section.rows
     ]
     if first.comparable:
         ours = {METHODS[record.method].title for record in section.records if record.plugin is None}
+        places = {method.title: method.order for method in reversed(BUILT_IN.values())} | PRINTED_ONLY
         for name in reported_methods(first.protocol):
             if name not in ours:
                 cells = {f"{b} bits": marked(reported_value(first.protocol, name, b)) for b in lengths}
-                blocks.append((PAPER_ORDER.index(name), [{"method": name, "source": "paper"} | cells]))
+                blocks.append((places.get(name, LAST), [{"method": name, "source": "paper"} | cells]))
     return pd.DataFrame([row for _, block in sorted(blocks, key=lambda b: b[0]) for row in block])
-
-
-def _place(entry: Entry) -> int:
-    if entry.plugin:
-        return len(PAPER_ORDER) + 1
-    return len(PAPER_ORDER) if entry.source in METHODS else PAPER_ORDER.index(entry.title)
 
 
 def _block(title: str, part: pd.DataFrame, lengths: list[int], best: pd.Series[Any]) -> list[dict[str, str]]:

@@ -13,6 +13,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from annotated_types import Ge, Interval
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from dpq.errors import one_line
@@ -20,17 +21,17 @@ from dpq.errors import one_line
 T = TypeVar("T")
 Extra = Literal["forbid", "ignore"]
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Amount = Annotated[float, Field(ge=0)]
-Whole = Annotated[int, Field(ge=0, le=2**53)]
-Size = Annotated[int, Field(ge=1, le=2**53)]
-Bits = Annotated[int, Field(ge=1, le=1024)]
+Share = Annotated[float, Interval(ge=0, le=1)]
+Amount = Annotated[float, Ge(0)]
+Whole = Annotated[int, Interval(ge=0, le=2**53)]
+Size = Annotated[int, Interval(ge=1, le=2**53)]
+Bits = Annotated[int, Interval(ge=1, le=1024)]
 _LABEL, _DIGEST = r"^[\w-][\w.+-]*$", "^[0-9a-f]{64}$"
 Label = Annotated[str, Field(pattern=_LABEL)]
 Digest = Annotated[str, Field(pattern=_DIGEST)]
 Scalar = str | bool | int | float | None
 
-_PATTERNS = {_LABEL: "a name of letters, digits, '.', '+' and '-'", _DIGEST: "64 hexadecimal digits"}
+_PATTERNS: dict[str, str] = {_LABEL: "a name of letters, digits, '.', '+' and '-'", _DIGEST: "64 hexadecimal digits"}
 
 _KINDS = {  # by Python's and by pydantic's names
     "float": "a number",
@@ -60,13 +61,13 @@ def read_table(kind: type[T], table: Any, where: str = "", *, extra: Extra = "fo
         extra: keys that the dataclass does not have are refused ("forbid") or let pass ("ignore").
 
     Raises:
-        InputError: the dataclass itself refuses its values.
-        ValueError: names the first place that is wrong, what it must hold and what it holds.
+        ValueError: names the first place that is wrong, what it must hold and what it holds; or says what the dataclass
+            itself does not take.
     """
     try:
         # As JSON text, whose reader takes lists for tuples and tables for dataclasses, and converts nothing else.
         text = json.dumps({"it": table}, default=_refuse_foreign)
-        return _adapter(kind, extra).validate_json(text).it  # type: ignore[no-any-return]
+        return _adapter(kind, extra).validate_json(text).it  # type: ignore[arg-type, no-any-return]
     except ValidationError as error:
         raise ValueError(_fault(kind, error, where)) from error
     except RecursionError as error:
@@ -107,20 +108,22 @@ def _fault(kind: type[Any], error: ValidationError, where: str) -> str:
         known = ", ".join(sorted(field.name for field in fields(table)))
         return f"unknown key {str(steps[-1])[:40]!r} in {_place(where, outer)}; known are {known}"
     if problem in ("value_error", "json_invalid"):
-        return f"{place}: {one_line(bounds['error'])}"
+        return f"{place}: {one_line(bounds['error'])}" if steps or where else str(bounds["error"])
     return f"{place} must be {_wanted(problem, bounds, expected)}; got {_short(first['input'])}"
 
 
 def _wanted(problem: str, bounds: dict[str, Any], expected: Any) -> str:
     """What a place must hold, from the kind of its fault, that fault's details and the annotation."""
     if branches := _branches(expected):
-        return " or ".join(dict.fromkeys(_KINDS[(get_origin(each) or each).__name__] for each in branches))
+        names = [(get_origin(each) or each).__name__ for each in branches]
+        kinds = list(dict.fromkeys(_KINDS["float" if name == "int" else name] for name in names))
+        return f"{', '.join(kinds[:-1])} or {kinds[-1]}"
     if problem == "literal_error":
-        return "one of " + bounds["expected"].replace(" or ", ", ")
+        return f"one of {bounds['expected'].replace(' or ', ', ')}"
     if problem == "finite_number":
         return "a finite number"
     if problem == "string_pattern_mismatch":
-        return _PATTERNS.get(bounds["pattern"], f"like {bounds['pattern']}")
+        return _PATTERNS.get(str(bounds["pattern"]), f"like {bounds['pattern']}")
     ends = [f"{word} {bounds[end]:.16g}" for end, word in _ENDS.items() if end in bounds]
     if problem in ("too_short", "too_long"):
         return f"a list of {ends[0]} values"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.figures.series import setting_line
-from benchmarks.figures.style import STYLES, new_figure, reach
+from benchmarks.figures.style import new_figure, reach, style_of
 from benchmarks.intervals import Interval, interval_of_mean, per_unit
 from benchmarks.record import Record
 from benchmarks.study import Section
@@ -87,7 +87,7 @@ def _mean_difference(one: Record, other: Record) -> float:
 
 
 def _forest(axes: Axes, found: Sequence[Difference]) -> None:
-    colour, marker = STYLES["dpq"]
+    colour, marker = style_of("dpq")
     axes.axvline(0, color="black", linewidth=1)
     for row, one in enumerate(found):
         axes.errorbar(
@@ -112,7 +112,7 @@ def _cut(axes: Axes, found: Sequence[Difference], limit: float) -> None:
         mean = one.interval.mean
         if abs(mean) > limit:
             side = np.sign(mean)
-            axes.plot([0.97 * side * limit], [row], marker="<" if side < 0 else ">", color=STYLES["dpq"][0])
+            axes.plot([0.97 * side * limit], [row], marker="<" if side < 0 else ">", color=style_of("dpq")[0])
             axes.annotate(
                 f"{mean:+.3f}".replace("-", "−"),
                 (0.97 * side * limit, row),

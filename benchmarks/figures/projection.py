@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.exhibits.exhibit import Projection
 from benchmarks.figures.series import setting_line
 from benchmarks.figures.style import legend_below, new_figure, panels
 from benchmarks.statistics import row_title
@@ -34,11 +35,11 @@ FILLED = {"edgecolors": "white", "linewidths": 0.3}  # apart where they overlap
 
 def projection_figure(section: Section) -> Figure | None:
     """One panel per code length, points by class; of the first run that has the exhibit."""
-    shown = section.shown("projection")
+    shown = section.shown(Projection)
     if shown is None:
         return None
     record, exhibit = shown
-    classes, labels, lengths = exhibit["classes"], np.array(exhibit["labels"]), exhibit["lengths"]
+    classes, labels, lengths = exhibit.classes, np.array(exhibit.labels), exhibit.lengths
     rows = -(-len(lengths) // COLUMNS)
     title = row_title(record.method, record.variant, "", 0)
     figure = new_figure(
@@ -48,7 +49,7 @@ def projection_figure(section: Section) -> Figure | None:
     )
     drawn = panels(figure, len(lengths), COLUMNS)
     for place, (axes, length) in enumerate(zip(drawn, lengths, strict=True)):
-        points = np.array(length["points"])
+        points = np.array(length.points)
         for index, name in enumerate(classes):
             shift, place_of_marker = divmod(index, len(MARKERS))
             marker = MARKERS[place_of_marker]
@@ -64,7 +65,7 @@ def projection_figure(section: Section) -> Figure | None:
                 rasterized=True,  # thousands of points are megabytes of SVG
                 label=name,
             )
-        axes.set(title=f"{length['bits']} bits", xticks=[], yticks=[])
+        axes.set(title=f"{length.bits} bits", xticks=[], yticks=[])
         axes.set_ylabel("second axis (no unit)" if place % COLUMNS == 0 else "")
         axes.set_xlabel("first axis (no unit)")
     legend_below(figure, drawn[0], 5, markerscale=1.6)

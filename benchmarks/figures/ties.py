@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from benchmarks.exhibits.exhibit import Orders
 from benchmarks.figures.series import Series, series_of, setting_line
-from benchmarks.figures.style import STYLES, dodged, legend_below, new_figure, panels
+from benchmarks.figures.style import dodged, legend_below, new_figure, panels, style_of
 from benchmarks.record import Length, Record
 from benchmarks.study import Section
 
@@ -26,7 +28,7 @@ class Ties:
 
     row: Series
     seed: int
-    lengths: dict[int, tuple[Length, dict[str, float]]]
+    lengths: dict[int, tuple[Length, Mapping[str, float]]]
 
 
 def ties_figure(section: Section) -> Figure | None:
@@ -50,7 +52,7 @@ def ties_of(section: Section) -> list[Ties]:
 
     That is the row of codes trained for their length, unless more lengths of truncated ones have an exhibit.
     """
-    made = {record.id: exhibit for record, exhibit in section.exhibits["ties"]}
+    made = {record.id: exhibit.lengths for record, exhibit in section.ties}
     found: dict[tuple[str, str], Ties] = {}
     for row in series_of(section):
         having = [r for records in row.records.values() for r in records if r.id in made]
@@ -69,12 +71,12 @@ def ties_of(section: Section) -> list[Ties]:
     return list(found.values())
 
 
-def _length(record: Record, exhibit: Any, bits: int) -> tuple[Length, dict[str, float]]:
-    return record.at(bits), next(length["orders"] for length in exhibit["lengths"] if length["bits"] == bits)
+def _length(record: Record, measured: Sequence[Orders], bits: int) -> tuple[Length, Mapping[str, float]]:
+    return record.at(bits), next(length.orders for length in measured if length.bits == bits)
 
 
 def _panel(axes: Axes, ties: Ties) -> None:
-    colour = STYLES[ties.row.method][0]
+    colour = style_of(ties.row.method)[0]
     lengths = [length for length, _ in ties.lengths.values()]
     orders = [order for _, order in ties.lengths.values()]
     places = list(range(len(lengths)))

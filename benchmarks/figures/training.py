@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.figures.series import Series, series_of, setting_line
-from benchmarks.figures.style import STYLES, new_figure, panels
+from benchmarks.figures.style import new_figure, panels, style_of
 from benchmarks.intervals import per_unit
 from benchmarks.record import Record
 from benchmarks.study import Section
@@ -58,7 +58,7 @@ def _panel(axes: Axes, one: Series) -> None:
     from matplotlib.ticker import MaxNLocator
 
     records = _logs(one)
-    colour = STYLES[one.method][0]
+    colour = style_of(one.method)[0]
     epochs = np.arange(1, len(records[0].training_log) + 1)
     shown = []
     for name, (line, marker) in zip(_terms(records), cycle(LOOKS), strict=False):
@@ -79,6 +79,6 @@ def _panel(axes: Axes, one: Series) -> None:
 def _mark_features(axes: Axes, record: Record, epochs: int) -> None:
     """Shade the epochs before there are codes."""
     config = next(iter(record.config.methods.values()))
-    count = int(config.get("feature_epochs", 0) * epochs)
+    count = int(float(config.get("feature_epochs") or 0) * epochs)
     if count:
         axes.axvspan(0.5, count + 0.5, color="0.9", label="features alone", zorder=0)

@@ -1,6 +1,7 @@
 """Ablations from the command line: one field changed, under an identity of their own."""
 
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass, replace
 
 import numpy as np
 import pytest
@@ -10,13 +11,15 @@ from benchmarks.ablations import ABLATIONS, WORDS, ablated, choose_ablations
 from benchmarks.config import known_experiments, load_experiment
 from benchmarks.records import read_record
 from dpq import InputError
-from dpq.model import DPQ
+from dpq.model import DPQMethod
 
 
 def flat(table, prefix=""):
     for key, value in table.items():
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{key}.")
+        elif is_dataclass(value):  # settings of a method
+            yield from flat(asdict(value), f"{prefix}{key}.")
         else:
             yield prefix + key, value
 
@@ -32,7 +35,7 @@ def test_every_ablation_changes_its_field_and_no_other(experiment, name):
 
 def test_what_the_setting_has_anyway_is_no_ablation(caplog):
     own = load_experiment("digits")
-    changed = replace(own, methods=replace(own.methods, dpq=replace(own.methods.dpq, gamma=100.0)))
+    changed = replace(own, methods=own.methods | {"dpq": replace(own.methods["dpq"], gamma=100.0)})
     with pytest.raises(InputError, match=r"sets methods\.dpq\.gamma to 100\.0, which digits has anyway; leave it"):
         choose_ablations(["gamma-large"], changed)
     with caplog.at_level("INFO"):
@@ -90,13 +93,13 @@ def test_an_ablated_record_names_its_ablation_and_the_run_it_is_one_of(run_tiny,
 def test_a_finished_ablation_is_not_repeated_and_a_forced_one_leaves_dpq_alone(run_tiny, monkeypatch, caplog):
     run_tiny()
     base, ablation = sorted(run_tiny("--ablation", "frozen"), key=lambda path: "frozen" in path.stem)
-    before, value = base.read_bytes(), read_record(ablation)["float_map"]
+    before, value = base.read_bytes(), read_record(ablation).raw["float_map"]
     with caplog.at_level("INFO"):
         run_tiny("--ablation", "frozen", "--force")
     assert "stay as they are" not in caplog.text  # controls quantize DPQ's embedding, not this one
     assert base.read_bytes() == before
-    assert read_record(ablation)["float_map"] == value
-    monkeypatch.setattr(DPQ, "fit", None)
+    assert read_record(ablation).raw["float_map"] == value
+    monkeypatch.setattr(DPQMethod, "fit", None)
     run_tiny("--ablation", "frozen")
     run_tiny()
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from benchmarks.aggregate import group_by_setting, records_of, rows_of, summarise
 
-from benchmarks import commands, config, cost, methods, plan
+from benchmarks import building, commands, config, cost, plan
 from benchmarks.__main__ import make_parser
 from benchmarks.ablations import ABLATIONS
 from benchmarks.config import load_experiment
@@ -36,7 +36,7 @@ def planned(monkeypatch):
             monkeypatch.delenv("DPQ_WEIGHTS", raising=False)
         else:
             monkeypatch.setenv("DPQ_WEIGHTS", record["backbone"]["weights"])
-        monkeypatch.setattr(methods, "read_weights", lambda path: weights_of(record))
+        monkeypatch.setattr(building, "read_weights", lambda path: weights_of(record))
         train = Split(torch.zeros(300, 3, 1, 1, dtype=torch.uint8), torch.eye(10).repeat(30, 1).bool())
         found = set()
 
@@ -78,7 +78,7 @@ def word_vectors(monkeypatch, tmp_path):
 
         def with_label_vectors(weights, experiment, dataset):
             if experiment.label_vectors == source["source"]:
-                return methods.Ingredients(weights, torch.zeros(10, 300), source)
+                return building.Ingredients(weights, torch.zeros(10, 300), source)
             return taken(weights, experiment, dataset)
 
         monkeypatch.setattr(plan, "with_label_vectors", with_label_vectors)

@@ -23,7 +23,7 @@ from benchmarks.statistics import row_title, tidy
 from benchmarks.study import Section, setting_of
 from benchmarks.tables import describe_setting
 from tests.benchmarks.conftest import make_record
-from tests.benchmarks.exhibits.test_store import EXHIBIT, GALLERY, PROJECTION
+from tests.benchmarks.exhibits.test_store import EXHIBIT, GALLERY, PROJECTION, typed
 from tests.fuzz.damage import damaged, json_texts
 
 ROOT = Path(__file__).parents[2]
@@ -54,13 +54,13 @@ def test_records(read, content):
 def test_exhibits(read, content):
     exhibit = read("r-gallery.json", content, read_exhibit)
     if exhibit is not None:
-        lengths = (exhibit["queries"][0] if exhibit["kind"] == "gallery" else exhibit)["lengths"]
-        check_run(exhibit, {"id": "r", "lengths": lengths})
-        if exhibit["kind"] == "projection":
-            points = np.array([entry["points"] for entry in exhibit["lengths"]])
-            assert points.shape == (len(lengths), len(exhibit["labels"]), 2)
+        lengths = (exhibit.queries[0] if exhibit.kind == "gallery" else exhibit).lengths
+        check_run(exhibit, SimpleNamespace(id="r", lengths=lengths))
+        if exhibit.kind == "projection":
+            points = np.array([length.points for length in exhibit.lengths])
+            assert points.shape == (len(lengths), len(exhibit.labels), 2)
             assert np.isfinite(points).all()
-            assert max(exhibit["labels"]) < len(exhibit["classes"])
+            assert max(exhibit.labels) < len(exhibit.classes)
 
 
 @given(data=st.data())
@@ -73,7 +73,7 @@ def test_sprites(read, data):
     stream = io.BytesIO()
     Image.fromarray(np.zeros((6, 32, 3), np.uint8)).save(stream, format="png")
     content = data.draw(damaged(stream.getvalue(), (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff")))
-    exhibit = GALLERY | {"sprite_sha256": sha256(content).hexdigest()}
+    exhibit = typed(GALLERY | {"sprite_sha256": sha256(content).hexdigest()})
     pixels = read("r-gallery.png", content, lambda path: read_sprite(path.with_suffix(".json"), exhibit))
     assert pixels is None or (pixels.shape == (6, 32, 3) and pixels.dtype == np.uint8)
 
@@ -86,8 +86,8 @@ SHORT = {key: dict(list(value.items())[:3]) for key, value in REFERENCE.items() 
 def test_references(read, content):
     reference = read("reference.json", content, read_reference)
     if reference is not None:
-        assert all(math.isfinite(value) for value in reference["terms"].values())
-        for values in reference["metrics"].values():
+        assert all(math.isfinite(value) for value in reference.terms.values())
+        for values in reference.metrics.values():
             low, high = interval(values)
             assert not low > high
 
@@ -170,8 +170,8 @@ def raw_files(draw):
 def test_raw_results(read, content):
     result = read("r.npz", content, read_raw)
     if result is not None:
-        (entry,) = evaluate_lengths(result, [2], None, "inner", "float32")
-        assert math.isnan(entry["map"]) or 0 <= entry["map"] <= 1
+        (entry,) = evaluate_lengths(result, {2: 0.0}, None, "inner", "float32")
+        assert math.isnan(entry.map) or 0 <= entry.map <= 1
 
 
 def test_a_raw_result_that_is_sound_is_read(read):

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import config, plugins
+from benchmarks import config
 from benchmarks.__main__ import main
 from benchmarks.config import describe, parse_experiment
-from benchmarks.figures.style import STYLES, look_of
+from benchmarks.figures.style import look_of, style_of
 from benchmarks.methods import BUILT_IN, METHODS
 from benchmarks.publish import check_all
 from benchmarks.records import read_record, read_records, write_record
-from dpq import InputError
+from dpq import InputError, registry
 from tests.benchmarks.conftest import TINY, make_record
 from tests.plugin.installed import EXAMPLE, install, install_example, write_metadata
 
@@ -43,8 +43,8 @@ def site(tmp_path, monkeypatch):
 
 
 def _forget():
-    plugins.declared.cache_clear()
-    plugins.load.cache_clear()
+    registry.declared.cache_clear()
+    registry.load_declared.cache_clear()
     importlib.invalidate_caches()
 
 
@@ -61,7 +61,7 @@ def run(output, *arguments):
 def test_an_installed_method_is_run_and_tabulated(example, tmp_path, capsys):
     output = tmp_path / "out"
     assert run(output, "rotated-pq", "pq") == 0
-    records = {(r["method"], max(r["config"]["bits"])): r for r in read_records(output, "tiny")}
+    records = {(r.method, max(r.config.bits)): r.raw for r in read_records(output, "tiny")}
     assert set(records) == {(method, bits) for method in ("pq", "rotated-pq") for bits in (4, 8)}
     record = records["rotated-pq", 8]
     assert record["plugin"] == {"package": "dpq-example-method", "version": "0.1.0"}
@@ -93,11 +93,11 @@ from dpq_example_method import METHOD
 METHOD = replace(METHOD, source="dpq")
 """
 DEEP = """
-from dpq.model import DPQ
+from dpq.model import DPQMethod
 from dpq.registry import MethodEntry
 def build(context):
     network = context.backbone(context.classes)
-    return DPQ(network, context.label_vectors, bits=context.bits, codebook_size=context.codebook_size)
+    return DPQMethod(network, context.label_vectors, bits=context.bits, codebook_size=context.codebook_size)
 METHOD = MethodEntry(build, "Deep", progressive=True)
 """
 
@@ -115,15 +115,15 @@ def test_it_may_quantize_a_trained_dpq_or_train_itself(example, tmp_path, capsys
     assert run(output, "other", "--dry-run") == 0
     assert planned in capsys.readouterr().out
     assert run(output, "other") == 0
-    assert all(set(record["config"]["methods"]) == tables for record in read_records(output, "tiny"))
+    assert all(set(record.config.methods) == tables for record in read_records(output, "tiny"))
     assert main(["table", "tiny", "--output", str(output)]) == 0
     assert f"| {title} " in (output / "tiny/table.md").read_text()
 
 
-def test_its_curve_is_unlike_those_of_this_repository():
+def test_its_curve_is_unlike_those_of_this_repository(example):
     look = look_of("rotated-pq", "paper", "Rotated PQ")
-    assert look["color"] not in {colour for colour, _ in STYLES.values()}
-    assert look["marker"] not in {marker for _, marker in STYLES.values()}
+    assert look["color"] not in {style_of(name)[0] for name in BUILT_IN}
+    assert look["marker"] not in {style_of(name)[1] for name in BUILT_IN}
 
 
 def test_all_stays_the_methods_of_this_repository(example, tmp_path, capsys):
@@ -202,7 +202,7 @@ def test_a_record_that_is_unclear_about_its_package_is_refused(example, tmp_path
 def test_a_record_of_a_broken_package_is_not_blamed(example, tmp_path):
     path = tmp_path / "record.json"
     write_record(path, _record_of_the_example())
-    assert read_record(path)["method"] == "rotated-pq"
+    assert read_record(path).raw["method"] == "rotated-pq"
     (example / "dpq_example_method.py").write_text("import nothing_of_this_name")
     del sys.modules["dpq_example_method"]
     _forget()
