@@ -185,23 +185,26 @@ def summary(run: Run, record: Record) -> str:
 
 def table(options: argparse.Namespace) -> None:
     """`table`: write the tables, or check the written ones."""
+    from benchmarks.study import Study
     from benchmarks.tables import check_tables, write_tables
 
     load_experiment(options.experiment)
+    study = Study.read(options.output, options.experiment)
     if options.check:
-        check_tables(options.output, options.experiment)
+        check_tables(study)
         print(f"the tables of {options.experiment} are what its records give")
         return
-    for path in write_tables(options.output, options.experiment):
+    for path in write_tables(study):
         print(path)
 
 
 def figures(options: argparse.Namespace) -> None:
     """`figures`: draw every figure of an experiment."""
     from benchmarks.figures import draw_figures
+    from benchmarks.study import Study
 
     load_experiment(options.experiment)
-    for path in draw_figures(options.output, options.experiment):
+    for path in draw_figures(Study.read(options.output, options.experiment)):
         print(path)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, get_args
@@ -70,16 +70,3 @@ def with_variant(experiment: Experiment, variant: str) -> Experiment:
     having = [method.table for method in METHODS.own.values() if method.table and variant in method.variants]
     released = {table: experiment.methods[table].released() for table in having}
     return replace(experiment, methods=experiment.methods | released)
-
-
-def named(origin: Mapping[str, Any]) -> str:
-    """Package and version that a record says its method is of."""
-    return f"{origin['package']} {origin['version']}"
-
-
-def plugin_lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What a table says of methods that this project does not ship; nothing where there are none."""
-    packages = sorted({named(record["plugin"]) for record in records if "plugin" in record})
-    if not packages:
-        return []
-    return [f"- **Has methods that this project does not ship: of {', '.join(packages)}. No published page has them.**"]

@@ -78,6 +78,10 @@ class Data:
         fingerprint_of_all: of the images of all class splits.
         missing: published images that the copy lacks, by split.
         side: in pixels, to which images were resized once.
+        classes: of own images.
+        layout: of the folder of own images, which decides their splits.
+        copies_left_out: own images that are copies of others.
+        queries_in_database: of own images.
     """
 
     name: str
@@ -93,6 +97,15 @@ class Data:
     fingerprint_of_all: Label | None = None
     missing: Mapping[str, Whole] = field(default_factory=dict)
     side: Size | None = None
+    classes: tuple[str, ...] = ()
+    layout: Literal["classes", "splits", "manifest"] | None = None
+    copies_left_out: Whole = 0
+    queries_in_database: Whole = 0
+
+    @property
+    def images(self) -> str:
+        """The digest that stands for the images, whatever classes were held out of them."""
+        return self.fingerprint_of_all or self.fingerprint
 
 
 @dataclass(frozen=True)
@@ -226,6 +239,18 @@ class Environment:
     threads: Size
     commit: str
 
+    @property
+    def processor(self) -> str:
+        """What computed: the card, or the processor with its threads."""
+        if self.device != "cpu":
+            return self.device
+        return f"{self.cpu}, {self.threads} thread" + ("s" if self.threads > 1 else "")
+
+    @property
+    def short_commit(self) -> str:
+        """The first ten digits of the commit, and what `-dirty` says of it."""
+        return self.commit[:10] + self.commit[40:]
+
 
 Report = Mapping[str, float | tuple[str, ...] | tuple[float, ...]]
 
@@ -311,6 +336,25 @@ class Record:
     def repetition(self) -> tuple[int, int]:
         """Seed of the split, and seed."""
         return self.config.split_seed, self.seed
+
+    @property
+    def unit(self) -> int:
+        """The independent repetition that the run is of: one of the n that means, deviations and intervals are over.
+
+        Where classes are held out that is the split: all its seeds share its classes, so their mean counts once. In
+        other protocols it is the seed, since runs of other draws of the images are another setting.
+        """
+        return self.config.split_seed if self.has_unseen_classes else self.seed
+
+    @property
+    def longest(self) -> int:
+        """Bits of the longest code that was trained."""
+        return max(self.config.bits)
+
+    @property
+    def comparable(self) -> bool:
+        """Whether it may stand beside a paper: the whole published protocol, and its own queries."""
+        return self.config.limit is None and not self.config.validation and self.data.published
 
     @property
     def has_unseen_classes(self) -> bool:

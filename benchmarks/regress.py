@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from annotated_types import MinLen
 
-from benchmarks.aggregate import entries_of
 from benchmarks.building import Ingredients, build_method, read_ingredients
 from benchmarks.config import Experiment, describe, read_experiment
 from benchmarks.environment import describe_environment
@@ -22,6 +21,7 @@ from benchmarks.methods import BUILT_IN
 from benchmarks.plan import plan, recorded_weights
 from benchmarks.record import Record
 from benchmarks.runner import carry_out
+from benchmarks.statistics import entries_of
 from dpq.errors import InputError, one_line
 from dpq.files import write_atomically
 from dpq.json_text import read_json
@@ -175,8 +175,7 @@ def measure(
 def _values(record: Record) -> Iterator[tuple[str, float]]:
     """The values of a record that are watched: retrieval at every length, and the last value of every loss term."""
     method, longest = record.method, max(record.config.bits)
-    for training, entry in entries_of(record.raw):
-        length = record.at(entry["bits"])
+    for training, length in entries_of(record):
         where = f"{method}, {length.bits} bits" + (" truncated" if training == "truncated" else "")
         yield f"{where}, map", length.map
         yield f"{where}, reconstruction_mse", length.reconstruction_mse

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import commands
-from benchmarks.aggregate import row_title, setting_of, setting_title, tidy
 from benchmarks.evaluation import evaluate_lengths
 from benchmarks.exhibits.store import check_run, read_exhibit, read_sprite
 from benchmarks.raw_results import RawResult, read_raw
 from benchmarks.records import digest, read_record
 from benchmarks.regress import REFERENCES, interval, read_reference
 from benchmarks.reported_values import MARKS, REPORTED, read_reported
-from benchmarks.table_details import device_of, short_commit
+from benchmarks.statistics import row_title, tidy
+from benchmarks.study import Section, setting_of
 from benchmarks.tables import describe_setting
 from tests.benchmarks.conftest import make_record
 from tests.benchmarks.exhibits.test_store import EXHIBIT, GALLERY, PROJECTION, typed
@@ -39,14 +39,15 @@ RECORDS = [
 def test_records(read, content):
     record = read("r.json", content, read_record)
     if record is not None:
-        json.dumps(record, allow_nan=False, ensure_ascii=False).encode()
+        json.dumps(record.raw, allow_nan=False, ensure_ascii=False).encode()
         rows = tidy([record])
         assert rows["map"].between(0, 1).all()
-        assert {"mAP", record["id"]} & set(commands.summary(SimpleNamespace(record="r.json"), record).split())
+        assert {"mAP", record.id} & set(commands.summary(SimpleNamespace(record="r.json"), record).split())
         digest(setting_of(record))
-        assert all([describe_setting([record]), device_of(record), setting_title(record)])
-        short_commit(record)
-        row_title(record["method"], record["variant"], "each", 8)
+        section = Section("cifar10", [record])
+        assert all([describe_setting(section), record.environment.processor, section.title])
+        assert record.environment.short_commit is not None
+        row_title(record.method, record.variant, "each", 8)
 
 
 @given(content=st.sampled_from([EXHIBIT, PROJECTION, GALLERY]).flatmap(json_texts))
