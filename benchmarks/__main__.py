@@ -20,7 +20,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from benchmarks import commands
 from benchmarks.ablations import ABLATIONS
 from benchmarks.config import known_experiments
-from benchmarks.exhibits.shape import PARTS
+from benchmarks.exhibits.exhibit import PARTS
 from benchmarks.methods import METHODS
 from benchmarks.regress import Moved
 from benchmarks.shards import shard

@@ -16,13 +16,14 @@ from benchmarks.ablations import choose_ablations, methods_to_ablate
 from benchmarks.building import check_files, read_ingredients
 from benchmarks.config import Experiment, load_experiment, with_settings
 from benchmarks.environment import keep_freed_memory, resolve_device
-from benchmarks.evaluation import differ, evaluate_lengths
+from benchmarks.evaluation import differ, evaluate_again
 from benchmarks.loading import load_data
 from benchmarks.locks import in_turn, locked, record_lock
-from benchmarks.methods import BUILT_IN, METHODS, VARIANTS, recorded_query_precision, suited
+from benchmarks.methods import BUILT_IN, METHODS, VARIANTS, suited
 from benchmarks.own_data import PROTOCOL, with_protocol, with_stored_side
 from benchmarks.plan import Run, plan, plan_ablations
 from benchmarks.raw_results import check_fits, read_raw
+from benchmarks.record import Record
 from benchmarks.records import read_record, write_record
 from benchmarks.runner import assist, carry_out, forget
 from benchmarks.shards import take_shard
@@ -151,57 +152,59 @@ def overview(runs: list[Run]) -> str:
     rows = []
     for run in runs:
         record = read_record(run.record)
-        lengths = {f"{entry['bits']} bits": f"{entry['map']:.4f}" for entry in record["lengths"]}
-        rows.append({"mAP": record["id"]} | lengths)
+        rows.append({"mAP": record.id} | {f"{length.bits} bits": f"{length.map:.4f}" for length in record.lengths})
     return str(pd.DataFrame(rows).fillna("").to_markdown(index=False, disable_numparse=True))
 
 
-def summary(run: Run, record: dict[str, Any]) -> str:
+def summary(run: Run, record: Record) -> str:
     """What is printed of a finished run."""
     import pandas as pd
 
     table = pd.DataFrame(
         [
             {
-                "bits": entry["bits"],
-                "mAP": f"{entry['map']:.4f}",
-                "P@10": f"{entry['precision_at']['10']:.4f}",
-                "P@1000": f"{entry['precision_at']['1000']:.4f}",
-                "distinct codes": entry["distinct_codes"],
+                "bits": length.bits,
+                "mAP": f"{length.map:.4f}",
+                "P@10": f"{length.precision_at['10']:.4f}",
+                "P@1000": f"{length.precision_at['1000']:.4f}",
+                "distinct codes": length.distinct_codes,
             }
-            for entry in record["lengths"]
+            for length in record.lengths
         ]
     )
-    seconds, accuracy = record["seconds"], record["classification_accuracy"]
+    seconds, accuracy = record.seconds, record.classification_accuracy
     classified = "" if accuracy is None else f" class accuracy {accuracy:.4f};"
     return (
-        f"{record['id']} on {record['data']['variant']}\n"
+        f"{record.id} on {record.data.variant}\n"
         + table.to_markdown(index=False, disable_numparse=True)
-        + f"\nexact search with float features: mAP {record['float_map']:.4f};{classified} train "
-        f"{seconds['train']:.0f} s, encode {seconds['encode']:.0f} s, evaluate {seconds['evaluate']:.0f} s"
+        + f"\nexact search with float features: mAP {record.float_map:.4f};{classified} train "
+        f"{seconds.train:.0f} s, encode {seconds.encode:.0f} s, evaluate {seconds.evaluate:.0f} s"
         f"\nrecord: {run.record}"
     )
 
 
 def table(options: argparse.Namespace) -> None:
     """`table`: write the tables, or check the written ones."""
+    from benchmarks.study import Study
     from benchmarks.tables import check_tables, write_tables
 
     load_experiment(options.experiment)
+    study = Study.read(options.output, options.experiment)
     if options.check:
-        check_tables(options.output, options.experiment)
+        check_tables(study)
         print(f"the tables of {options.experiment} are what its records give")
         return
-    for path in write_tables(options.output, options.experiment):
+    for path in write_tables(study):
         print(path)
 
 
 def figures(options: argparse.Namespace) -> None:
     """`figures`: draw every figure of an experiment."""
     from benchmarks.figures import draw_figures
+    from benchmarks.study import Study
 
     load_experiment(options.experiment)
-    for path in draw_figures(options.output, options.experiment):
+    for path in draw_figures(Study.read(options.output, options.experiment)):
         print(path)
 
 
@@ -222,25 +225,20 @@ def evaluate(options: argparse.Namespace) -> None:
         record = read_record(path)
         raw = read_raw(path.with_suffix(".npz"))
         check_fits(raw, record)
-        bits = [entry["bits"] for entry in record["lengths"]]
-        precision = recorded_query_precision(record)
-        further = record.get("further_cuts", ())
-        lengths = evaluate_lengths(
-            raw, bits, record["cut"], record["score"], precision, further_cuts=further, progress=True
-        )
-        renewed = [old | new for old, new in zip(record["lengths"], lengths, strict=True)]
-        changed = differ(renewed, record["lengths"])
+        lengths = evaluate_again(record, raw)
+        renewed = [old | new.table for old, new in zip(record.raw["lengths"], lengths, strict=True)]
+        changed = differ(renewed, record.raw["lengths"])
         if changed:
-            _renew(path, record, record | {"lengths": renewed})
-        for old, new in zip(record["lengths"], renewed, strict=True):
-            print(f"{record['id']} {new['bits']} bits: mAP {new['map']:.6f} (was {old['map']:.6f})")
+            _renew(path, record.raw, record.raw | {"lengths": renewed})
+        for old, new in zip(record.lengths, lengths, strict=True):
+            print(f"{record.id} {new.bits} bits: mAP {new.map:.6f} (was {old.map:.6f})")
         print(f"{path}: {'renewed' if changed else 'unchanged'}")
 
 
-def _renew(path: Path, record: dict[str, Any], renewed: dict[str, Any]) -> None:
-    """Write a record, unless another process has written it since it was read."""
+def _renew(path: Path, table: dict[str, Any], renewed: dict[str, Any]) -> None:
+    """Write the table of a record, unless another process has written it since it was read."""
     with locked(record_lock(path)):
-        if read_record(path) not in (record, renewed):
+        if read_record(path).raw not in (table, renewed):
             raise InputError(f"{path} was written by another process meanwhile; evaluate it again")
         sweep(path)
         write_record(path, renewed)

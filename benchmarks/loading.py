@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from benchmarks.record import Record
 from dpq.errors import InputError
 from dpq.protocols import Dataset, ReadOptions, load_protocol
 
@@ -35,26 +35,26 @@ def load_data(
     return dataset if limit is None else dataset.limited(limit)
 
 
-def load_data_of(record: dict[str, Any], data_root: Path | str | None, reading: ReadOptions | None = None) -> Dataset:
+def load_data_of(record: Record, data_root: Path | str | None, reading: ReadOptions | None = None) -> Dataset:
     """The very images of a record; a copy may lack as many as the record's lacked.
 
     Raises:
         InputError: as for `load_data`; or these are other images.
     """
-    config, data = record["config"], record["data"]
-    lacking = sum(data.get("missing", {}).values())
+    config, data = record.config, record.data
+    lacking = sum(data.missing.values())
     dataset = load_data(
-        record["protocol"],
+        record.protocol,
         data_root,
         replace(reading or ReadOptions(), allow_missing=lacking),
-        split_seed=config["split_seed"],
-        stored_side=config.get("stored_side"),
-        validation=config["validation"],
-        limit=config["limit"],
+        split_seed=config.split_seed,
+        stored_side=config.stored_side,
+        validation=config.validation,
+        limit=config.limit,
     )
-    if dataset.fingerprint != data["fingerprint"]:
+    if dataset.fingerprint != data.fingerprint:
         raise InputError(
-            f"the images of {record['id']} are others: the record has the fingerprint {data['fingerprint']}, those "
+            f"the images of {record.id} are others: the record has the fingerprint {data.fingerprint}, those "
             f"that were found have {dataset.fingerprint}; give --data-root the copy that the run was made on"
         )
     return dataset

@@ -1,19 +1,13 @@
-"""The setting of an experiment on somebody's own images, and what tables say of them."""
+"""The setting of an experiment on somebody's own images."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from benchmarks.config import OWN, Experiment
 from dpq.errors import InputError
 
 PROTOCOL = "folder"
-_SPLITS = {
-    "classes": "drawn class by class",
-    "splits": "those of its folders",
-    "manifest": "those of its manifest",
-}
 
 
 def with_protocol(experiment: Experiment, protocol: str | None) -> Experiment:
@@ -41,20 +35,3 @@ def with_stored_side(experiment: Experiment) -> Experiment:
         return experiment
     training = experiment.training
     return replace(experiment, stored_side=round(training.image_size / training.augmentation.crop))
-
-
-def own_data_lines(record: dict[str, Any]) -> list[str]:
-    """What a table says of own images; nothing where there are none."""
-    if record["protocol"] != PROTOCOL:
-        return []
-    data = record["data"]
-    counted = {
-        "Images that could not be read": sum(data["missing"].values()),
-        "Copies of others, left out": data["copies_left_out"],
-        "Queries that are in the database too": data["queries_in_database"],
-    }
-    said = [f"{what}: {count:,}" for what, count in counted.items() if count]
-    return [
-        f"- **Own images of {len(data['classes'])} classes; splits: {_SPLITS[data['layout']]}; not comparable with any "
-        f"paper.**{''.join(f' {line}.' for line in said)}"
-    ]

@@ -61,7 +61,7 @@ def run(output, *arguments):
 def test_an_installed_method_is_run_and_tabulated(example, tmp_path, capsys):
     output = tmp_path / "out"
     assert run(output, "rotated-pq", "pq") == 0
-    records = {(r["method"], max(r["config"]["bits"])): r for r in read_records(output, "tiny")}
+    records = {(r.method, max(r.config.bits)): r.raw for r in read_records(output, "tiny")}
     assert set(records) == {(method, bits) for method in ("pq", "rotated-pq") for bits in (4, 8)}
     record = records["rotated-pq", 8]
     assert record["plugin"] == {"package": "dpq-example-method", "version": "0.1.0"}
@@ -115,7 +115,7 @@ def test_it_may_quantize_a_trained_dpq_or_train_itself(example, tmp_path, capsys
     assert run(output, "other", "--dry-run") == 0
     assert planned in capsys.readouterr().out
     assert run(output, "other") == 0
-    assert all(set(record["config"]["methods"]) == tables for record in read_records(output, "tiny"))
+    assert all(set(record.config.methods) == tables for record in read_records(output, "tiny"))
     assert main(["table", "tiny", "--output", str(output)]) == 0
     assert f"| {title} " in (output / "tiny/table.md").read_text()
 
@@ -202,7 +202,7 @@ def test_a_record_that_is_unclear_about_its_package_is_refused(example, tmp_path
 def test_a_record_of_a_broken_package_is_not_blamed(example, tmp_path):
     path = tmp_path / "record.json"
     write_record(path, _record_of_the_example())
-    assert read_record(path)["method"] == "rotated-pq"
+    assert read_record(path).raw["method"] == "rotated-pq"
     (example / "dpq_example_method.py").write_text("import nothing_of_this_name")
     del sys.modules["dpq_example_method"]
     _forget()
