@@ -68,7 +68,7 @@ def test_refusals(configs, tmp_path, capsys, arguments, words):
 
 
 def by_ablation(paths):
-    return {record.get("ablation"): record for record in map(read_record, paths)}
+    return {record.ablation: record.raw for record in map(read_record, paths)}
 
 
 def test_an_ablated_record_names_its_ablation_and_the_run_it_is_one_of(run_tiny, tmp_path):
