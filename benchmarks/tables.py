@@ -13,13 +13,14 @@ import pandas as pd
 from benchmarks.ablation_table import ablation_section
 from benchmarks.config import read_notes
 from benchmarks.methods import BUILT_IN, METHODS
-from benchmarks.record import Data, Record, Training
+from benchmarks.record import Data, Record
 from benchmarks.reported_values import MARKS, MEANINGS, marked, reported_methods, reported_value
 from benchmarks.study import Section, Study
 from benchmarks.table_details import as_markdown, detail_tables, held_out, method_settings, with_deviation
 from dpq.errors import InputError
 from dpq.files import write_atomically
 from dpq.registry import LAST
+from dpq.settings import TrainingConfig
 
 PRINTED_ONLY = {"ITQ-CCA": 10, "SQ": 40, "DVSQ": 60}  # places in tables among ours, whose entries say theirs
 VIEWS = {
@@ -237,7 +238,7 @@ def _missing(data: Data) -> str:
     return " and ".join(parts + (["it lacks " + ", ".join(lacking)] if lacking else []))
 
 
-def _optimisation(training: Training) -> str:
+def _optimisation(training: TrainingConfig) -> str:
     augmentation = training.augmentation
     moves = f"random shifts of up to {augmentation.shift:g} of the side"
     if augmentation.crop < 1:
