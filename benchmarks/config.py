@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar
+
+from annotated_types import Interval
 
 from benchmarks.methods import METHODS
 from dpq.errors import InputError, one_line
 from dpq.json_text import read_text
-from dpq.recorded import added_later, as_recorded
-from dpq.settings import TrainingConfig
+from dpq.settings import Count, Pixels, TrainingConfig, added_later, as_recorded
+
+T = TypeVar("T")
 
 CONFIGS = Path(__file__).parent / "configs"
 OWN = "own"  # whose results are of images that nobody else has
 UNPUBLISHED = ("digits", OWN)  # and bundled data, to try the suite with
 MOST_BYTES = 1 << 20  # of a file
+TABLES = [name for name, method in METHODS.own.items() if method.table == name]  # of settings, of our methods
 
-# What a number may be, by its key; every number of a configuration stands here.
-RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("epochs", "batch_size", "decay_steps", "limit"), (1, 10**9)),
-    **dict.fromkeys(("image_size", "stored_side", "embedding_dim"), (1, 10**5)),
-    **dict.fromkeys(("seeds", "split_seeds"), (0, 2**31 - 1)),
-    "bits": (1, 1024),
-    "codebook_size": (2, 256),
-    "sweeps": (0, 10**4),
-    **dict.fromkeys(("learning_rate", "head_multiplier", "codebook_learning_rate", "decay_rate"), (0, 1e6)),
-    **dict.fromkeys(("classification", "margin", "tau", "mu", "nu", "gamma", "quantization"), (0, 1e9)),
-    **dict.fromkeys(("weight_decay", "orthogonality"), (0, 1e9)),
-    **dict.fromkeys(("momentum", "warmup", "dropout", "feature_epochs", "layer_decay", "shift"), (0, 1)),
-    "crop": (0.01, 1),
-}
+Seed = Annotated[int, Interval(ge=0, le=2**31 - 1)]
 
 
 @dataclass(frozen=True)
@@ -48,52 +38,7 @@ class BackboneConfig:
 
     name: str
     weights: str = "timm"
-    embedding_dim: int = 300
-
-
-class MethodSettings(Mapping[str, Any]):
-    """What each method adds to the shared setting, by the name of its table.
-
-    A method's settings are a dataclass of its file, which imports PyTorch; so a table is read when it is asked for.
-
-    Args:
-        tables: of the TOML file, or settings in their place; others have their defaults.
-        where: what messages call the tables.
-
-    Raises:
-        InputError: no method has a table of this name.
-    """
-
-    def __init__(self, tables: Mapping[str, Any] | None = None, where: str = "methods") -> None:
-        self._tables, self._where, self._read = dict(tables or {}), where, dict[str, Any]()
-        self._names = [name for name, method in METHODS.own.items() if method.table == name]
-        known = [*self._names, *(name for name in METHODS if name not in METHODS.own)]
-        if unknown := sorted(self._tables.keys() - set(known)):
-            raise InputError(f"unknown key {unknown[0]!r} in {where}; known are {', '.join(sorted(known))}")
-
-    def __getitem__(self, name: str) -> Any:
-        """The settings in a table.
-
-        Raises:
-            InputError: an unknown key, a value of a wrong type or out of its range; the method's package is broken.
-        """
-        if name not in self._read:
-            table = self._tables.get(name, {})
-            kind = METHODS[name].entry.config
-            self._read[name] = table if is_dataclass(table) else _value(kind, table, f"{self._where}.{name}")
-        return self._read[name]
-
-    def __iter__(self) -> Iterator[str]:
-        """The tables of this project's methods, and those of others that the file has."""
-        return iter(dict.fromkeys((*self._names, *self._tables)))
-
-    def __len__(self) -> int:
-        """How many."""
-        return len({*self._names, *self._tables})
-
-    def __or__(self, settings: Mapping[str, Any]) -> MethodSettings:
-        """These, with other settings in some tables."""
-        return MethodSettings({**self._tables, **settings}, self._where)
+    embedding_dim: Pixels = 300
 
 
 @dataclass(frozen=True)
@@ -105,7 +50,8 @@ class Experiment:
         protocol: data protocol.
         backbone: network and weights.
         training: optimisation, resolution, augmentation.
-        methods: per-method settings.
+        methods: the file's tables of methods, or settings in their place; `settings_of` reads one when it is asked
+            for, as a method's settings are a class of its file, which imports PyTorch.
         bits: code lengths to report.
         seeds: repetitions that a run without `--seeds` makes.
         codebook_size: codewords per level K.
@@ -120,15 +66,37 @@ class Experiment:
     protocol: str
     backbone: BackboneConfig
     training: TrainingConfig
-    methods: MethodSettings = field(default_factory=MethodSettings, hash=False)
-    bits: tuple[int, ...] = (8, 16, 24, 32)
-    seeds: tuple[int, ...] = (0,)
-    codebook_size: int = 256
-    split_seeds: tuple[int, ...] = (0,)
+    methods: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    bits: tuple[Annotated[int, Interval(ge=1, le=1024)], ...] = (8, 16, 24, 32)
+    seeds: tuple[Seed, ...] = (0,)
+    codebook_size: Annotated[int, Interval(ge=2, le=256)] = 256
+    split_seeds: tuple[Seed, ...] = (0,)
     label_vectors: str = "orthonormal"
-    limit: int | None = None
+    limit: Count | None = None
     validation: bool = False
-    stored_side: int | None = added_later(None)
+    stored_side: Pixels | None = added_later(None)
+
+    def __post_init__(self) -> None:
+        """Refuse lists that are empty or name a number twice, and tables that no method has."""
+        for name in ("bits", "seeds", "split_seeds"):
+            numbers = getattr(self, name)
+            if not numbers or len(set(numbers)) < len(numbers):
+                raise InputError(f"{name} must be a list of different numbers, at least one; got {list(numbers)[:20]}")
+        known = {*TABLES, *METHODS} - (METHODS.own.keys() - TABLES)
+        if unknown := sorted(self.methods.keys() - known):
+            raise InputError(f"unknown key {unknown[0]!r} in {self.name}.methods; known are {', '.join(sorted(known))}")
+
+    def settings_of(self, table: str) -> Any:
+        """What a method adds to the shared setting, by the name of its table.
+
+        Raises:
+            InputError: an unknown key, a value of a wrong type or out of its range; the method's package is broken.
+        """
+        settings = self.methods.get(table, {})
+        if is_dataclass(settings):
+            return settings
+        kind: Any = METHODS[table].entry.config
+        return read_settings(kind, settings, f"{self.name}.methods.{table}")
 
     def splits(self) -> list[Experiment]:
         """The experiment on each of its splits."""
@@ -147,14 +115,14 @@ def known_experiments() -> list[str]:
 
 
 def load_experiment(name: str) -> Experiment:
-    """Read `benchmarks/configs/<name>.toml`, but the settings of a method only when they are asked for.
+    """Read `benchmarks/configs/<name>.toml`.
 
     Raises:
         InputError: there is no such experiment, or its file has an unknown key or a value of a wrong type.
     """
     if name not in known_experiments():
         raise InputError(f"unknown experiment {name!r}; choose one of {', '.join(known_experiments())}")
-    return _parse(name, _text_of(CONFIGS / f"{name}.toml"))
+    return read_experiment(name, CONFIGS / f"{name}.toml")
 
 
 def read_notes(name: str) -> str:
@@ -169,28 +137,19 @@ def read_experiment(name: str, path: Path) -> Experiment:
     Raises:
         InputError: unreadable, no UTF-8; or as for `parse_experiment`.
     """
-    return parse_experiment(name, _text_of(path))
+    try:
+        text = read_text(path, MOST_BYTES)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read configuration {path}: {one_line(error)}; correct the file") from error
+    return parse_experiment(name, text)
 
 
 def parse_experiment(name: str, text: str) -> Experiment:
-    """An experiment from the text of its TOML file.
+    """An experiment from the text of its TOML file; settings of methods are looked at when they are asked for.
 
     Raises:
         InputError: no TOML, an unknown or missing key, a value of a wrong type or out of its range.
     """
-    experiment = _parse(name, text)
-    dict(experiment.methods)  # reads them
-    return experiment
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return read_text(path, MOST_BYTES)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read configuration {path}: {one_line(error)}; correct the file") from error
-
-
-def _parse(name: str, text: str) -> Experiment:
     try:
         table = tomllib.loads(text)
     except RecursionError:
@@ -199,72 +158,35 @@ def _parse(name: str, text: str) -> Experiment:
         raise InputError(f"configuration {name} is no valid TOML: {one_line(error)}") from error
     if "name" in table:
         raise InputError(f"unknown key 'name' in {name}; the file's name is the experiment's")
-    experiment: Experiment = _build(Experiment, {"name": name} | table, name)
-    return experiment
+    return read_settings(Experiment, {"name": name} | table, name)
 
 
-def _build(kind: Any, table: Mapping[str, Any], where: str) -> Any:
-    hints = get_type_hints(kind)
-    hints = {f.name: hints[f.name] for f in fields(kind)}
-    unknown = set(table) - set(hints)
-    if unknown:
-        raise InputError(f"unknown key {sorted(unknown)[0]!r} in {where}; known are {', '.join(sorted(hints))}")
-    missing = [f.name for f in fields(kind) if f.name not in table and _required(f)]
-    if missing:
-        raise InputError(f"{where} lacks {', '.join(missing)}")
-    values = {key: _value(hints[key], value, f"{where}.{key}") for key, value in table.items()}
-    for key, value in values.items():
-        _check_range(key, value, f"{where}.{key}")
-    return kind(**values)
+def with_settings(experiment: Experiment) -> Experiment:
+    """The experiment with all tables of methods read.
+
+    Raises:
+        InputError: as for `Experiment.settings_of`.
+    """
+    return replace(experiment, methods={table: experiment.settings_of(table) for table in experiment.methods})
 
 
-def _check_range(key: str, value: Any, where: str) -> None:
-    if key not in RANGES:
-        return
-    least, most = RANGES[key]
-    for one in value if isinstance(value, tuple) else (value,):
-        if one is not None and not least <= one <= most:
-            raise InputError(f"{where} must be from {least:g} to {most:g}; got {str(one)[:30]}")
-    if isinstance(value, tuple) and (not value or len(set(value)) < len(value)):
-        raise InputError(f"{where} must be a list of different numbers, at least one; got {list(value)[:20]}")
+def read_settings(kind: type[T], table: Any, where: str) -> T:
+    """A dataclass of settings from a table, which messages call `where`.
 
+    Raises:
+        InputError: an unknown or missing key, a value of a wrong type or out of its range.
+    """
+    from dpq.schema import read_table  # slow to import, and no help text needs it
 
-def _required(f: dataclasses.Field[Any]) -> bool:
-    return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    if is_dataclass(hint) or hint is MethodSettings:
-        if not isinstance(value, Mapping):
-            raise InputError(f"{where} must be a table; got {_short(value)}")
-        return MethodSettings(value, where) if hint is MethodSettings else _build(hint, value, where)
-    if get_origin(hint) is tuple and isinstance(value, list) and all(type(v) is int for v in value):
-        return tuple(value)
-    choices = get_args(hint)
-    if choices and all(isinstance(choice, str) for choice in choices):
-        if value not in choices:
-            raise InputError(f"{where} must be one of {', '.join(map(repr, choices))}; got {_short(value)}")
-        return value
-    accepted = {float: (float, int)}.get(hint, choices or (hint,))
-    if not isinstance(value, tuple(t for t in accepted if isinstance(t, type))) or (
-        isinstance(value, bool) and bool not in accepted
-    ):
-        raise InputError(f"{where} must be {getattr(hint, '__name__', hint)}; got {_short(value)}")
-    checked: Any = value
     try:
-        return float(checked) if hint is float else checked
-    except OverflowError:
-        raise InputError(f"{where} must be a number; got one of {len(str(value))} digits") from None
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+        return read_table(kind, table, where)
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def describe(experiment: Experiment, tables: Sequence[str]) -> dict[str, Any]:
     """What a record keeps of an experiment on one split: all, but only these of `methods`, as JSON-able values."""
     table = as_recorded(experiment) | {"split_seed": experiment.split_seed}
-    table["methods"] = {name: as_recorded(experiment.methods[name]) for name in tables}
+    table["methods"] = {name: as_recorded(experiment.settings_of(name)) for name in tables}
     del table["seeds"], table["split_seeds"]
     return table

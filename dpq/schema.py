@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, make_dataclass
-from functools import cache
+from functools import cache, partial
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -45,7 +45,11 @@ _KINDS = {  # by Python's and by pydantic's names
     "tuple": "a list",
     "NoneType": "absent",
 }
-_ENDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"} | {
+_ENDS = {
+    "ge": "at least",
+    "gt": "above",
+    "le": "at most",
+    "lt": "below",
     "min_length": "at least",
     "max_length": "at most",
 }
@@ -66,7 +70,7 @@ def read_table(kind: type[T], table: Any, where: str = "", *, extra: Extra = "fo
     """
     try:
         # As JSON text, whose reader takes lists for tuples and tables for dataclasses, and converts nothing else.
-        text = json.dumps({"it": table}, default=_refuse_foreign)
+        text = json.dumps({"it": table}, default=partial(_refuse_foreign, where))
         return _adapter(kind, extra).validate_json(text).it  # type: ignore[arg-type, no-any-return]
     except ValidationError as error:
         raise ValueError(_fault(kind, error, where)) from error
@@ -79,8 +83,8 @@ def refuse(place: str, wanted: str, value: Any) -> None:
     raise ValueError(f"{place} must be {wanted}; got {_short(value)}")
 
 
-def _refuse_foreign(value: Any) -> None:
-    raise ValueError(f"{_short(value)} is neither a text nor a number")  # a date of TOML
+def _refuse_foreign(where: str, value: Any) -> None:
+    raise ValueError(f"{where or 'it'} holds {_short(value)}, neither a text nor a number")  # a date of TOML
 
 
 def _short(value: Any) -> str:
@@ -91,7 +95,8 @@ def _short(value: Any) -> str:
 @cache
 def _adapter(kind: type[Any], extra: Extra) -> TypeAdapter[Any]:
     holder = make_dataclass("Holder", [("it", kind)])  # whose configuration the dataclasses inside follow
-    holder.__pydantic_config__ = ConfigDict(extra=extra, strict=True, allow_inf_nan=False)  # type: ignore[attr-defined]
+    config = ConfigDict(extra=extra, strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+    holder.__pydantic_config__ = config  # type: ignore[attr-defined]
     return TypeAdapter(holder)
 
 

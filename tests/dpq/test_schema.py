@@ -57,7 +57,7 @@ def test_every_kind_of_field():
         ({"other": 1}, "unknown key 'other' in it; known are choice, count, flag, inner, names, number"),
         ({"inner": {"pair": [1, 2], "other": 1}}, "unknown key 'other' in it.inner; known are pair"),
         ({"names": ["\ud800"]}, "it: unexpected end of hex escape"),
-        ({"names": [date(2026, 1, 1)]}, "datetime.date(2026, 1, 1) is neither a text nor a number"),
+        ({"names": [date(2026, 1, 1)]}, "it holds datetime.date(2026, 1, 1), neither a text nor a number"),
     ],
 )
 def test_what_does_not_fit_is_refused(change, why):
