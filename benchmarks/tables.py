@@ -14,7 +14,7 @@ from benchmarks import generated
 from benchmarks.ablation_table import ablation_section
 from benchmarks.config import read_notes
 from benchmarks.methods import BUILT_IN, METHODS
-from benchmarks.record import Data, Record, Training
+from benchmarks.record import Data, Record
 from benchmarks.reported_values import MARKS, MEANINGS, marked, reported_methods, reported_value
 from benchmarks.study import Section, Study
 from benchmarks.table_details import (
@@ -26,6 +26,7 @@ from benchmarks.table_details import (
     with_deviation,
 )
 from dpq.registry import LAST
+from dpq.settings import TrainingConfig
 
 PRINTED_ONLY = {"ITQ-CCA": 10, "SQ": 40, "DVSQ": 60}  # places in tables among ours, whose entries say theirs
 VIEWS = {
@@ -227,7 +228,7 @@ def _missing(data: Data) -> str:
     return " and ".join(parts + (["it lacks " + ", ".join(lacking)] if lacking else []))
 
 
-def _optimisation(training: Training) -> str:
+def _optimisation(training: TrainingConfig) -> str:
     augmentation = training.augmentation
     moves = f"random shifts of up to {augmentation.shift:g} of the side"
     if augmentation.crop < 1:
