@@ -61,15 +61,14 @@ def ablated(experiment: Experiment, name: str, label_vectors: str | None = None)
     value = label_vectors if ablation.value is None else ablation.value
     if value is None:
         raise InputError(f"the ablation {name} needs word vectors; give --label-vectors FILE")
-    change: dict[str, Any] = {ablation.path.split(".")[-1]: value}
-    if ablation.path not in change:  # of the method, not of the experiment
-        change = {"methods": experiment.methods | {METHOD: replace(experiment.methods[METHOD], **change)}}
-    changed = replace(experiment, **change)
-    if changed == experiment:
+    field = ablation.path.split(".")[-1]
+    changed: Any = experiment if ablation.path == field else experiment.settings_of(METHOD)
+    if getattr(changed, field) == value:
         raise InputError(
             f"the ablation {name} sets {ablation.path} to {value!r}, which {experiment.name} has anyway; leave it out"
         )
-    return changed
+    changed = replace(changed, **{field: value})
+    return changed if ablation.path == field else replace(experiment, methods={**experiment.methods, METHOD: changed})
 
 
 def choose_ablations(

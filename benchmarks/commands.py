@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.ablations import choose_ablations, methods_to_ablate
 from benchmarks.building import check_files, read_ingredients
-from benchmarks.config import Experiment, load_experiment
+from benchmarks.config import Experiment, load_experiment, with_settings
 from benchmarks.environment import keep_freed_memory, resolve_device
 from benchmarks.evaluation import differ, evaluate_again
 from benchmarks.loading import load_data
@@ -41,11 +41,11 @@ log = logging.getLogger(__name__)
 
 def run(options: argparse.Namespace) -> None:
     """`run`: plan, say what is done already, carry out the rest, print a summary."""
-    experiment = _overridden(with_protocol(load_experiment(options.experiment), options.protocol), options)
+    experiment = with_settings(load_experiment(options.experiment))
+    experiment = _overridden(with_protocol(experiment, options.protocol), options)
     if options.variant not in VARIANTS:
         raise InputError(f"unknown variant {options.variant!r}; choose one of {', '.join(VARIANTS)}")
     methods = _methods(options)
-    dict(experiment.methods)  # reads them: a mistake in their tables is refused before hours of decoding
     splits = experiment.splits()
     ablations = [
         choose_ablations(options.ablation, one, options.label_vectors) if options.ablation else None for one in splits

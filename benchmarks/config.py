@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -21,6 +21,7 @@ CONFIGS = Path(__file__).parent / "configs"
 OWN = "own"  # whose results are of images that nobody else has
 UNPUBLISHED = ("digits", OWN)  # and bundled data, to try the suite with
 MOST_BYTES = 1 << 20  # of a file
+TABLES = [name for name, method in METHODS.own.items() if method.table == name]  # of settings, of our methods
 
 Seed = Annotated[int, Interval(ge=0, le=2**31 - 1)]
 
@@ -40,51 +41,6 @@ class BackboneConfig:
     embedding_dim: Pixels = 300
 
 
-class MethodSettings(Mapping[str, Any]):
-    """What each method adds to the shared setting, by the name of its table.
-
-    A method's settings are a dataclass of its file, which imports PyTorch; so a table is read when it is asked for.
-
-    Args:
-        tables: of the TOML file, or settings in their place; others have their defaults.
-        where: what messages call the tables.
-
-    Raises:
-        InputError: no method has a table of this name.
-    """
-
-    def __init__(self, tables: Mapping[str, Any] | None = None, where: str = "methods") -> None:
-        self._tables, self._where, self._read = dict(tables or {}), where, dict[str, Any]()
-        self._names = [name for name, method in METHODS.own.items() if method.table == name]
-        known = [*self._names, *(name for name in METHODS if name not in METHODS.own)]
-        if unknown := sorted(self._tables.keys() - set(known)):
-            raise InputError(f"unknown key {unknown[0]!r} in {where}; known are {', '.join(sorted(known))}")
-
-    def __getitem__(self, name: str) -> Any:
-        """The settings in a table.
-
-        Raises:
-            InputError: an unknown key, a value of a wrong type or out of its range; the method's package is broken.
-        """
-        if name not in self._read:
-            table = self._tables.get(name, {})
-            kind: Any = METHODS[name].entry.config
-            self._read[name] = table if is_dataclass(table) else _read(kind, table, f"{self._where}.{name}")
-        return self._read[name]
-
-    def __iter__(self) -> Iterator[str]:
-        """The tables of this project's methods, and those of others that the file has."""
-        return iter(dict.fromkeys((*self._names, *self._tables)))
-
-    def __len__(self) -> int:
-        """How many."""
-        return len({*self._names, *self._tables})
-
-    def __or__(self, settings: Mapping[str, Any]) -> MethodSettings:
-        """These, with other settings in some tables."""
-        return MethodSettings({**self._tables, **settings}, self._where)
-
-
 @dataclass(frozen=True)
 class Experiment:
     """Everything that decides the numbers of an experiment, but the seed and the method.
@@ -94,7 +50,8 @@ class Experiment:
         protocol: data protocol.
         backbone: network and weights.
         training: optimisation, resolution, augmentation.
-        methods: per-method settings.
+        methods: the file's tables of methods, or settings in their place; `settings_of` reads one when it is asked
+            for, as a method's settings are a class of its file, which imports PyTorch.
         bits: code lengths to report.
         seeds: repetitions that a run without `--seeds` makes.
         codebook_size: codewords per level K.
@@ -109,7 +66,7 @@ class Experiment:
     protocol: str
     backbone: BackboneConfig
     training: TrainingConfig
-    methods: MethodSettings = field(default_factory=MethodSettings, hash=False)
+    methods: Mapping[str, Any] = field(default_factory=dict, hash=False)
     bits: tuple[Annotated[int, Interval(ge=1, le=1024)], ...] = (8, 16, 24, 32)
     seeds: tuple[Seed, ...] = (0,)
     codebook_size: Annotated[int, Interval(ge=2, le=256)] = 256
@@ -120,11 +77,26 @@ class Experiment:
     stored_side: Pixels | None = added_later(None)
 
     def __post_init__(self) -> None:
-        """Refuse lists that are empty or name a number twice."""
+        """Refuse lists that are empty or name a number twice, and tables that no method has."""
         for name in ("bits", "seeds", "split_seeds"):
             numbers = getattr(self, name)
             if not numbers or len(set(numbers)) < len(numbers):
                 raise InputError(f"{name} must be a list of different numbers, at least one; got {list(numbers)[:20]}")
+        known = {*TABLES, *METHODS} - (METHODS.own.keys() - TABLES)
+        if unknown := sorted(self.methods.keys() - known):
+            raise InputError(f"unknown key {unknown[0]!r} in {self.name}.methods; known are {', '.join(sorted(known))}")
+
+    def settings_of(self, table: str) -> Any:
+        """What a method adds to the shared setting, by the name of its table.
+
+        Raises:
+            InputError: an unknown key, a value of a wrong type or out of its range; the method's package is broken.
+        """
+        settings = self.methods.get(table, {})
+        if is_dataclass(settings):
+            return settings
+        kind: Any = METHODS[table].entry.config
+        return read_settings(kind, settings, f"{self.name}.methods.{table}")
 
     def splits(self) -> list[Experiment]:
         """The experiment on each of its splits."""
@@ -143,14 +115,14 @@ def known_experiments() -> list[str]:
 
 
 def load_experiment(name: str) -> Experiment:
-    """Read `benchmarks/configs/<name>.toml`, but the settings of a method only when they are asked for.
+    """Read `benchmarks/configs/<name>.toml`.
 
     Raises:
         InputError: there is no such experiment, or its file has an unknown key or a value of a wrong type.
     """
     if name not in known_experiments():
         raise InputError(f"unknown experiment {name!r}; choose one of {', '.join(known_experiments())}")
-    return _parse(name, _text_of(CONFIGS / f"{name}.toml"))
+    return read_experiment(name, CONFIGS / f"{name}.toml")
 
 
 def read_notes(name: str) -> str:
@@ -165,28 +137,19 @@ def read_experiment(name: str, path: Path) -> Experiment:
     Raises:
         InputError: unreadable, no UTF-8; or as for `parse_experiment`.
     """
-    return parse_experiment(name, _text_of(path))
+    try:
+        text = read_text(path, MOST_BYTES)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read configuration {path}: {one_line(error)}; correct the file") from error
+    return parse_experiment(name, text)
 
 
 def parse_experiment(name: str, text: str) -> Experiment:
-    """An experiment from the text of its TOML file.
+    """An experiment from the text of its TOML file; settings of methods are looked at when they are asked for.
 
     Raises:
         InputError: no TOML, an unknown or missing key, a value of a wrong type or out of its range.
     """
-    experiment = _parse(name, text)
-    dict(experiment.methods)  # reads them
-    return experiment
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return read_text(path, MOST_BYTES)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read configuration {path}: {one_line(error)}; correct the file") from error
-
-
-def _parse(name: str, text: str) -> Experiment:
     try:
         table = tomllib.loads(text)
     except RecursionError:
@@ -195,23 +158,24 @@ def _parse(name: str, text: str) -> Experiment:
         raise InputError(f"configuration {name} is no valid TOML: {one_line(error)}") from error
     if "name" in table:
         raise InputError(f"unknown key 'name' in {name}; the file's name is the experiment's")
-    return read_settings({"name": name} | table, name)
+    return read_settings(Experiment, {"name": name} | table, name)
 
 
-def read_settings(table: Mapping[str, Any], where: str) -> Experiment:
-    """An experiment from a table, but the settings of a method only when they are asked for.
+def with_settings(experiment: Experiment) -> Experiment:
+    """The experiment with all tables of methods read.
+
+    Raises:
+        InputError: as for `Experiment.settings_of`.
+    """
+    return replace(experiment, methods={table: experiment.settings_of(table) for table in experiment.methods})
+
+
+def read_settings(kind: type[T], table: Any, where: str) -> T:
+    """A dataclass of settings from a table, which messages call `where`.
 
     Raises:
         InputError: an unknown or missing key, a value of a wrong type or out of its range.
     """
-    methods = table.get("methods", {})
-    if not isinstance(methods, Mapping):
-        raise InputError(f"{where}.methods must be a table; got {methods!r:.60}")
-    experiment = _read(Experiment, {key: value for key, value in table.items() if key != "methods"}, where)
-    return replace(experiment, methods=MethodSettings(methods, f"{where}.methods"))
-
-
-def _read(kind: type[T], table: Any, where: str) -> T:
     from dpq.schema import read_table  # slow to import, and no help text needs it
 
     try:
@@ -223,6 +187,6 @@ def _read(kind: type[T], table: Any, where: str) -> T:
 def describe(experiment: Experiment, tables: Sequence[str]) -> dict[str, Any]:
     """What a record keeps of an experiment on one split: all, but only these of `methods`, as JSON-able values."""
     table = as_recorded(experiment) | {"split_seed": experiment.split_seed}
-    table["methods"] = {name: as_recorded(experiment.methods[name]) for name in tables}
+    table["methods"] = {name: as_recorded(experiment.settings_of(name)) for name in tables}
     del table["seeds"], table["split_seeds"]
     return table

@@ -15,7 +15,7 @@ import torch
 from annotated_types import MinLen
 
 from benchmarks.building import Ingredients, build_method, read_ingredients
-from benchmarks.config import Experiment, describe, read_experiment
+from benchmarks.config import TABLES, Experiment, describe, read_experiment, with_settings
 from benchmarks.environment import describe_environment
 from benchmarks.methods import BUILT_IN
 from benchmarks.plan import plan, recorded_weights
@@ -62,7 +62,7 @@ class Moved(Exception):
 
 def load_suite(name: str, weights: str | None) -> Experiment:
     """The experiment of a suite, with the weights that were given."""
-    experiment = read_experiment(name, REFERENCES / f"{name}.toml")
+    experiment = with_settings(read_experiment(name, REFERENCES / f"{name}.toml"))
     if weights is None:
         return experiment
     return replace(experiment, backbone=replace(experiment.backbone, weights=weights))
@@ -136,7 +136,7 @@ def _data_and_weights(dataset: Dataset, ingredients: Ingredients) -> dict[str, A
 
 def settings(experiment: Experiment) -> dict[str, Any]:
     """Everything that decides the numbers, flattened to `table.key`; paths of weights are left out."""
-    table = describe(experiment, list(experiment.methods))
+    table = describe(experiment, TABLES)
     del table["backbone"]["weights"]
     return dict(_flatten(json.loads(json.dumps(table))))
 

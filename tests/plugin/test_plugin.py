@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import config
 from benchmarks.__main__ import main
-from benchmarks.config import describe, parse_experiment
+from benchmarks.config import describe, parse_experiment, with_settings
 from benchmarks.figures.style import look_of, style_of
 from benchmarks.methods import BUILT_IN, METHODS
 from benchmarks.publish import check_all
@@ -157,9 +157,9 @@ def test_an_experiment_sets_what_the_package_lets_it(example):
     assert own == {"rotated-pq": {"score": "l2", "rotate": False}}
     assert "plugins" not in describe(experiment, ("pq",))
     with pytest.raises(InputError, match=r"unknown key 'turn' in tiny.methods.rotated-pq; known are rotate, score"):
-        parse_experiment("tiny", TINY + "\n[methods.rotated-pq]\nturn = 1\n")
+        with_settings(parse_experiment("tiny", TINY + "\n[methods.rotated-pq]\nturn = 1\n"))
     with pytest.raises(InputError, match=r"rotated-pq\.rotate must be true or false"):
-        parse_experiment("tiny", TINY + "\n[methods.rotated-pq]\nrotate = 1\n")
+        with_settings(parse_experiment("tiny", TINY + "\n[methods.rotated-pq]\nrotate = 1\n"))
     with pytest.raises(InputError, match="unknown key 'plugins'"):
         parse_experiment("tiny", "plugins = [1]\n" + TINY)
 
@@ -182,12 +182,14 @@ def test_records_of_a_method_that_is_gone_are_named(example, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("method", "change", "said"),
     [
-        ("rotated-pq", {"plugin": []}, r"plugin must be a table; got \[\]"),
+        ("rotated-pq", {"plugin": None}, r"plugin\.package must be dpq-example-method, .* got None"),
+        ("rotated-pq", {"plugin": 3}, r"plugin must be a table; got 3"),
         ("rotated-pq", {}, r"plugin\.package must be dpq-example-method, which has the method rotated-pq; got None"),
         ("rotated-pq", {"plugin": {"package": "dpq-other", "version": "2.0"}}, r"got 'dpq-other'"),
-        ("rotated-pq", {"plugin": {"package": "dpq-example-method", "version": "a\nb"}}, r"must be a version"),
+        ("rotated-pq", {"plugin": {"package": "dpq-example-method", "version": "a\nb"}}, r"plugin\.version must be a version"),
         ("pq", {"plugin": {"package": "dpq-other", "version": "2.0"}}, "plugin must be absent, as pq is a method of"),
-        ("gone", {"plugin": {"package": "dpq-other", "version": "a\nb"}}, "method must be one of"),
+        ("gone", {}, "method must be one of"),
+        ("gone", {"plugin": {"package": "dpq-other", "version": "a\nb"}}, r"plugin\.version must be a version"),
     ],
 )
 def test_a_record_that_is_unclear_about_its_package_is_refused(example, tmp_path, method, change, said):
@@ -212,6 +214,7 @@ def test_a_record_of_a_broken_package_is_not_blamed(example, tmp_path):
 
 def test_published_pages_refuse_it(example, tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.publish.published", lambda output: ["cifar10"])
+    (tmp_path / "configs/cifar10.toml").write_text(TINY)
     record = _record_of_the_example()
     write_record(tmp_path / f"out/cifar10/runs/{record['id']}.json", record)
     with pytest.raises(InputError, match="is of a method of dpq-example-method, and these pages are of this"):
