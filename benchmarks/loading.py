@@ -1,4 +1,4 @@
-"""The data set of an experiment, or of a record."""
+"""The images of an experiment, or of a record."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.config import Experiment
 from dpq.errors import InputError
 from dpq.protocols import Dataset, ReadOptions, load_protocol
 
@@ -33,6 +34,23 @@ def load_data(
     if validation:
         dataset = dataset.validation()
     return dataset if limit is None else dataset.limited(limit)
+
+
+def load_data_for(experiment: Experiment, data_root: Path | None, reading: ReadOptions | None = None) -> Dataset:
+    """The images of an experiment on one split.
+
+    Raises:
+        InputError: as for `load_data`.
+    """
+    return load_data(
+        experiment.protocol,
+        data_root,
+        reading,
+        split_seed=experiment.split_seed,
+        stored_side=experiment.stored_side,
+        validation=experiment.validation,
+        limit=experiment.limit,
+    )
 
 
 def load_data_of(record: dict[str, Any], data_root: Path | str | None, reading: ReadOptions | None = None) -> Dataset:

@@ -8,9 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.ablations import WORDS
 from benchmarks.config import Experiment, describe
 from benchmarks.locks import lock_path
 from benchmarks.methods import METHODS, Ingredients, with_label_vectors, with_variant
+from benchmarks.options import listed
 from benchmarks.records import digest, record_path
 from dpq.backbone import WeightFile
 from dpq.protocols import Dataset
@@ -34,6 +36,7 @@ class Run:
         source: the run whose embeddings this one quantizes.
         ablation: name of the one change that was made to the setting; None for the setting itself.
         ablation_of: identity of the run without that change.
+        call: experiment and changed settings of the command that made it (`benchmarks.overrides.recorded_call`).
     """
 
     experiment: Experiment
@@ -47,6 +50,28 @@ class Run:
     source: Run | None = None
     ablation: str | None = None
     ablation_of: str | None = None
+    call: tuple[str, ...] = ()
+
+    @property
+    def arguments(self) -> list[str]:
+        """The command of this one record, without what decides no number: where data are, on what it is computed.
+
+        What is asked for stands before `--seeds`, then seed, split and lengths, and last the changes of the setting.
+        """
+        experiment, *changes = self.call
+        named = ["--ablation", self.ablation] if self.ablation else ["--method", self.method]
+        if self.ablation == WORDS:
+            changes += ["--label-vectors", Path(self.experiment.label_vectors).name]
+        lengths = {*self.experiment.bits, *(self.source.experiment.bits if self.source else ())}
+        return [
+            "run",
+            experiment,
+            *named,
+            *(["--variant", self.variant] if self.variant != "paper" else []),
+            *("--seeds", str(self.seed), "--split-seeds", str(self.experiment.split_seed)),
+            *("--bits", listed(tuple(sorted(lengths)))),
+            *changes,
+        ]
 
     @property
     def record(self) -> Path:
@@ -91,10 +116,11 @@ def plan(
     seeds: list[int],
     variant: str,
     output: Path,
+    call: tuple[str, ...] = (),
 ) -> list[Run]:
     """The runs that a call asks for, done or not, in the order of the registry."""
     complete = with_variant(experiment, variant)
-    make = partial(_make_run, complete, dataset, ingredients, variant, output)
+    make = partial(_make_run, complete, dataset, ingredients, variant, output, call)
     runs = []
     for seed in seeds:
         for method in sorted(methods, key=list(METHODS).index):
@@ -122,6 +148,7 @@ def _make_run(
     ingredients: Ingredients,
     variant: str,
     output: Path,
+    call: tuple[str, ...],
     method: str,
     seed: int,
     bits: tuple[int, ...],
@@ -152,6 +179,7 @@ def _make_run(
         features=features,
         source=source,
         ablation=ablation,
+        call=call,
     )
 
 
@@ -169,7 +197,7 @@ def plan_ablations(
         make = partial(_make_run, experiment, dataset, own)
         for run in base:
             bits = run.experiment.bits
-            changed = make(run.variant, run.output, run.method, run.seed, bits, ablation=name)
+            changed = make(run.variant, run.output, run.call, run.method, run.seed, bits, ablation=name)
             made[replace(changed, ablation_of=run.identity)] = own
     return made
 

@@ -1,0 +1,71 @@
+"""`evaluate`: every ranking metric again, from the stored codes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from benchmarks.commands import Command
+from benchmarks.options import add
+from dpq.command_line import Parser
+from dpq.errors import InputError
+
+
+def _arguments(parser: Parser) -> None:
+    add(parser, "records")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Compute the metrics; a record that differs is renewed."""
+    for path in options.records:
+        _evaluate(path)
+
+
+def _evaluate(path: Path) -> None:
+    from benchmarks.evaluation import differ, evaluate_lengths
+    from benchmarks.methods import recorded_query_precision
+    from benchmarks.raw_results import check_fits, read_raw
+    from benchmarks.records import read_record
+
+    record = read_record(path)
+    raw = read_raw(path.with_suffix(".npz"))
+    check_fits(raw, record)
+    lengths = evaluate_lengths(
+        raw,
+        [entry["bits"] for entry in record["lengths"]],
+        record["cut"],
+        record["score"],
+        recorded_query_precision(record),
+        further_cuts=record.get("further_cuts", ()),
+        progress=True,
+    )
+    renewed = [old | new for old, new in zip(record["lengths"], lengths, strict=True)]
+    changed = differ(renewed, record["lengths"])
+    if changed:
+        _renew(path, record, record | {"lengths": renewed})
+    for old, new in zip(record["lengths"], renewed, strict=True):
+        print(f"{record['id']} {new['bits']} bits: mAP {new['map']:.6f} (was {old['map']:.6f})")
+    print(f"{path}: {'renewed' if changed else 'unchanged'}")
+
+
+def _renew(path: Path, record: dict[str, Any], renewed: dict[str, Any]) -> None:
+    """Write a record, unless another process has written it since it was read."""
+    from benchmarks.locks import locked, record_lock
+    from benchmarks.records import read_record, write_record
+    from dpq.files import sweep
+
+    with locked(record_lock(path)):
+        if read_record(path) not in (record, renewed):
+            raise InputError(f"{path} was written by another process meanwhile; evaluate it again")
+        sweep(path)
+        write_record(path, renewed)
+
+
+COMMAND = Command(
+    "evaluate",
+    "compute every ranking metric again from the stored codes, and renew the records",
+    "records are whole, renewed or as they were; the same command does all of them",
+    _arguments,
+    run,
+)

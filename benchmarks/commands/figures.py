@@ -1,0 +1,26 @@
+"""`figures`: every figure of an experiment."""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmarks.commands import WHOLE, Command
+from benchmarks.config import load_experiment
+from benchmarks.options import add
+from dpq.command_line import Parser
+
+
+def _arguments(parser: Parser) -> None:
+    add(parser, "experiment", "--output")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Draw the figures."""
+    load_experiment(options.experiment)
+    from benchmarks.figures import draw_figures
+
+    for path in draw_figures(options.output, options.experiment):
+        print(path)
+
+
+COMMAND = Command("figures", "draw the figures from the records (needs the extra 'figures')", WHOLE, _arguments, run)

@@ -1,0 +1,31 @@
+"""`table`: the tables of an experiment, or a check of the written ones."""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmarks.commands import WHOLE, Command
+from benchmarks.config import load_experiment
+from benchmarks.options import add
+from dpq.command_line import Parser
+
+
+def _arguments(parser: Parser) -> None:
+    parser.add_argument("--check", action="store_true", help="only check that the tables are what the records give")
+    add(parser, "experiment", "--output")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the tables, or check them."""
+    load_experiment(options.experiment)
+    from benchmarks.tables import check_tables, write_tables
+
+    if options.check:
+        check_tables(options.output, options.experiment)
+        print(f"the tables of {options.experiment} are what its records give")
+        return
+    for path in write_tables(options.output, options.experiment):
+        print(path)
+
+
+COMMAND = Command("table", "write table.md, table.csv and table.tex from the records", WHOLE, _arguments, run)
