@@ -16,7 +16,8 @@ from dpq.additive import residual_kmeans
 from dpq.backbone import Backbone
 from dpq.deep_method import AlternatingMethod
 from dpq.icm import icm_encode
-from dpq.scores import Score
+from dpq.registry import MethodEntry
+from dpq.settings import Score
 
 
 @dataclass(frozen=True)
@@ -179,3 +180,17 @@ def _penalised(start: Tensor, normal: Tensor, right: Tensor, shape: torch.Size, 
     with torch.enable_grad():
         optimizer.step(objective)  # type: ignore[no-untyped-call]
     return flat.detach()
+
+
+METHOD = MethodEntry(
+    build=lambda context: DTQ(
+        context.backbone(0), context.config, bits=context.bits, codebook_size=context.codebook_size
+    ),
+    title="DTQ",
+    progressive=False,
+    config=DTQConfig,
+    order=70,
+    style=("#D55E00", "s"),
+    variants=("paper", "released"),
+    ranges={"margin": (1.0, 100.0, "log"), "quantization": (1e-6, 1e-1, "log"), "orthogonality": (1e-6, 1e-1, "log")},
+)

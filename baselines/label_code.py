@@ -18,6 +18,7 @@ from dpq.errors import InputError
 from dpq.images import Views
 from dpq.on_embeddings import EmbeddingQuantizer
 from dpq.protocols.base import Images, Split
+from dpq.registry import MethodEntry
 from dpq.settings import Execution, TrainingConfig, TrainLog
 
 
@@ -99,3 +100,16 @@ def class_order(logits: Tensor) -> Tensor:
     best, second = logits.topk(2, dim=1).values.unbind(dim=1)
     confidence = (best - second) / (1 + best - second) / (classes - 1) ** 0.5
     return torch.cat([order, confidence[:, None]], dim=1)
+
+
+METHOD = MethodEntry(
+    build=lambda context: LabelCode(context.source(), context.bits, context.codebook_size),
+    title="Label code",
+    progressive=True,
+    config=None,
+    source="dpq",
+    check=check_classes,
+    order=92,
+    style=("#999999", "*"),
+    features="DPQ's classifier",
+)

@@ -22,8 +22,17 @@ EXAMPLES = """examples:
   python -m benchmarks table digits                    tables from the records
 """
 COMMANDS = {
-    module.COMMAND.name: module.COMMAND
-    for module in (run, table, figures, results, check_data, regress, evaluate, exhibit)
+    command.name: command
+    for command in (
+        run.COMMAND,
+        table.COMMAND,
+        figures.COMMAND,
+        results.COMMAND,
+        check_data.COMMAND,
+        regress.COMMAND,
+        evaluate.COMMAND,
+        exhibit.COMMAND,
+    )
 }
 
 

@@ -11,12 +11,13 @@ import torch
 from tabulate import tabulate
 
 from benchmarks.ablations import choose_ablations
+from benchmarks.building import check_files, read_ingredients
 from benchmarks.config import Experiment
 from benchmarks.environment import check_writable, keep_freed_memory, resolve_device
 from benchmarks.jobs import submit, take_shard
 from benchmarks.loading import load_data_for
 from benchmarks.locks import in_turn, locked
-from benchmarks.methods import BUILT_IN, check_files, read_ingredients, suited
+from benchmarks.methods import BUILT_IN, suited
 from benchmarks.options import without_submission
 from benchmarks.overrides import recorded_call
 from benchmarks.plan import Run, plan, plan_ablations
@@ -41,6 +42,7 @@ def carry_out_call(options: argparse.Namespace, experiment: Experiment, methods:
     Raises:
         InputError: something that was asked for cannot be had; before anything is written.
     """
+    dict(experiment.methods)  # reads them: a mistake in their tables is refused before hours of decoding
     splits = experiment.splits()
     ablations = [
         choose_ablations(options.ablation, one, options.label_vectors) if options.ablation else None for one in splits

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from baselines.dqn import DQNConfig
-from baselines.dtq import DTQConfig
-from benchmarks import plugins
-from dpq.config import DPQConfig
+from benchmarks.methods import METHODS
 from dpq.errors import InputError, one_line
-from dpq.on_embeddings import SearchConfig
-from dpq.protocols.archives import Bounds, read_bounded
+from dpq.json_text import read_text
 from dpq.recorded import added_later, as_recorded
 from dpq.settings import TrainingConfig
 
 CONFIGS = Path(__file__).parent / "configs"
-NO_KEY = "not a key of the file"
 OWN = "own"  # whose results are of images that nobody else has
 UNPUBLISHED = ("digits", OWN)  # and bundled data, to try the suite with
 MOST_BYTES = 1 << 20  # of a file
@@ -56,15 +51,49 @@ class BackboneConfig:
     embedding_dim: int = 300
 
 
-@dataclass(frozen=True)
-class MethodConfigs:
-    """What each method adds to the shared setting, one table per method."""
+class MethodSettings(Mapping[str, Any]):
+    """What each method adds to the shared setting, by the name of its table.
 
-    dpq: DPQConfig = field(default_factory=DPQConfig)
-    dtq: DTQConfig = field(default_factory=DTQConfig)
-    dqn: DQNConfig = field(default_factory=DQNConfig)
-    pq: SearchConfig = field(default_factory=SearchConfig)
-    rq: SearchConfig = field(default_factory=SearchConfig)
+    A method's settings are a dataclass of its file, which imports PyTorch; so a table is read when it is asked for.
+
+    Args:
+        tables: of the TOML file, or settings in their place; others have their defaults.
+        where: what messages call the tables.
+
+    Raises:
+        InputError: no method has a table of this name.
+    """
+
+    def __init__(self, tables: Mapping[str, Any] | None = None, where: str = "methods") -> None:
+        self._tables, self._where, self._read = dict(tables or {}), where, dict[str, Any]()
+        self._names = [name for name, method in METHODS.own.items() if method.table == name]
+        known = [*self._names, *(name for name in METHODS if name not in METHODS.own)]
+        if unknown := sorted(self._tables.keys() - set(known)):
+            raise InputError(f"unknown key {unknown[0]!r} in {where}; known are {', '.join(sorted(known))}")
+
+    def __getitem__(self, name: str) -> Any:
+        """The settings in a table.
+
+        Raises:
+            InputError: an unknown key, a value of a wrong type or out of its range; the method's package is broken.
+        """
+        if name not in self._read:
+            table = self._tables.get(name, {})
+            kind = METHODS[name].entry.config
+            self._read[name] = table if is_dataclass(table) else _value(kind, table, f"{self._where}.{name}")
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """The tables of this project's methods, and those of others that the file has."""
+        return iter(dict.fromkeys((*self._names, *self._tables)))
+
+    def __len__(self) -> int:
+        """How many."""
+        return len({*self._names, *self._tables})
+
+    def __or__(self, settings: Mapping[str, Any]) -> MethodSettings:
+        """These, with other settings in some tables."""
+        return MethodSettings({**self._tables, **settings}, self._where)
 
 
 @dataclass(frozen=True)
@@ -85,14 +114,13 @@ class Experiment:
         limit: class-balanced subset of every split; None uses all.
         validation: replace query and database by held-out training images.
         stored_side: side in pixels to which images of protocols with lists are resized once; None elsewhere.
-        plugins: settings of methods of other packages that the file has a table of, by name.
     """
 
     name: str
     protocol: str
     backbone: BackboneConfig
     training: TrainingConfig
-    methods: MethodConfigs = field(default_factory=MethodConfigs)
+    methods: MethodSettings = field(default_factory=MethodSettings, hash=False)
     bits: tuple[int, ...] = (8, 16, 24, 32)
     seeds: tuple[int, ...] = (0,)
     codebook_size: int = 256
@@ -101,7 +129,6 @@ class Experiment:
     limit: int | None = None
     validation: bool = False
     stored_side: int | None = added_later(None)
-    plugins: tuple[tuple[str, Any], ...] = field(default=(), metadata={NO_KEY: True})
 
     def splits(self) -> list[Experiment]:
         """The experiment on each of its splits."""
@@ -120,15 +147,14 @@ def known_experiments() -> list[str]:
 
 
 def load_experiment(name: str) -> Experiment:
-    """Read `benchmarks/configs/<name>.toml`.
+    """Read `benchmarks/configs/<name>.toml`, but the settings of a method only when they are asked for.
 
     Raises:
         InputError: there is no such experiment, or its file has an unknown key or a value of a wrong type.
     """
-    path = CONFIGS / f"{name}.toml"
     if name not in known_experiments():
         raise InputError(f"unknown experiment {name!r}; choose one of {', '.join(known_experiments())}")
-    return read_experiment(name, path)
+    return _parse(name, _text_of(CONFIGS / f"{name}.toml"))
 
 
 def read_notes(name: str) -> str:
@@ -143,11 +169,7 @@ def read_experiment(name: str, path: Path) -> Experiment:
     Raises:
         InputError: unreadable, no UTF-8; or as for `parse_experiment`.
     """
-    try:
-        text = read_bounded(path, Bounds(file=MOST_BYTES)).decode("utf-8")
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read configuration {path}: {one_line(error)}; correct the file") from error
-    return parse_experiment(name, text)
+    return parse_experiment(name, _text_of(path))
 
 
 def parse_experiment(name: str, text: str) -> Experiment:
@@ -156,6 +178,19 @@ def parse_experiment(name: str, text: str) -> Experiment:
     Raises:
         InputError: no TOML, an unknown or missing key, a value of a wrong type or out of its range.
     """
+    experiment = _parse(name, text)
+    dict(experiment.methods)  # reads them
+    return experiment
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return read_text(path, MOST_BYTES)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read configuration {path}: {one_line(error)}; correct the file") from error
+
+
+def _parse(name: str, text: str) -> Experiment:
     try:
         table = tomllib.loads(text)
     except RecursionError:
@@ -164,39 +199,13 @@ def parse_experiment(name: str, text: str) -> Experiment:
         raise InputError(f"configuration {name} is no valid TOML: {one_line(error)}") from error
     if "name" in table:
         raise InputError(f"unknown key 'name' in {name}; the file's name is the experiment's")
-    table, others = _apart(table, name)
     experiment: Experiment = _build(Experiment, {"name": name} | table, name)
-    return replace(experiment, plugins=others)
-
-
-def _apart(table: dict[str, Any], where: str) -> tuple[dict[str, Any], tuple[tuple[str, Any], ...]]:
-    """The table without those of other packages' methods, and the settings in these."""
-    methods = table.get("methods")
-    if not isinstance(methods, Mapping):
-        return table, ()
-    unknown = sorted(methods.keys() - {f.name for f in fields(MethodConfigs)})
-    others = [name for name in unknown if name in plugins.declared()]
-    made = (
-        (name, _value(plugins.load(name).entry.config, methods[name], f"{where}.methods.{name}")) for name in others
-    )
-    own = {name: settings for name, settings in methods.items() if name not in others}
-    return table | {"methods": own}, tuple(made)
-
-
-def method_config(experiment: Experiment, name: str) -> Any:
-    """The settings of a method with a table of its own, of this repository or of another package.
-
-    Raises:
-        InputError: that package is broken.
-    """
-    if name in vars(experiment.methods):
-        return getattr(experiment.methods, name)
-    return dict(experiment.plugins).get(name) or plugins.load(name).entry.config()
+    return experiment
 
 
 def _build(kind: Any, table: Mapping[str, Any], where: str) -> Any:
     hints = get_type_hints(kind)
-    hints = {f.name: hints[f.name] for f in fields(kind) if NO_KEY not in f.metadata}
+    hints = {f.name: hints[f.name] for f in fields(kind)}
     unknown = set(table) - set(hints)
     if unknown:
         raise InputError(f"unknown key {sorted(unknown)[0]!r} in {where}; known are {', '.join(sorted(hints))}")
@@ -225,10 +234,10 @@ def _required(f: dataclasses.Field[Any]) -> bool:
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
-    if is_dataclass(hint):
+    if is_dataclass(hint) or hint is MethodSettings:
         if not isinstance(value, Mapping):
             raise InputError(f"{where} must be a table; got {_short(value)}")
-        return _build(hint, value, where)
+        return MethodSettings(value, where) if hint is MethodSettings else _build(hint, value, where)
     if get_origin(hint) is tuple and isinstance(value, list) and all(type(v) is int for v in value):
         return tuple(value)
     choices = get_args(hint)
@@ -253,9 +262,17 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def override(setting: Any, path: str, value: Any) -> Any:
+    """The setting with another value in one field, which its path names with dots."""
+    name, _, rest = path.partition(".")
+    if isinstance(setting, MethodSettings):
+        return setting | {name: override(setting[name], rest, value)}
+    return replace(setting, **{name: override(getattr(setting, name), rest, value) if rest else value})
+
+
 def describe(experiment: Experiment, tables: Sequence[str]) -> dict[str, Any]:
     """What a record keeps of an experiment on one split: all, but only these of `methods`, as JSON-able values."""
     table = as_recorded(experiment) | {"split_seed": experiment.split_seed}
-    table["methods"] = {name: as_recorded(method_config(experiment, name)) for name in tables}
-    del table["seeds"], table["split_seeds"], table["plugins"]
+    table["methods"] = {name: as_recorded(experiment.methods[name]) for name in tables}
+    del table["seeds"], table["split_seeds"]
     return table

@@ -56,7 +56,12 @@ class Option:
             return
         default = os.environ.get(self.environment) or self.default
         parser.add_argument(
-            self.flag, help=about, metavar=self.metavar, type=self.read, default=default, nargs="+" if self.many else None
+            self.flag,
+            help=about,
+            metavar=self.metavar,
+            type=self.read,
+            default=default,
+            nargs="+" if self.many else None,
         )
 
     def written(self, value: Any) -> list[str]:

@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ablations import override
-from benchmarks.config import OWN, Experiment, load_experiment
+from benchmarks.config import OWN, Experiment, load_experiment, override
 from benchmarks.options import OPTIONS, SETTING
 from benchmarks.own_data import PROTOCOL
 from dpq.errors import InputError

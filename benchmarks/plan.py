@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ablations import WORDS
+from benchmarks.building import Ingredients, with_label_vectors
 from benchmarks.config import Experiment, describe
 from benchmarks.locks import lock_path
-from benchmarks.methods import METHODS, Ingredients, with_label_vectors, with_variant
-from benchmarks.options import listed
+from benchmarks.methods import METHODS, reported_lengths, with_variant
 from benchmarks.records import digest, record_path
 from dpq.backbone import WeightFile
 from dpq.protocols import Dataset
@@ -69,7 +69,7 @@ class Run:
             *named,
             *(["--variant", self.variant] if self.variant != "paper" else []),
             *("--seeds", str(self.seed), "--split-seeds", str(self.experiment.split_seed)),
-            *("--bits", listed(tuple(sorted(lengths)))),
+            *("--bits", ",".join(map(str, sorted(lengths)))),
             *changes,
         ]
 
@@ -128,18 +128,6 @@ def plan(
             source = make(entry.source, seed, complete.bits) if entry.source and entry.source in METHODS else None
             runs += [make(method, seed, bits, source) for bits in reported_lengths(method, complete.bits)]
     return runs
-
-
-def reported_lengths(method: str, bits: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """The code lengths that each training reports.
-
-    One training reports them all if a prefix of a code is itself a code. Else each has its own, and the longest one
-    reports its truncated codes too.
-    """
-    if METHODS[method].progressive:
-        return [bits]
-    ascending = tuple(sorted(bits))
-    return [*((length,) for length in ascending[:-1]), ascending]
 
 
 def _make_run(

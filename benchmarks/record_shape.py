@@ -6,8 +6,7 @@ import math
 from typing import Any, get_args
 
 from benchmarks.evaluation import KS
-from benchmarks.methods import BUILT_IN, METHODS, VARIANTS
-from benchmarks.plugins import named
+from benchmarks.methods import BUILT_IN, METHODS, VARIANTS, named
 from benchmarks.shapes import (
     either,
     flag,

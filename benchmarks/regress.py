@@ -15,9 +15,10 @@ import torch
 
 from benchmarks import shapes
 from benchmarks.aggregate import entries_of
+from benchmarks.building import Ingredients, build_method, read_ingredients
 from benchmarks.config import Experiment, describe, read_experiment
 from benchmarks.environment import describe_environment
-from benchmarks.methods import BUILT_IN, Context, Ingredients, build_method, read_ingredients
+from benchmarks.methods import BUILT_IN
 from benchmarks.plan import plan, recorded_weights
 from benchmarks.runner import carry_out
 from dpq.errors import InputError, one_line
@@ -128,7 +129,7 @@ def _data_and_weights(dataset: Dataset, ingredients: Ingredients) -> dict[str, A
 
 def settings(experiment: Experiment) -> dict[str, Any]:
     """Everything that decides the numbers, flattened to `table.key`; paths of weights are left out."""
-    table = describe(experiment, list(vars(experiment.methods)))
+    table = describe(experiment, list(experiment.methods))
     del table["backbone"]["weights"]
     return dict(_flatten(json.loads(json.dumps(table))))
 
@@ -195,7 +196,7 @@ def probe(experiment: Experiment, dataset: Dataset, ingredients: Ingredients) ->
     for name, entry in BUILT_IN.items():
         if entry.source is not None:
             continue
-        method: Any = build_method(name, Context(experiment, dataset, ingredients, 0, torch.device("cpu")))
+        method: Any = build_method(name, experiment, dataset, ingredients, 0)
         method.training_config = training
         start = method.codes_start(training.epochs)
         method.before_epoch(Epoch(start, training.epochs, 0, lambda views: embeddings))

@@ -10,27 +10,16 @@ from typing import Any
 
 from benchmarks.ablations import WORDS, choose_ablations
 from benchmarks.config import Experiment, describe, load_experiment
-from benchmarks.methods import METHODS, with_variant
-from benchmarks.plan import reported_lengths
+from benchmarks.methods import METHODS, reported_lengths, with_variant
+from benchmarks.options import SETTING, listed
+from benchmarks.overrides import NO_FILE, as_called
 from dpq.errors import InputError
 
 Record = Mapping[str, Any]
 Bits = tuple[int, ...]
 Repetition = tuple[int, int]  # seed of the split, seed
 
-# What options of `run` set, by the path of the field in a record's configuration.
-OPTIONS = {
-    "backbone.name": "--backbone",
-    "backbone.weights": "--weights",
-    "training.image_size": "--image-size",
-    "training.epochs": "--epochs",
-    "training.precision": "--precision",
-    "training.evaluation_views": "--views",
-    "label_vectors": "--label-vectors",
-    "limit": "--limit",
-    "validation": "--validation",
-}
-NO_FILE = ("timm", "none")
+SETTABLE = {option.path: option for option in SETTING}  # by the path of the field in a record's configuration
 ABSENT = "(nothing)"
 
 
@@ -43,18 +32,18 @@ def command_of(records: Sequence[Record]) -> str:
         InputError: no option leads from the shipped setting to that of a record, which names the field; the records
             are of several rows, or there are none.
     """
-    rows = {(*_subject(record), *_changes(record)): record for record in records}
+    rows = {_asked(record) for record in records}
     if len(rows) != 1:
         raise InputError(f"{len(records)} records of {len(rows)} rows have no command in common; give those of one row")
-    ((_, record),) = rows.items()
-    shipped = load_experiment(record["experiment"])
+    ((subject, changes),) = rows
+    shipped = load_experiment(subject[1])
     lines = []
     for bits, repetitions in _calls(records).items():
         for splits, seeds in _products(repetitions):
-            repeated = ["--seeds", _listed(seeds)]
-            repeated += ["--split-seeds", _listed(splits)] if splits != shipped.split_seeds else []
-            lengths = ["--bits", _listed(bits)] if bits != shipped.bits else []
-            lines.append(shlex.join([*_subject(record), *repeated, *lengths, *_changes(record)]))
+            repeated = ["--seeds", listed(seeds)]
+            repeated += ["--split-seeds", listed(splits)] if splits != shipped.split_seeds else []
+            lengths = ["--bits", listed(bits)] if bits != shipped.bits else []
+            lines.append(shlex.join(["python", "-m", "benchmarks", *subject, *repeated, *lengths, *changes]))
     return "\n".join(lines)
 
 
@@ -71,28 +60,46 @@ def _checkout(commit: str) -> str:
     return f"git checkout {shlex.quote(clean)}" + ("  # and changes that are in no commit" if clean != commit else "")
 
 
-def _listed(numbers: Sequence[int]) -> str:
-    return ",".join(map(str, numbers))
+def _asked(record: Record) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What is run, and the options that lead from the shipped setting to the record's.
+
+    Raises:
+        InputError: of a record that does not keep its arguments, a field differs that no option sets.
+    """
+    if "arguments" in record:
+        subject, changes = _parts(record)
+    else:
+        subject, changes = _subject(record), _changes(record)
+    return tuple(subject), (*changes, *_missing_images(record))
+
+
+def _parts(record: Record) -> tuple[list[str], list[str]]:
+    """The arguments that a record keeps, before and after the seed, split and lengths of `benchmarks.plan.Run`."""
+    arguments = list(record["arguments"])
+    if arguments[:1] != ["run"] or "--seeds" not in arguments:
+        raise InputError(f"record {record['id']} has no usable arguments: {shlex.join(arguments)}")
+    at = arguments.index("--seeds")
+    return arguments[:at], arguments[at + 6 :]
 
 
 def _subject(record: Record) -> list[str]:
     """What is run."""
     named = ["--ablation", record["ablation"]] if "ablation" in record else ["--method", record["method"]]
     variant = ["--variant", record["variant"]] if record["variant"] != "paper" else []
-    return ["python", "-m", "benchmarks", "run", record["experiment"], *named, *variant]
+    return ["run", record["experiment"], *named, *variant]
 
 
 def _changes(record: Record) -> list[str]:
-    """The options that lead from the shipped setting to the record's.
+    """The options that lead from the shipped setting to that of a record without arguments.
 
     Raises:
         InputError: a field differs that none of them sets.
     """
     own, today = _flat(_as_recorded(record)), _flat(_without_options(record))
-    settable = OPTIONS.keys() - ({"label_vectors"} if "ablation" in record else set())
+    settable = SETTABLE.keys() - ({"label_vectors"} if "ablation" in record else set())
     # With ablations the option is for the one that is of word vectors, whatever the setting has.
     arguments = ["--label-vectors", own["label_vectors"]] if record.get("ablation") == WORDS else []
-    for path in [*OPTIONS, *sorted((own.keys() | today.keys()) - OPTIONS.keys())]:
+    for path in [*SETTABLE, *sorted((own.keys() | today.keys()) - SETTABLE.keys())]:
         mine, theirs = own.get(path, ABSENT), today.get(path, ABSENT)
         if mine == theirs:
             continue
@@ -101,8 +108,8 @@ def _changes(record: Record) -> list[str]:
                 f"record {record['id']} has {path} = {mine!r}, today's {record['experiment']} {theirs!r}, and no "
                 "option sets it; use the code of the record's commit"
             )
-        arguments += [OPTIONS[path]] if mine is True else [OPTIONS[path], str(mine)]
-    return arguments + _missing_images(record)
+        arguments += SETTABLE[path].written(mine)
+    return arguments
 
 
 def _missing_images(record: Record) -> list[str]:
@@ -118,9 +125,8 @@ def _as_recorded(record: Record) -> dict[str, Any]:
 
 def _without_options(record: Record) -> dict[str, Any]:
     """What the record would keep of a call without options that change the setting."""
-    experiment = load_experiment(record["experiment"])
-    # The command line decides these two, whatever the file says.
-    experiment = replace(experiment, limit=None, validation=False, split_seeds=(record["config"]["split_seed"],))
+    experiment = as_called(load_experiment(record["experiment"]))
+    experiment = replace(experiment, split_seeds=(record["config"]["split_seed"],))
     experiment = _ablated(with_variant(experiment, record["variant"]), record)
     config = describe(experiment, METHODS[record["method"]].configs)
     del config["bits"]

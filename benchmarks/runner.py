@@ -12,20 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.building import Ingredients, build_method, frozen_features
 from benchmarks.environment import describe_environment, peak_memory_mb
 from benchmarks.evaluation import evaluate_lengths, reconstruction_errors
 from benchmarks.features import StoredSource, TrainedOnDemand
 from benchmarks.locks import locked, record_lock
-from benchmarks.methods import (
-    BUILT_IN,
-    METHODS,
-    Context,
-    Ingredients,
-    build_method,
-    frozen_features,
-    query_precision_of,
-    score_of,
-)
+from benchmarks.methods import BUILT_IN, METHODS, query_precision_of, score_of
 from benchmarks.plan import Run, recorded_config, recorded_weights
 from benchmarks.raw_results import RawResult, write_raw
 from benchmarks.record_shape import SCHEMA_VERSION
@@ -56,7 +48,7 @@ def carry_out(
     _sweep(run)
     environment = describe_environment(device)  # before training: sources may change meanwhile
     source = _source(run, dataset, ingredients, device)
-    method = _build(run, dataset, ingredients, device, source)
+    method = _build(run, dataset, ingredients, source)
     execution = Execution(device, run.checkpoint, run.feature_checkpoint)
     trained = _fit(run, method, dataset, execution)
     embedder: Source = method
@@ -88,7 +80,7 @@ def assist(runs: Mapping[Run, Ingredients], dataset: Dataset, device: torch.devi
     while training := distributed.tell():
         run, ingredients = known[training]
         execution = Execution(device, run.checkpoint, run.feature_checkpoint, progress=False)
-        _build(run, dataset, ingredients, device).fit(dataset.train, run.experiment.training, run.seed, execution)
+        _build(run, dataset, ingredients).fit(dataset.train, run.experiment.training, run.seed, execution)
 
 
 def _sweep(run: Run) -> None:
@@ -108,24 +100,21 @@ def forget(runs: Sequence[Run]) -> None:
         shutil.rmtree(run.embeddings, ignore_errors=True)
 
 
-def _build(
-    run: Run, dataset: Dataset, ingredients: Ingredients, device: torch.device, source: Source | None = None
-) -> Method:
-    return build_method(run.method, Context(run.experiment, dataset, ingredients, run.seed, device, source))
+def _build(run: Run, dataset: Dataset, ingredients: Ingredients, source: Source | None = None) -> Method:
+    return build_method(run.method, run.experiment, dataset, ingredients, run.seed, source)
 
 
 def _source(run: Run, dataset: Dataset, ingredients: Ingredients, device: torch.device) -> StoredSource | None:
     """Where the run's embeddings come from, if not from a training of its own."""
     if METHODS[run.method].source == "backbone":
-        context = Context(run.experiment, dataset, ingredients, run.seed, device)
         config = recorded_config(run.experiment, ingredients, run.method)
         decisive = {"backbone": config["backbone"], "training": config["training"], **recorded_weights(ingredients)}
         folder = run.folder / "embeddings" / f"backbone-{digest(decisive)}"
-        return StoredSource(frozen_features(context), folder)
+        return StoredSource(frozen_features(run.experiment, ingredients, device), folder)
     if run.source is None:
         return None
     parent = run.source
-    method = _build(parent, dataset, ingredients, device)
+    method = _build(parent, dataset, ingredients)
 
     def train() -> None:
         log.info("embeddings of %s", parent.training)
@@ -145,6 +134,7 @@ def _header(run: Run, dataset: Dataset, ingredients: Ingredients, method: Method
         "variant": run.variant,
         "seed": run.seed,
         **({"ablation": run.ablation, "ablation_of": run.ablation_of} if run.ablation else {}),
+        **({"arguments": run.arguments} if run.call else {}),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": {
             "name": dataset.protocol,

@@ -8,8 +8,7 @@ import pandas as pd
 
 from benchmarks.aggregate import rows_of, summarise
 from benchmarks.class_splits import held_out
-from benchmarks.methods import METHODS
-from benchmarks.plugins import named
+from benchmarks.methods import METHODS, named
 
 KS = (1, 10, 100, 500, 1000)
 

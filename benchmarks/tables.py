@@ -14,16 +14,15 @@ from benchmarks.ablation_table import ablation_section, sections_of, summarise_a
 from benchmarks.aggregate import comparable, rows_of, setting_title, summarise
 from benchmarks.class_splits import class_split_lines, is_class_split
 from benchmarks.config import read_notes
-from benchmarks.methods import METHODS, Entry
+from benchmarks.methods import METHODS, plugin_lines
 from benchmarks.own_data import own_data_lines
-from benchmarks.plugins import plugin_lines
 from benchmarks.reported_values import MARKS, MEANINGS, marked, reported_methods, reported_value
 from benchmarks.table_details import as_markdown, detail_tables, method_settings, with_deviation
 from dpq.errors import InputError
 from dpq.files import write_atomically
+from dpq.registry import LAST
 
-# Shallow before deep and weak before strong, as the papers list them; PQ and RQ are in none of their tables.
-PAPER_ORDER = ("ITQ-CCA", "PQ", "RQ", "SQ", "DQN", "DVSQ", "DTQ", "DPQ")
+PRINTED_ONLY = {"ITQ-CCA": 10, "SQ": 40, "DVSQ": 60}  # places in tables among ours, whose entries say theirs
 VIEWS = {
     "centre": "centre crop.",
     "mirror": "mean embedding of the centre crop and its mirror image, for queries and database of every method "
@@ -109,7 +108,7 @@ def main_table(records: list[dict[str, Any]]) -> pd.DataFrame:
     lengths = [int(bits) for bits in sorted(summary["bits"].unique())]
     best = summary.groupby("bits")["map"].max()
     blocks: list[tuple[int, list[dict[str, str]]]] = [
-        (_place(METHODS[str(part["method"].iloc[0])]), _block(title, part, lengths, best))
+        (METHODS[str(part["method"].iloc[0])].order, _block(title, part, lengths, best))
         for title, part in rows_of(summary)
     ]
     if comparable(records[0]):
@@ -118,14 +117,8 @@ def main_table(records: list[dict[str, Any]]) -> pd.DataFrame:
         for name in reported_methods(dataset):
             if name not in ours:
                 cells = {f"{b} bits": marked(reported_value(dataset, name, b)) for b in lengths}
-                blocks.append((PAPER_ORDER.index(name), [{"method": name, "source": "paper"} | cells]))
+                blocks.append((PRINTED_ONLY.get(name, LAST), [{"method": name, "source": "paper"} | cells]))
     return pd.DataFrame([row for _, block in sorted(blocks, key=lambda b: b[0]) for row in block])
-
-
-def _place(entry: Entry) -> int:
-    if entry.plugin:
-        return len(PAPER_ORDER) + 1
-    return len(PAPER_ORDER) if entry.source in METHODS else PAPER_ORDER.index(entry.title)
 
 
 def _block(title: str, part: pd.DataFrame, lengths: list[int], best: pd.Series[Any]) -> list[dict[str, str]]:

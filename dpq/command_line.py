@@ -1,4 +1,4 @@
-"""What the command lines share: a parser whose errors are one line, kinds of values, and the exit status of a command."""
+"""What the command lines share: a parser whose errors are one line, kinds of values, exit statuses."""
 
 from __future__ import annotations
 

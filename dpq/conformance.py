@@ -126,10 +126,10 @@ def subject_of(entry: MethodEntry) -> Subject:
         if entry.source is None:
             return None
         if entry.source == "dpq":
-            from dpq.model import DPQ
+            from dpq.model import DPQMethod
 
             vectors = orthonormal_label_vectors(classes, DIM)
-            return DPQ(Backbone(NETWORK, classes, DIM), vectors, bits=BITS, codebook_size=CODEBOOK_SIZE)
+            return DPQMethod(Backbone(NETWORK, classes, DIM), vectors, bits=BITS, codebook_size=CODEBOOK_SIZE)
         return FrozenFeatures(NETWORK, None, training, torch.device("cpu"))
 
     def make(bits: int = BITS, seed: int = 0) -> Method:
@@ -139,7 +139,7 @@ def subject_of(entry: MethodEntry) -> Subject:
             torch.manual_seed(derive_seed(seed, "weights"))
             return entry.build(
                 MethodContext(
-                    entry.config(),
+                    entry.config and entry.config(),
                     bits,
                     CODEBOOK_SIZE,
                     classes,

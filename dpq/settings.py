@@ -6,15 +6,46 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-import torch
-from torch import Tensor
-
-from dpq.backbone import Preprocessing
 from dpq.errors import InputError
-from dpq.images import Augmentation, Views
-from dpq.protocols.base import Images, Split
+
+if TYPE_CHECKING:  # settings are read without PyTorch, whose import takes seconds
+    import torch
+    from torch import Tensor
+
+    from dpq.backbone import Preprocessing
+    from dpq.protocols.base import Images, Split
+
+Score = Literal["inner", "l2"]
+Views = Literal["centre", "mirror", "ten-crop"]
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Settings of a quantizer on given embeddings.
+
+    Attributes:
+        score: rank by "inner" product or by "l2" distance, as published for product quantization.
+    """
+
+    score: Score = "l2"
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Training-time geometry; evaluation takes crops of the same size, at fixed places.
+
+    Attributes:
+        flip: mirror every second image, at random.
+        crop: side of the crop as a fraction of the image's (the papers: 227/256); 1 keeps the whole image.
+        shift: the crop's centre moves by up to this fraction of the image's side, in each axis; what lies outside
+            the image is its reflection. `(1 - crop) / 2` keeps every crop inside.
+    """
+
+    flip: bool = True
+    crop: float = 1.0
+    shift: float = 0.125
 
 
 @dataclass(frozen=True)
@@ -69,6 +100,12 @@ class TrainingConfig:
             )
 
 
+def _cpu() -> torch.device:
+    import torch
+
+    return torch.device("cpu")
+
+
 @dataclass(frozen=True)
 class Execution:
     """How a run is carried out; nothing here changes what is computed on one machine.
@@ -81,7 +118,7 @@ class Execution:
         progress: draw progress bars on a terminal.
     """
 
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    device: torch.device = field(default_factory=_cpu)
     checkpoint: Path | None = None
     feature_checkpoint: Path | None = None
     progress: bool = True
@@ -155,4 +192,6 @@ class Method(Protocol):
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
     """bfloat16 autocast on the device, or nothing."""
+    import torch
+
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()

@@ -118,7 +118,7 @@ COMMAND = Command(
     _arguments,
     run,
     "Count, open and decode every image of a copy; compare its lists and labels with the published ones; name what is "
-    "missing, unreadable, repeated or shared by queries and training images. Without --data-root: what to get, and from "
-    "where. The exit status is 2 unless the copy is the published data. folder: images of your own; the exit status is "
-    "2 unless all of them can be used.",
+    "missing, unreadable, repeated or shared by queries and training images. Without --data-root: what to get, and "
+    "from where. The exit status is 2 unless the copy is the published data. folder: images of your own; the exit "
+    "status is 2 unless all of them can be used.",
 )

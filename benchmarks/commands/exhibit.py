@@ -50,7 +50,7 @@ COMMAND = Command(
     run,
     "Write <output>/<experiment>/exhibits/<id>-PART.json beside the records, small enough to commit. ties: mAP by a "
     "plain argsort with the database in three orders. projection: t-SNE of 1,000 database images, reconstructed at "
-    "every code length. gallery: the ten nearest images of five queries at every length, with a PNG of all of them. One "
-    "that exists is not made again. The raw codes <id>.npz must lie beside the record; projection and gallery need the "
-    "data set as well.",
+    "every code length. gallery: the ten nearest images of five queries at every length, with a PNG of all of them. "
+    "One that exists is not made again. The raw codes <id>.npz must lie beside the record; projection and gallery need "
+    "the data set as well.",
 )

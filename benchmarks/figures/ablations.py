@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.ablation_table import ablation_rows, summarise_ablations
 from benchmarks.figures.material import Material, Record, independent, setting_line
-from benchmarks.figures.style import STYLES, new_figure, reach
+from benchmarks.figures.style import new_figure, reach, style_of
 from benchmarks.intervals import Interval, interval_of_mean
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _compared(material: Material) -> list[Record]:
 
 
 def _forest(axes: Axes, found: Sequence[Difference]) -> None:
-    colour, marker = STYLES["dpq"]
+    colour, marker = style_of("dpq")
     axes.axvline(0, color="black", linewidth=1)
     for row, one in enumerate(found):
         axes.errorbar(
@@ -121,7 +121,7 @@ def _cut(axes: Axes, found: Sequence[Difference], limit: float) -> None:
         mean = one.interval.mean
         if abs(mean) > limit:
             side = np.sign(mean)
-            axes.plot([0.97 * side * limit], [row], marker="<" if side < 0 else ">", color=STYLES["dpq"][0])
+            axes.plot([0.97 * side * limit], [row], marker="<" if side < 0 else ">", color=style_of("dpq")[0])
             axes.annotate(
                 f"{mean:+.3f}".replace("-", "−"),
                 (0.97 * side * limit, row),

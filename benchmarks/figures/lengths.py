@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.aggregate import summarise
 from benchmarks.figures.material import Material, Record, Series, map_of, series_of, setting_line
-from benchmarks.figures.style import LINES, STYLES, dodged, look_of, new_figure, reach
+from benchmarks.figures.style import LINES, dodged, look_of, new_figure, reach, style_of
 from benchmarks.methods import METHODS
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _draw(axes: Axes, series: Sequence[Series], printed: pd.DataFrame) -> None:
             **look_of(one.method, one.variant, one.title, one.training),
         )
     for name, part in printed.groupby("method", sort=False):
-        colour, marker = STYLES[str(name)]
+        colour, marker = style_of(str(name))
         axes.plot(
             part["bits"],
             part["paper_map"],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks.figures.material import Material, Record, Series, repetition_of, series_of, setting_line
-from benchmarks.figures.style import STYLES, dodged, legend_below, new_figure, panels
+from benchmarks.figures.style import dodged, legend_below, new_figure, panels, style_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +73,7 @@ def _length(record: Record, exhibit: Record, bits: int) -> tuple[Record, dict[st
 
 
 def _panel(axes: Axes, ties: Ties) -> None:
-    colour = STYLES[ties.row.method][0]
+    colour = style_of(ties.row.method)[0]
     entries = [entry for entry, _ in ties.lengths.values()]
     orders = [order for _, order in ties.lengths.values()]
     places = list(range(len(entries)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.figures.material import Material, Record, Series, independent, series_of, setting_line
-from benchmarks.figures.style import STYLES, new_figure, panels
+from benchmarks.figures.style import new_figure, panels, style_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +55,7 @@ def _panel(axes: Axes, one: Series) -> None:
     from matplotlib.ticker import MaxNLocator
 
     records = _logs(one)
-    colour = STYLES[one.method][0]
+    colour = style_of(one.method)[0]
     epochs = np.arange(1, len(records[0]["training_log"]) + 1)
     shown = []
     for name, (line, marker) in zip(_terms(records), cycle(LOOKS), strict=False):

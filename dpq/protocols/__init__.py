@@ -1,5 +1,7 @@
-"""Data protocols by name. A new one is a file beside this and a line in `PROTOCOLS`; one of published lists also has a
-line in `listed.LISTINGS`. A protocol's file is imported when it is loaded: the names are there without PyTorch.
+"""Data protocols by name. A new one is a file beside this and a line in `PROTOCOLS`.
+
+One of published lists has a line in `listed.LISTINGS` too. A protocol's file is imported when it is loaded, so that the
+names are there without PyTorch.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from benchmarks.ablations import ABLATIONS, WORDS, ablated, choose_ablations
 from benchmarks.config import known_experiments, load_experiment
 from benchmarks.records import read_record
 from dpq import InputError
-from dpq.model import DPQ
+from dpq.model import DPQMethod
 
 
 def flat(table, prefix=""):
@@ -96,7 +96,7 @@ def test_a_finished_ablation_is_not_repeated_and_a_forced_one_leaves_dpq_alone(r
     assert "stay as they are" not in caplog.text  # controls quantize DPQ's embedding, not this one
     assert base.read_bytes() == before
     assert read_record(ablation)["float_map"] == value
-    monkeypatch.setattr(DPQ, "fit", None)
+    monkeypatch.setattr(DPQMethod, "fit", None)
     run_tiny("--ablation", "frozen")
     run_tiny()
 

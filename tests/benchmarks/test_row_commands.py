@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import commands, config, cost, methods, plan
+from benchmarks import building, call, config, cost, plan
 from benchmarks.__main__ import make_parser
 from benchmarks.ablations import ABLATIONS
 from benchmarks.aggregate import group_by_setting, records_of, rows_of, summarise
+from benchmarks.commands.run import run
 from benchmarks.config import load_experiment
 from benchmarks.plan import reported_lengths
 from benchmarks.records import read_record
@@ -36,7 +37,7 @@ def planned(monkeypatch):
             monkeypatch.delenv("DPQ_WEIGHTS", raising=False)
         else:
             monkeypatch.setenv("DPQ_WEIGHTS", record["backbone"]["weights"])
-        monkeypatch.setattr(methods, "read_weights", lambda path: weights_of(record))
+        monkeypatch.setattr(building, "read_weights", lambda path: weights_of(record))
         train = Split(torch.zeros(300, 3, 1, 1, dtype=torch.uint8), torch.eye(10).repeat(30, 1).bool())
         found = set()
 
@@ -44,12 +45,12 @@ def planned(monkeypatch):
             fingerprint = fingerprints.get(experiment.split_seed, record["data"]["fingerprint"])
             return SimpleNamespace(fingerprint=fingerprint, classes=range(10), train=train)
 
-        monkeypatch.setattr(commands, "_load", load)
+        monkeypatch.setattr(call, "load_data_for", load)
         monkeypatch.setattr(cost, "print_plan", lambda runs, *_: found.update(run.identity for run in runs))
         for line in command.splitlines():
-            python, *call = shlex.split(line)
-            assert (python, call[:2]) == ("python", ["-m", "benchmarks"])
-            commands.run(make_parser().parse_args([*call[2:], "--dry-run"]))
+            python, *words = shlex.split(line)
+            assert (python, words[:2]) == ("python", ["-m", "benchmarks"])
+            run(make_parser().parse_args([*words[2:], "--dry-run"]))
         return found
 
     return identities
@@ -78,7 +79,7 @@ def word_vectors(monkeypatch, tmp_path):
 
         def with_label_vectors(weights, experiment, dataset):
             if experiment.label_vectors == source["source"]:
-                return methods.Ingredients(weights, torch.zeros(10, 300), source)
+                return building.Ingredients(weights, torch.zeros(10, 300), source)
             return taken(weights, experiment, dataset)
 
         monkeypatch.setattr(plan, "with_label_vectors", with_label_vectors)

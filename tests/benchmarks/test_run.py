@@ -9,7 +9,7 @@ from benchmarks.__main__ import main
 from benchmarks.raw_results import read_raw, write_raw
 from benchmarks.records import read_record
 from dpq.metrics import mean_average_precision
-from dpq.model import DPQ
+from dpq.model import DPQMethod
 from dpq.training import Trainer
 
 TIMES = ("created", "seconds", "images_per_second", "peak_memory_mb")
@@ -60,7 +60,7 @@ def test_the_record_agrees_with_the_stored_codes(run_tiny):
 def test_a_finished_run_is_not_repeated(run_tiny, monkeypatch, capsys):
     (path,) = run_tiny()
     before = path.read_bytes()
-    monkeypatch.setattr(DPQ, "fit", None)
+    monkeypatch.setattr(DPQMethod, "fit", None)
     assert run_tiny() == [path]
     assert path.read_bytes() == before
     assert path.stem in capsys.readouterr().out
@@ -261,7 +261,7 @@ def test_the_released_variant_is_that_of_the_methods_that_have_one(run_all, tmp_
 
 
 def test_collapsed_embeddings_are_said_recorded_and_tabulated(run_tiny, monkeypatch, tmp_path, caplog):
-    predict = DPQ.predict
+    predict = DPQMethod.predict
 
     def collapsed(self, images, **options):
         embeddings, logits = predict(self, images, **options)
@@ -269,7 +269,7 @@ def test_collapsed_embeddings_are_said_recorded_and_tabulated(run_tiny, monkeypa
 
     (healthy,) = run_tiny()
     assert "warnings" not in read_record(healthy)
-    monkeypatch.setattr(DPQ, "predict", collapsed)
+    monkeypatch.setattr(DPQMethod, "predict", collapsed)
     (path,) = run_tiny("--force")
     signs = read_record(path)["warnings"]
     assert any("embeddings collapsed" in sign for sign in signs)

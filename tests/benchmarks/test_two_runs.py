@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-import benchmarks.commands
+import benchmarks.evaluation
 import benchmarks.locks
 from benchmarks.__main__ import main
 from benchmarks.locks import record_lock
@@ -96,14 +96,14 @@ def wrong(run_tiny):
 
 def test_evaluate_does_not_overwrite_what_a_run_wrote_meanwhile(wrong, monkeypatch, capsys):
     path, right = wrong
-    evaluate_lengths = benchmarks.commands.evaluate_lengths
+    evaluate_lengths = benchmarks.evaluation.evaluate_lengths
     other = json.dumps(right | {"float_map": 0.5})
 
     def slow(*args, **kwargs):
         path.write_text(other)
         return evaluate_lengths(*args, **kwargs)
 
-    monkeypatch.setattr(benchmarks.commands, "evaluate_lengths", slow)
+    monkeypatch.setattr(benchmarks.evaluation, "evaluate_lengths", slow)
     assert main(["evaluate", str(path)]) == 2
     assert "written by another process meanwhile; evaluate it again" in capsys.readouterr().err
     assert path.read_text() == other

@@ -111,7 +111,7 @@ def test_fit_is_the_training_of_the_benchmarks(images, labels, model):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(dpq.seeds.derive_seed(0, "weights"))
         backbone = Backbone("test_resnet", 3, 8, model.training.dropout)
-        method = dpq.model.DPQ(backbone, orthonormal_label_vectors(3, 8), model.config, bits=8, codebook_size=16)
+        method = dpq.model.DPQMethod(backbone, orthonormal_label_vectors(3, 8), model.config, bits=8, codebook_size=16)
     method.fit(split, model.training, 0, Execution(progress=False))
     assert torch.equal(method.codebooks, model.codebooks)
     assert torch.equal(method.encode(method.embed(split.images)), model.encode(images, batch_size=128))

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import commands
+from benchmarks import call
 from benchmarks.aggregate import row_title, setting_of, setting_title, tidy
 from benchmarks.evaluation import evaluate_lengths
 from benchmarks.exhibits.store import check_run, read_exhibit, read_sprite
@@ -42,7 +42,7 @@ def test_records(read, content):
         json.dumps(record, allow_nan=False, ensure_ascii=False).encode()
         rows = tidy([record])
         assert rows["map"].between(0, 1).all()
-        assert {"mAP", record["id"]} & set(commands.summary(SimpleNamespace(record="r.json"), record).split())
+        assert {"mAP", record["id"]} & set(call.summary(SimpleNamespace(record="r.json"), record).split())
         digest(setting_of(record))
         assert all([describe_setting([record]), device_of(record), setting_title(record)])
         short_commit(record)
