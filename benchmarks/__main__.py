@@ -46,8 +46,8 @@ def make_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, command in COMMANDS.items():
-        command.arguments(subparsers.add_parser(name, help=command.help, description=command.description))
+    for command in COMMANDS.values():
+        command.add_to(subparsers)
     return parser
 
 

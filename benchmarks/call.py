@@ -15,7 +15,7 @@ from benchmarks.building import check_files, read_ingredients
 from benchmarks.config import Experiment
 from benchmarks.environment import check_writable, keep_freed_memory, resolve_device
 from benchmarks.jobs import submit, take_shard
-from benchmarks.loading import load_data_for
+from benchmarks.loading import load_data
 from benchmarks.locks import in_turn, locked
 from benchmarks.methods import BUILT_IN, suited
 from benchmarks.options import without_submission
@@ -63,7 +63,7 @@ def carry_out_call(options: argparse.Namespace, experiment: Experiment, methods:
     with distributed.ended_with_others():
         # All of them before the first is run: an unusable one is refused at once.
         with distributed.leader_first():
-            datasets = [load_data_for(one, options.data_root, reading) for one in splits]
+            datasets = [load_data(one, options.data_root, reading) for one in splits]
         for turn, (one, ablated, dataset) in enumerate(zip(splits, ablations, datasets, strict=True)):
             if len(splits) > 1:
                 log.info("split seed %d", one.split_seed)

@@ -27,9 +27,9 @@ class Option:
         flag: as it is written; a name without dashes stands in its place on the line.
         help: what it does; a function where names have to be looked up.
         metavar: what its value looks like; empty for a switch.
-        read: makes the value of its text, or refuses it; None leaves texts as they are.
+        read: makes the value of its text, or refuses it.
         default: without it; None leaves a field as the experiment's file has it.
-        many: it takes several values.
+        count: "+" for several values.
         environment: variable that holds the default.
         path: of the field of `Experiment` that it sets, with dots.
     """
@@ -37,9 +37,9 @@ class Option:
     flag: str
     help: str | Callable[[], str]
     metavar: str = ""
-    read: Callable[[str], Any] | None = None
+    read: Callable[[str], Any] = str
     default: Any = None
-    many: bool = False
+    count: str | None = None
     environment: str = ""
     path: str = ""
 
@@ -51,18 +51,9 @@ class Option:
     def add_to(self, parser: Any) -> None:
         """Have a parser, or a group of one, take it."""
         about = self.help if isinstance(self.help, str) else self.help()
-        if not self.metavar:
-            parser.add_argument(self.flag, action="store_true", help=about)
-            return
         default = os.environ.get(self.environment) or self.default
-        parser.add_argument(
-            self.flag,
-            help=about,
-            metavar=self.metavar,
-            type=self.read,
-            default=default,
-            nargs="+" if self.many else None,
-        )
+        kind = {"metavar": self.metavar, "type": self.read, "default": default, "nargs": self.count}
+        parser.add_argument(self.flag, help=about, **(kind if self.metavar else {"action": "store_true"}))
 
     def written(self, value: Any) -> list[str]:
         """A value as the command line takes it; nothing where it is as without the option."""
@@ -104,7 +95,7 @@ WHAT = (
         lambda: f"of {', '.join(METHODS)}, or all of this repository's own (default)",
         "NAME",
         default=["all"],
-        many=True,
+        count="+",
     ),
     Option(
         "--bits",
@@ -132,7 +123,7 @@ WHAT = (
         "--ablation",
         f"instead of the methods, DPQ with one thing changed: {', '.join(ABLATIONS)}, or all",
         "NAME",
-        many=True,
+        count="+",
     ),
     Option(
         "--protocol",
@@ -175,11 +166,7 @@ SETTING = (
 )
 WHERE = (
     Option(
-        "--data-root",
-        "folder of the data set; environment: DPQ_DATA_ROOT",
-        "DIR",
-        Path,
-        environment="DPQ_DATA_ROOT",
+        "--data-root", "folder of the data set; environment: DPQ_DATA_ROOT", "DIR", Path, environment="DPQ_DATA_ROOT"
     ),
     Option("--device", "auto takes a GPU if there is one", "auto|cpu|cuda", default="auto"),
     Option("--strip-prefix", "what to take off the paths in lists that name other machines' folders", "PREFIX"),
@@ -215,12 +202,12 @@ SUBMISSION = (  # a job is given all others
         f"gpus_per_node=1 cpus_per_task=8 time=600 (minutes; default {HOURS * 60:.0f})",
         "KEY=VALUE",
         default=[],
-        many=True,
+        count="+",
     ),
 )
 NAMED = (
     Option("experiment", lambda: f"one of {', '.join(known_experiments())}", "EXPERIMENT"),
-    Option("records", "a file <output>/<experiment>/runs/<id>.json", "RECORD", Path, many=True),
+    Option("records", "a file <output>/<experiment>/runs/<id>.json", "RECORD", Path, count="+"),
 )
 GROUPS = {
     "what to run": WHAT,
@@ -231,14 +218,14 @@ GROUPS = {
 OPTIONS = {option.flag: option for option in (*NAMED, *(option for group in GROUPS.values() for option in group))}
 
 
-def add(parser: Any, *flags: str) -> None:
-    """Have the parser of a command take some of these options."""
-    for flag in flags:
-        OPTIONS[flag].add_to(parser)
+def shared(*flags: str) -> list[Option]:
+    """Some of these options, for another command."""
+    return [OPTIONS[flag] for flag in flags]
 
 
 def without_submission(arguments: Sequence[str]) -> list[str]:
     """What the jobs of a call are given of its arguments."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    add(parser, *(option.flag for option in SUBMISSION))
+    for option in SUBMISSION:
+        option.add_to(parser)
     return parser.parse_known_args(arguments)[1]

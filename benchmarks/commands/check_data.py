@@ -7,9 +7,8 @@ import logging
 from pathlib import Path
 
 from benchmarks.commands import Command
-from benchmarks.options import add
+from benchmarks.options import Option, shared
 from benchmarks.own_data import PROTOCOL
-from dpq.command_line import Parser
 from dpq.errors import InputError
 from dpq.protocols import PROTOCOLS, load_protocol
 from dpq.protocols.options import ReadOptions
@@ -61,14 +60,6 @@ GUIDES = {
 }
 
 
-def _arguments(parser: Parser) -> None:
-    parser.add_argument("protocol", metavar="PROTOCOL", help=f"one of {', '.join(PROTOCOLS)}")
-    add(parser, "--data-root", "--strip-prefix", "--workers")
-    parser.add_argument(
-        "--report", type=Path, metavar="FILE", help="where everything is named (default: check-PROTOCOL.txt)"
-    )
-
-
 def run(options: argparse.Namespace) -> None:
     """Read a copy from end to end, and say what it is fit for.
 
@@ -113,10 +104,14 @@ def guide(protocol: str) -> str:
 
 COMMAND = Command(
     "check-data",
-    "read a copy of a data set from end to end, and say what it is fit for",
-    "nothing is kept; the same command reads the copy from the start",
-    _arguments,
     run,
+    [
+        Option("protocol", f"one of {', '.join(PROTOCOLS)}", "PROTOCOL"),
+        *shared("--data-root", "--strip-prefix", "--workers"),
+        Option("--report", "where everything is named (default: check-PROTOCOL.txt)", "FILE", Path),
+    ],
+    "nothing is kept; the same command reads the copy from the start",
+    "read a copy of a data set from end to end, and say what it is fit for",
     "Count, open and decode every image of a copy; compare its lists and labels with the published ones; name what is "
     "missing, unreadable, repeated or shared by queries and training images. Without --data-root: what to get, and "
     "from where. The exit status is 2 unless the copy is the published data. folder: images of your own; the exit "

@@ -7,13 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.commands import Command
-from benchmarks.options import add
-from dpq.command_line import Parser
+from benchmarks.options import shared
 from dpq.errors import InputError
-
-
-def _arguments(parser: Parser) -> None:
-    add(parser, "records")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -64,8 +59,8 @@ def _renew(path: Path, record: dict[str, Any], renewed: dict[str, Any]) -> None:
 
 COMMAND = Command(
     "evaluate",
-    "compute every ranking metric again from the stored codes, and renew the records",
-    "records are whole, renewed or as they were; the same command does all of them",
-    _arguments,
     run,
+    shared("records"),
+    "records are whole, renewed or as they were; the same command does all of them",
+    "compute every ranking metric again from the stored codes, and renew the records",
 )

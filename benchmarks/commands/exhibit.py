@@ -6,17 +6,8 @@ import argparse
 
 from benchmarks.commands import Command
 from benchmarks.exhibits.shape import PARTS
-from benchmarks.options import add
-from dpq.command_line import Parser
+from benchmarks.options import Option, shared
 from dpq.protocols.options import ReadOptions
-
-
-def _arguments(parser: Parser) -> None:
-    add(parser, "records", "--data-root", "--strip-prefix", "--workers")
-    parser.add_argument(
-        "--parts", nargs="+", default=PARTS, metavar="PART", help=f"of {', '.join(PARTS)} (default: all of them)"
-    )
-    parser.add_argument("--force", action="store_true", help="make those anew that exist")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -44,10 +35,14 @@ def run(options: argparse.Namespace) -> None:
 
 COMMAND = Command(
     "exhibit",
-    "make small files from the stored codes and the images, which figures then need no more",
-    "finished exhibits are kept; the same command makes the others",
-    _arguments,
     run,
+    [
+        *shared("records", "--data-root", "--strip-prefix", "--workers"),
+        Option("--parts", f"of {', '.join(PARTS)} (default: all of them)", "PART", default=PARTS, count="+"),
+        Option("--force", "make those anew that exist"),
+    ],
+    "finished exhibits are kept; the same command makes the others",
+    "make small files from the stored codes and the images, which figures then need no more",
     "Write <output>/<experiment>/exhibits/<id>-PART.json beside the records, small enough to commit. ties: mAP by a "
     "plain argsort with the database in three orders. projection: t-SNE of 1,000 database images, reconstructed at "
     "every code length. gallery: the ten nearest images of five queries at every length, with a PNG of all of them. "

@@ -6,12 +6,7 @@ import argparse
 
 from benchmarks.commands import WHOLE, Command
 from benchmarks.config import load_experiment
-from benchmarks.options import add
-from dpq.command_line import Parser
-
-
-def _arguments(parser: Parser) -> None:
-    add(parser, "experiment", "--output")
+from benchmarks.options import shared
 
 
 def run(options: argparse.Namespace) -> None:
@@ -23,4 +18,10 @@ def run(options: argparse.Namespace) -> None:
         print(path)
 
 
-COMMAND = Command("figures", "draw the figures from the records (needs the extra 'figures')", WHOLE, _arguments, run)
+COMMAND = Command(
+    "figures",
+    run,
+    shared("experiment", "--output"),
+    WHOLE,
+    "draw the figures from the records (needs the extra 'figures')",
+)

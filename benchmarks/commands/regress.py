@@ -7,22 +7,16 @@ import logging
 import sys
 
 from benchmarks.commands import Command
-from benchmarks.options import add
-from dpq.command_line import Parser
+from benchmarks.options import Option, shared
 
 log = logging.getLogger(__name__)
-
-
-def _arguments(parser: Parser) -> None:
-    parser.add_argument("--update", action="store_true", help="make the reference anew, from five seeds")
-    add(parser, "--weights", "--data-root", "--device")
 
 
 def run(options: argparse.Namespace) -> int:
     """Check every suite that there are data for; 1 if something moved."""
     from benchmarks import regress as suites
     from benchmarks.environment import keep_freed_memory, resolve_device
-    from benchmarks.loading import load_data_for
+    from benchmarks.loading import load_data
     from benchmarks.methods import BUILT_IN
 
     device = resolve_device(options.device)
@@ -32,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
             log.info("cifar10: left out; give --data-root and --weights to include it")
             continue
         experiment = suites.load_suite(name, options.weights if name == "cifar10" else "none")
-        dataset = load_data_for(experiment, options.data_root)
+        dataset = load_data(experiment, options.data_root)
         if options.update:
             print(suites.update(experiment, dataset, device))
             continue
@@ -46,10 +40,10 @@ def run(options: argparse.Namespace) -> int:
 
 COMMAND = Command(
     "regress",
-    "check every method on small data against the committed reference",
-    "nothing is kept; the same command starts anew",
-    _arguments,
     run,
+    [Option("--update", "make the reference anew, from five seeds"), *shared("--weights", "--data-root", "--device")],
+    "nothing is kept; the same command starts anew",
+    "check every method on small data against the committed reference",
     "Run every method on digits, and on 1,000 images of CIFAR-10 where data and weights are given, and compare "
     "settings, loss terms and metrics with the committed reference. The exit status is 1 if one moved.",
 )

@@ -5,13 +5,7 @@ from __future__ import annotations
 import argparse
 
 from benchmarks.commands import WHOLE, Command
-from benchmarks.options import add
-from dpq.command_line import Parser
-
-
-def _arguments(parser: Parser) -> None:
-    parser.add_argument("--check", action="store_true", help="only check that all of them are what the records give")
-    add(parser, "--output")
+from benchmarks.options import Option, shared
 
 
 def run(options: argparse.Namespace) -> None:
@@ -27,10 +21,10 @@ def run(options: argparse.Namespace) -> None:
 
 COMMAND = Command(
     "results",
-    "write the pages of all published experiments: tables, figures, claims, README",
-    WHOLE,
-    _arguments,
     run,
+    [Option("--check", "only check that all of them are what the records give"), *shared("--output")],
+    WHOLE,
+    "write the pages of all published experiments: tables, figures, claims, README",
     "From the records of every published experiment: its tables, figures and rows.md, and over all of them CLAIMS.md, "
     "which decides the paper's claims, and README.md. Needs the extra 'figures'.",
 )

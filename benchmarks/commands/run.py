@@ -7,16 +7,9 @@ import argparse
 from benchmarks.ablations import methods_to_ablate
 from benchmarks.commands import Command
 from benchmarks.methods import BUILT_IN, METHODS
-from benchmarks.options import GROUPS, add
+from benchmarks.options import GROUPS, shared
 from benchmarks.overrides import experiment_of
-from dpq.command_line import Parser
 from dpq.errors import InputError
-
-
-def _arguments(parser: Parser) -> None:
-    add(parser, "experiment")
-    for title, options in GROUPS.items():
-        add(parser.add_argument_group(title), *(option.flag for option in options))
 
 
 def run(options: argparse.Namespace) -> None:
@@ -44,10 +37,11 @@ def _methods(options: argparse.Namespace) -> list[str]:
 
 COMMAND = Command(
     "run",
-    "train, encode, evaluate; what is done already is not repeated",
-    "finished epochs and records are kept; the same command goes on from there",
-    _arguments,
     run,
+    shared("experiment"),
+    "finished epochs and records are kept; the same command goes on from there",
+    "train, encode, evaluate; what is done already is not repeated",
     "Train each method, once per seed or once per seed and code length, and evaluate it at all code lengths. An "
     "interrupted run goes on from its last epoch when the same command is given again; a finished one is not repeated.",
+    GROUPS,
 )

@@ -6,13 +6,7 @@ import argparse
 
 from benchmarks.commands import WHOLE, Command
 from benchmarks.config import load_experiment
-from benchmarks.options import add
-from dpq.command_line import Parser
-
-
-def _arguments(parser: Parser) -> None:
-    parser.add_argument("--check", action="store_true", help="only check that the tables are what the records give")
-    add(parser, "experiment", "--output")
+from benchmarks.options import Option, shared
 
 
 def run(options: argparse.Namespace) -> None:
@@ -28,4 +22,10 @@ def run(options: argparse.Namespace) -> None:
         print(path)
 
 
-COMMAND = Command("table", "write table.md, table.csv and table.tex from the records", WHOLE, _arguments, run)
+COMMAND = Command(
+    "table",
+    run,
+    [Option("--check", "only check that the tables are what the records give"), *shared("experiment", "--output")],
+    WHOLE,
+    "write table.md, table.csv and table.tex from the records",
+)

@@ -74,7 +74,7 @@ class Images:
         reading: how a copy is read.
     """
 
-    def __init__(self, data_root: Path | str | None, reading: ReadOptions):
+    def __init__(self, data_root: Path | None, reading: ReadOptions):
         self.data_root = data_root
         self.reading = reading
         self._last: Dataset | None = None

@@ -45,7 +45,7 @@ def planned(monkeypatch):
             fingerprint = fingerprints.get(experiment.split_seed, record["data"]["fingerprint"])
             return SimpleNamespace(fingerprint=fingerprint, classes=range(10), train=train)
 
-        monkeypatch.setattr(call, "load_data_for", load)
+        monkeypatch.setattr(call, "load_data", load)
         monkeypatch.setattr(cost, "print_plan", lambda runs, *_: found.update(run.identity for run in runs))
         for line in command.splitlines():
             python, *words = shlex.split(line)
