@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 # Each is a module beside this one.
 BENCHMARKS = {
+    "startup": "how long help, a mistake and a check of tables take, and how much memory",
     "evaluation": "all metrics of 1,000 queries among 54,000 images, against the obvious way to compute them",
     "encoding": "embeddings and codes of images, against inference of the bare backbone",
     "scale": "all metrics at the size of NUS-WIDE: time and memory",
