@@ -222,10 +222,10 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _changed_settings(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
-    return [
-        f"setting {key} is {now.get(key)!r}; the reference has {then.get(key)!r}"
-        for key in sorted({*now, *then})
-        if now.get(key) != then.get(key)
+    return _missing(now, then) + [
+        f"setting {key} is {now[key]!r}; the reference has {then[key]!r}"
+        for key in sorted(now.keys() & then.keys())
+        if now[key] != then[key]
     ]
 
 

@@ -14,7 +14,7 @@ from benchmarks.ablation_table import ablation_section, sections_of, summarise_a
 from benchmarks.aggregate import comparable, rows_of, setting_title, summarise
 from benchmarks.class_splits import class_split_lines, is_class_split
 from benchmarks.config import read_notes
-from benchmarks.methods import METHODS, plugin_lines
+from benchmarks.methods import BUILT_IN, METHODS, plugin_lines
 from benchmarks.own_data import own_data_lines
 from benchmarks.reported_values import MARKS, MEANINGS, marked, reported_methods, reported_value
 from benchmarks.table_details import as_markdown, detail_tables, method_settings, with_deviation
@@ -114,10 +114,11 @@ def main_table(records: list[dict[str, Any]]) -> pd.DataFrame:
     if comparable(records[0]):
         ours = {METHODS[record["method"]].title for record in records if "plugin" not in record}
         dataset = records[0]["protocol"]
+        places = {method.title: method.order for method in reversed(BUILT_IN.values())} | PRINTED_ONLY
         for name in reported_methods(dataset):
             if name not in ours:
                 cells = {f"{b} bits": marked(reported_value(dataset, name, b)) for b in lengths}
-                blocks.append((PRINTED_ONLY.get(name, LAST), [{"method": name, "source": "paper"} | cells]))
+                blocks.append((places.get(name, LAST), [{"method": name, "source": "paper"} | cells]))
     return pd.DataFrame([row for _, block in sorted(blocks, key=lambda b: b[0]) for row in block])
 
 

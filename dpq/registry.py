@@ -1,10 +1,10 @@
 """The registry: what is known of every method, and how methods are found, this project's and other packages' alike.
 
 A method's file ends in `METHOD = MethodEntry(...)`; another package names its entry by an entry point of the group
-`dpq.methods`. Help, tables and figures need little of a method and must not wait for PyTorch, which its file imports. So
-the arguments of METHOD that they need (`FACTS`) are read from the text of this project's files, where they are written
-out as literals; a file is imported when its method is built or its settings are read. Another package is imported when
-its method is looked up.
+`dpq.methods`. Help, tables and figures need little of a method and must not wait for PyTorch, which its file imports.
+So the arguments of METHOD that they need, `FACTS`, are read from the text of this project's files, where they are
+literals; a file is imported when its method is built or its settings are read. Another package is imported when its
+method is looked up.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -101,7 +101,7 @@ class MethodEntry:
         variants: that it has; of "released" the settings give themselves by their method `released()`.
         on_dpq: this project's quantizers of frozen features may be a second method, `NAME-dpq`, which quantizes DPQ's
             embedding: the arguments that it has otherwise, such as order and style.
-        ranges: of the settings that may be tuned: (lowest, highest), (lowest, highest, "log"), or all choices of a text.
+        ranges: of the settings that may be tuned: (lowest, highest), (lowest, highest, "log"), or a text's choices.
 
     Raises:
         InputError: a title that tables cannot print, an unknown source or variant, or unusable settings.
@@ -158,7 +158,7 @@ class MethodEntry:
         return ""
 
 
-FACTS = ("title", "progressive", "source", "order", "style", "features", "variants", "on_dpq")
+FACTS = ("title", "progressive", "source", "order", "style", "features", "variants")
 
 
 @dataclass(frozen=True)
@@ -214,65 +214,44 @@ class RegisteredMethod:
 
 
 def _registered(
-    name: str,
-    facts: Mapping[str, Any],
-    table: str | None,
-    load: Callable[[], MethodEntry],
-    plugin: Plugin | None = None,
+    name: str, facts: dict[str, Any], table: str | None, load: Callable[[], MethodEntry], plugin: Plugin | None = None
 ) -> RegisteredMethod:
-    said = {key: value for key, value in facts.items() if key != "on_dpq"}
     features = facts["features"] or FEATURES[facts["source"]]
-    return RegisteredMethod(name, **said | {"features": features}, table=table, load=load, plugin=plugin)
+    return RegisteredMethod(name, **facts | {"features": features}, table=table, load=load, plugin=plugin)
 
 
 def read_methods(name: str, module: str) -> list[RegisteredMethod]:
     """The method at the end of a module's file, and the same on DPQ's embedding; nothing where there is none.
 
     Raises:
-        InputError: an argument of METHOD that must be read from the text is no literal.
+        InputError: an argument of METHOD that is read from the text is missing or no literal.
     """
-    said = _arguments(Path(str(getattr(find_spec(module), "origin", None))))
+    path = Path(str(getattr(find_spec(module), "origin", None)))
+    said = None
+    for statement in ast.parse(path.read_text(encoding="utf-8"), str(path)).body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id="METHOD")], value=ast.Call(keywords=arguments)):
+                said = {one.arg: one.value for one in arguments}
     if said is None:
         return []
-    facts = {f.name: said.get(f.name, f.default) for f in fields(MethodEntry) if f.name in FACTS}
-    if missing := [key for key, value in facts.items() if value is MISSING]:
-        raise InputError(f"METHOD of {module} must give {missing[0]} by name")
-    table = None if said.get("config", SearchConfig) is None else name
-
-    def load() -> MethodEntry:
-        entry: MethodEntry = import_module(module).METHOD
-        return entry
-
-    found = [_registered(name, facts, table, load)]
-    if facts["on_dpq"] is not None:
-        changes = {"source": "dpq", "on_dpq": None, **facts["on_dpq"]}
-        found.append(_registered(f"{name}-dpq", facts | changes, table, lambda: replace(load(), **changes)))
-    return found
-
-
-def _arguments(path: Path) -> dict[str, Any] | None:
-    """The named arguments of a file's METHOD: literals by their value, others by `...`; None where there is no METHOD.
-
-    Raises:
-        InputError: one of `FACTS` is no literal.
-    """
-    for statement in reversed(ast.parse(path.read_text(encoding="utf-8"), str(path)).body):
-        match statement:
-            case ast.Assign(targets=[ast.Name(id="METHOD")], value=ast.Call(keywords=keywords)):
-                return {str(one.arg): _literal(one, path) for one in keywords}
-    return None
-
-
-def _literal(argument: ast.keyword, path: Path) -> Any:
     try:
-        return ast.literal_eval(argument.value)
-    except ValueError:
-        if argument.arg not in FACTS:
-            return ...
-        raise InputError(
-            f"{argument.arg}={ast.unparse(argument.value)} of METHOD in {path} must be written out: it is read without "
-            "importing the file"
-        ) from None
+        read = {key: ast.literal_eval(said[key]) for key in (*FACTS, "on_dpq") if key in said}
+        facts = {f.name: f.default for f in fields(MethodEntry) if f.name in FACTS and f.default is not MISSING} | read
+        second = facts.pop("on_dpq", None)
+        table = None if isinstance(said.get("config"), ast.Constant) else name
+        own = _registered(name, facts, table, lambda: import_module(module).METHOD)
+    except (ValueError, LookupError, TypeError) as error:
+        needed = f"METHOD of {module} needs title and progressive, by name, and literals for {', '.join(FACTS)}"
+        raise InputError(f"{needed}, which are read without importing it ({error})") from error
+    if second is None:
+        return [own]
+    second = {"source": "dpq", **second}
+    on_dpq = partial(_on_dpq, own, second)
+    return [own, _registered(f"{name}-dpq", facts | second, table, on_dpq)]
+
+
+def _on_dpq(own: RegisteredMethod, changes: dict[str, Any]) -> MethodEntry:
+    return replace(own.entry, on_dpq=None, **changes)
 
 
 @cache

@@ -1,6 +1,7 @@
 """Ablations from the command line: one field changed, under an identity of their own."""
 
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass, replace
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ from dpq.model import DPQMethod
 
 def flat(table, prefix=""):
     for key, value in table.items():
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{key}.")
+        elif is_dataclass(value):  # settings of a method
+            yield from flat(asdict(value), f"{prefix}{key}.")
         else:
             yield prefix + key, value
 
@@ -32,7 +35,7 @@ def test_every_ablation_changes_its_field_and_no_other(experiment, name):
 
 def test_what_the_setting_has_anyway_is_no_ablation(caplog):
     own = load_experiment("digits")
-    changed = replace(own, methods=replace(own.methods, dpq=replace(own.methods.dpq, gamma=100.0)))
+    changed = replace(own, methods=own.methods | {"dpq": replace(own.methods["dpq"], gamma=100.0)})
     with pytest.raises(InputError, match=r"sets methods\.dpq\.gamma to 100\.0, which digits has anyway; leave it"):
         choose_ablations(["gamma-large"], changed)
     with caplog.at_level("INFO"):

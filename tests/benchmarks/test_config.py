@@ -13,6 +13,7 @@ from benchmarks.config import (
     parse_experiment,
     read_experiment,
 )
+from benchmarks.methods import BUILT_IN
 from dpq import InputError
 
 MINIMAL = 'protocol = "digits"\n[backbone]\nname = "resnet18"\n[training]\nepochs = 3\n'
@@ -42,8 +43,8 @@ def test_values_are_read_and_defaults_kept():
     )
     assert experiment.training.epochs == 3
     assert experiment.training.learning_rate == 1.0
-    assert experiment.methods.dpq.tau == 0.5
-    assert experiment.methods.dpq.hard_choice == "cosine"
+    assert experiment.methods["dpq"].tau == 0.5
+    assert experiment.methods["dpq"].hard_choice == "cosine"
     assert experiment.split_seed == 0
 
 
@@ -84,10 +85,10 @@ def test_a_record_keeps_everything_but_the_seeds():
     experiment = parse_experiment("x", "stored_side = 256\nsplit_seeds = [2]\n" + MINIMAL)
     description = describe(experiment, ("dpq", "pq"))
     names = {f.name for f in dataclasses.fields(experiment)}
-    assert set(description) == names - {"seeds", "split_seeds", "plugins"} | {"split_seed"}
+    assert set(description) == names - {"seeds", "split_seeds"} | {"split_seed"}
     assert description["split_seed"] == 2
     assert set(description["methods"]) == {"dpq", "pq"}
-    assert description["methods"]["dpq"]["tau"] == experiment.methods.dpq.tau
+    assert description["methods"]["dpq"]["tau"] == experiment.methods["dpq"].tau
 
 
 def test_a_setting_that_other_protocols_do_not_have_leaves_their_identities_alone():
@@ -104,7 +105,8 @@ def numbers(kind):
 
 
 def test_every_number_has_a_range():
-    assert set(RANGES) == set(numbers(Experiment))
+    settings = [method.entry.config for method in BUILT_IN.values() if method.entry.config]
+    assert set(RANGES) == {name for kind in (Experiment, *settings) for name in numbers(kind)}
 
 
 def test_files_that_are_no_text_or_too_large_are_refused(tmp_path, monkeypatch):

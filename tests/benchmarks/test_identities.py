@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from benchmarks.building import Ingredients
 from benchmarks.config import Experiment, _build
-from benchmarks.methods import Ingredients
 from benchmarks.plan import plan
 from tests.benchmarks.shipped import RECORDS, RESULTS, weights_of
 
@@ -47,5 +47,5 @@ def test_a_setting_that_is_used_is_another_identity():
     experiment = experiment_of(record)
     (own,) = identities(record, experiment)
     for switch in ({"soft_terms": False}, {"train_backbone": False}, {"two_step": True}):
-        changed = replace(experiment.methods.dpq, **switch)
-        assert own not in identities(record, replace(experiment, methods=replace(experiment.methods, dpq=changed)))
+        changed = replace(experiment.methods["dpq"], **switch)
+        assert own not in identities(record, replace(experiment, methods=experiment.methods | {"dpq": changed}))

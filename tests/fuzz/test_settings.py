@@ -71,4 +71,4 @@ def test_experiments(read, content):
         assert experiment.name == "x"
         assert experiment.training.epochs >= 1
         for one in experiment.splits():
-            json.dumps(describe(one, list(vars(experiment.methods))), allow_nan=False)
+            json.dumps(describe(one, list(experiment.methods)), allow_nan=False)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import config, plugins
+from benchmarks import config
 from benchmarks.__main__ import main
 from benchmarks.config import describe, parse_experiment
-from benchmarks.figures.style import STYLES, look_of
+from benchmarks.figures.style import look_of, style_of
 from benchmarks.methods import BUILT_IN, METHODS
 from benchmarks.publish import check_all
 from benchmarks.records import read_record, read_records, write_record
-from dpq import InputError
+from dpq import InputError, registry
 from tests.benchmarks.conftest import TINY, make_record
 from tests.plugin.installed import EXAMPLE, install, install_example, write_metadata
 
@@ -43,8 +43,8 @@ def site(tmp_path, monkeypatch):
 
 
 def _forget():
-    plugins.declared.cache_clear()
-    plugins.load.cache_clear()
+    registry.declared.cache_clear()
+    registry.load_declared.cache_clear()
     importlib.invalidate_caches()
 
 
@@ -93,11 +93,11 @@ from dpq_example_method import METHOD
 METHOD = replace(METHOD, source="dpq")
 """
 DEEP = """
-from dpq.model import DPQ
+from dpq.model import DPQMethod
 from dpq.registry import MethodEntry
 def build(context):
     network = context.backbone(context.classes)
-    return DPQ(network, context.label_vectors, bits=context.bits, codebook_size=context.codebook_size)
+    return DPQMethod(network, context.label_vectors, bits=context.bits, codebook_size=context.codebook_size)
 METHOD = MethodEntry(build, "Deep", progressive=True)
 """
 
@@ -120,10 +120,10 @@ def test_it_may_quantize_a_trained_dpq_or_train_itself(example, tmp_path, capsys
     assert f"| {title} " in (output / "tiny/table.md").read_text()
 
 
-def test_its_curve_is_unlike_those_of_this_repository():
+def test_its_curve_is_unlike_those_of_this_repository(example):
     look = look_of("rotated-pq", "paper", "Rotated PQ")
-    assert look["color"] not in {colour for colour, _ in STYLES.values()}
-    assert look["marker"] not in {marker for _, marker in STYLES.values()}
+    assert look["color"] not in {style_of(name)[0] for name in BUILT_IN}
+    assert look["marker"] not in {style_of(name)[1] for name in BUILT_IN}
 
 
 def test_all_stays_the_methods_of_this_repository(example, tmp_path, capsys):
