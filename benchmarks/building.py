@@ -61,7 +61,7 @@ def build_method(
         return Backbone(network.name, classes, network.embedding_dim, experiment.training.dropout, ingredients.weights)
 
     context = MethodContext(
-        experiment.methods[method.table] if method.table else None,
+        experiment.settings_of(method.table) if method.table else None,
         max(experiment.bits),
         experiment.codebook_size,
         len(dataset.classes),

@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from benchmarks.ablations import choose_ablations
 from benchmarks.building import check_files, read_ingredients
-from benchmarks.config import Experiment
+from benchmarks.config import Experiment, with_settings
 from benchmarks.environment import check_writable, keep_freed_memory, resolve_device
 from benchmarks.jobs import submit, take_shard
 from benchmarks.loading import load_data
@@ -42,7 +42,7 @@ def carry_out_call(options: argparse.Namespace, experiment: Experiment, methods:
     Raises:
         InputError: something that was asked for cannot be had; before anything is written.
     """
-    dict(experiment.methods)  # reads them: a mistake in their tables is refused before hours of decoding
+    experiment = with_settings(experiment)  # a mistake in a method's table is refused before hours of decoding
     splits = experiment.splits()
     ablations = [
         choose_ablations(options.ablation, one, options.label_vectors) if options.ablation else None for one in splits

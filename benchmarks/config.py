@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -19,6 +19,7 @@ CONFIGS = Path(__file__).parent / "configs"
 OWN = "own"  # whose results are of images that nobody else has
 UNPUBLISHED = ("digits", OWN)  # and bundled data, to try the suite with
 MOST_BYTES = 1 << 20  # of a file
+TABLES = [name for name, method in METHODS.own.items() if method.table == name]  # of settings, of our methods
 
 # What a number may be, by its key; every number of a configuration stands here.
 RANGES: dict[str, tuple[float, float]] = {
@@ -51,51 +52,6 @@ class BackboneConfig:
     embedding_dim: int = 300
 
 
-class MethodSettings(Mapping[str, Any]):
-    """What each method adds to the shared setting, by the name of its table.
-
-    A method's settings are a dataclass of its file, which imports PyTorch; so a table is read when it is asked for.
-
-    Args:
-        tables: of the TOML file, or settings in their place; others have their defaults.
-        where: what messages call the tables.
-
-    Raises:
-        InputError: no method has a table of this name.
-    """
-
-    def __init__(self, tables: Mapping[str, Any] | None = None, where: str = "methods") -> None:
-        self._tables, self._where, self._read = dict(tables or {}), where, dict[str, Any]()
-        self._names = [name for name, method in METHODS.own.items() if method.table == name]
-        known = [*self._names, *(name for name in METHODS if name not in METHODS.own)]
-        if unknown := sorted(self._tables.keys() - set(known)):
-            raise InputError(f"unknown key {unknown[0]!r} in {where}; known are {', '.join(sorted(known))}")
-
-    def __getitem__(self, name: str) -> Any:
-        """The settings in a table.
-
-        Raises:
-            InputError: an unknown key, a value of a wrong type or out of its range; the method's package is broken.
-        """
-        if name not in self._read:
-            table = self._tables.get(name, {})
-            kind = METHODS[name].entry.config
-            self._read[name] = table if is_dataclass(table) else _value(kind, table, f"{self._where}.{name}")
-        return self._read[name]
-
-    def __iter__(self) -> Iterator[str]:
-        """The tables of this project's methods, and those of others that the file has."""
-        return iter(dict.fromkeys((*self._names, *self._tables)))
-
-    def __len__(self) -> int:
-        """How many."""
-        return len({*self._names, *self._tables})
-
-    def __or__(self, settings: Mapping[str, Any]) -> MethodSettings:
-        """These, with other settings in some tables."""
-        return MethodSettings({**self._tables, **settings}, self._where)
-
-
 @dataclass(frozen=True)
 class Experiment:
     """Everything that decides the numbers of an experiment, but the seed and the method.
@@ -105,7 +61,8 @@ class Experiment:
         protocol: data protocol.
         backbone: network and weights.
         training: optimisation, resolution, augmentation.
-        methods: per-method settings.
+        methods: the file's tables of methods, or settings in their place; `settings_of` reads one when it is asked
+            for, as a method's settings are a class of its file, which imports PyTorch.
         bits: code lengths to report.
         seeds: repetitions that a run without `--seeds` makes.
         codebook_size: codewords per level K.
@@ -120,7 +77,7 @@ class Experiment:
     protocol: str
     backbone: BackboneConfig
     training: TrainingConfig
-    methods: MethodSettings = field(default_factory=MethodSettings, hash=False)
+    methods: Mapping[str, Any] = field(default_factory=dict, hash=False)
     bits: tuple[int, ...] = (8, 16, 24, 32)
     seeds: tuple[int, ...] = (0,)
     codebook_size: int = 256
@@ -129,6 +86,23 @@ class Experiment:
     limit: int | None = None
     validation: bool = False
     stored_side: int | None = added_later(None)
+
+    def __post_init__(self) -> None:
+        """Refuse tables that no method has."""
+        known = {*TABLES, *METHODS} - (METHODS.own.keys() - TABLES)
+        if unknown := sorted(self.methods.keys() - known):
+            raise InputError(f"unknown key {unknown[0]!r} in {self.name}.methods; known are {', '.join(sorted(known))}")
+
+    def settings_of(self, table: str) -> Any:
+        """What a method adds to the shared setting, by the name of its table.
+
+        Raises:
+            InputError: an unknown key, a value of a wrong type or out of its range; the method's package is broken.
+        """
+        settings = self.methods.get(table, {})
+        if is_dataclass(settings):
+            return settings
+        return _value(METHODS[table].entry.config, settings, f"{self.name}.methods.{table}")
 
     def splits(self) -> list[Experiment]:
         """The experiment on each of its splits."""
@@ -178,9 +152,16 @@ def parse_experiment(name: str, text: str) -> Experiment:
     Raises:
         InputError: no TOML, an unknown or missing key, a value of a wrong type or out of its range.
     """
-    experiment = _parse(name, text)
-    dict(experiment.methods)  # reads them
-    return experiment
+    return with_settings(_parse(name, text))
+
+
+def with_settings(experiment: Experiment) -> Experiment:
+    """The experiment with all tables of methods read.
+
+    Raises:
+        InputError: as for `Experiment.settings_of`.
+    """
+    return replace(experiment, methods={table: experiment.settings_of(table) for table in experiment.methods})
 
 
 def _text_of(path: Path) -> str:
@@ -234,10 +215,10 @@ def _required(f: dataclasses.Field[Any]) -> bool:
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
-    if is_dataclass(hint) or hint is MethodSettings:
+    if is_dataclass(hint) or get_origin(hint) is Mapping:
         if not isinstance(value, Mapping):
             raise InputError(f"{where} must be a table; got {_short(value)}")
-        return MethodSettings(value, where) if hint is MethodSettings else _build(hint, value, where)
+        return _build(hint, value, where) if is_dataclass(hint) else value
     if get_origin(hint) is tuple and isinstance(value, list) and all(type(v) is int for v in value):
         return tuple(value)
     choices = get_args(hint)
@@ -262,17 +243,9 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def override(setting: Any, path: str, value: Any) -> Any:
-    """The setting with another value in one field, which its path names with dots."""
-    name, _, rest = path.partition(".")
-    if isinstance(setting, MethodSettings):
-        return setting | {name: override(setting[name], rest, value)}
-    return replace(setting, **{name: override(getattr(setting, name), rest, value) if rest else value})
-
-
 def describe(experiment: Experiment, tables: Sequence[str]) -> dict[str, Any]:
     """What a record keeps of an experiment on one split: all, but only these of `methods`, as JSON-able values."""
     table = as_recorded(experiment) | {"split_seed": experiment.split_seed}
-    table["methods"] = {name: as_recorded(experiment.methods[name]) for name in tables}
+    table["methods"] = {name: as_recorded(experiment.settings_of(name)) for name in tables}
     del table["seeds"], table["split_seeds"]
     return table

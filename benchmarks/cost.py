@@ -41,7 +41,7 @@ def print_plan(
         print(f"{len(deep) - len(own)} trainings of other packages' methods, whose time only they know")
     if not own:
         return
-    longest = max(own, key=lambda run: run.experiment.methods["dpq"].train_backbone)
+    longest = max(own, key=lambda run: run.experiment.settings_of("dpq").train_backbone)
     train, encode = estimate_seconds(longest, dataset, ingredients, device)
     total = len(own) * (train + encode)
     print(

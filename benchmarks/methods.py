@@ -61,12 +61,12 @@ def reported_lengths(method: str, bits: tuple[int, ...]) -> list[tuple[int, ...]
 
 def score_of(name: str, experiment: Experiment) -> Any:
     """How a method ranks: quantizers of another method's embeddings rank as that method does."""
-    return experiment.methods[METHODS[name].configs[0]].score
+    return experiment.settings_of(METHODS[name].configs[0]).score
 
 
 def query_precision_of(name: str, experiment: Experiment) -> str:
     """The precision that queries are rounded to before ranking; DPQ's released code has a lower one."""
-    return str(getattr(experiment.methods[METHODS[name].configs[0]], "query_precision", "float32"))
+    return str(getattr(experiment.settings_of(METHODS[name].configs[0]), "query_precision", "float32"))
 
 
 def recorded_query_precision(record: dict[str, Any]) -> str:
@@ -80,8 +80,8 @@ def with_variant(experiment: Experiment, variant: str) -> Experiment:
     if variant == "paper":
         return experiment
     having = [method.table for method in METHODS.own.values() if method.table and variant in method.variants]
-    released = {table: experiment.methods[table].released() for table in having}
-    return replace(experiment, methods=experiment.methods | released)
+    released = {table: experiment.settings_of(table).released() for table in having}
+    return replace(experiment, methods={**experiment.methods, **released})
 
 
 def named(origin: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.config import OWN, Experiment, load_experiment, override
+from benchmarks.config import OWN, Experiment, load_experiment
 from benchmarks.options import OPTIONS, SETTING
 from benchmarks.own_data import PROTOCOL
 from dpq.errors import InputError
@@ -23,8 +23,14 @@ def experiment_of(options: argparse.Namespace) -> Experiment:
     """
     experiment = as_called(with_protocol(load_experiment(options.experiment), options.protocol))
     for path, value in _given(options).items():
-        experiment = override(experiment, path, value)
+        experiment = _override(experiment, path, value)
     return with_stored_side(experiment)
+
+
+def _override(setting: Any, path: str, value: Any) -> Any:
+    """The setting with another value in one field, which its path names with dots."""
+    name, _, rest = path.partition(".")
+    return replace(setting, **{name: _override(getattr(setting, name), rest, value) if rest else value})
 
 
 def as_called(experiment: Experiment) -> Experiment:

@@ -16,7 +16,7 @@ import torch
 from benchmarks import shapes
 from benchmarks.aggregate import entries_of
 from benchmarks.building import Ingredients, build_method, read_ingredients
-from benchmarks.config import Experiment, describe, read_experiment
+from benchmarks.config import TABLES, Experiment, describe, read_experiment
 from benchmarks.environment import describe_environment
 from benchmarks.methods import BUILT_IN
 from benchmarks.plan import plan, recorded_weights
@@ -129,7 +129,7 @@ def _data_and_weights(dataset: Dataset, ingredients: Ingredients) -> dict[str, A
 
 def settings(experiment: Experiment) -> dict[str, Any]:
     """Everything that decides the numbers, flattened to `table.key`; paths of weights are left out."""
-    table = describe(experiment, list(experiment.methods))
+    table = describe(experiment, TABLES)
     del table["backbone"]["weights"]
     return dict(_flatten(json.loads(json.dumps(table))))
 

@@ -30,7 +30,7 @@ from dpq.registry import MethodContext, MethodEntry
 from dpq.seeds import derive_seed
 from dpq.settings import Execution, Method, TrainingConfig
 
-CODEBOOK_SIZE = 16  # codewords a level: 4 bits
+CODEBOOK_SIZE = 16  # codewords per level: 4 bits
 LEVELS = 3
 BITS = 12
 DIM = 16

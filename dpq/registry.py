@@ -15,12 +15,12 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from dpq.errors import InputError
 from dpq.recorded import as_recorded
@@ -56,7 +56,7 @@ class MethodContext:
         bits: code length to train.
         codebook_size: codewords per level K.
         classes: number of classes L.
-        label_vectors: [L, D], one of unit length a class.
+        label_vectors: [L, D], one of unit length per class.
         backbone: makes the experiment's network, with a classifier of so many classes; 0 for none.
         embeddings: what `source` gives.
         multi_label: training images may have several labels.
@@ -161,14 +161,8 @@ class MethodEntry:
 FACTS = ("title", "progressive", "source", "order", "style", "features", "variants")
 
 
-@dataclass(frozen=True)
-class Plugin:
-    """The package that a method is of, if it is not this project's.
-
-    Attributes:
-        package: normalised name.
-        version: of the package.
-    """
+class Plugin(NamedTuple):
+    """The package that a method is of, by its normalised name, and its version."""
 
     package: str
     version: str
@@ -210,7 +204,7 @@ class RegisteredMethod:
     @property
     def origin(self) -> dict[str, Any]:
         """What a record says of where the method comes from; nothing of this project's."""
-        return {"plugin": vars(self.plugin)} if self.plugin else {}
+        return {"plugin": self.plugin._asdict()} if self.plugin else {}
 
 
 def _registered(
@@ -245,13 +239,9 @@ def read_methods(name: str, module: str) -> list[RegisteredMethod]:
         raise InputError(f"{needed}, which are read without importing it ({error})") from error
     if second is None:
         return [own]
-    second = {"source": "dpq", **second}
-    on_dpq = partial(_on_dpq, own, second)
-    return [own, _registered(f"{name}-dpq", facts | second, table, on_dpq)]
-
-
-def _on_dpq(own: RegisteredMethod, changes: dict[str, Any]) -> MethodEntry:
-    return replace(own.entry, on_dpq=None, **changes)
+    changes: dict[str, Any] = {"source": "dpq", **second}
+    on_dpq = _registered(f"{name}-dpq", facts | changes, table, lambda: replace(own.entry, on_dpq=None, **changes))
+    return [own, on_dpq]
 
 
 @cache
@@ -263,11 +253,10 @@ def declared() -> dict[str, tuple[EntryPoint, ...]]:
     return points
 
 
-def _origin_of(point: EntryPoint) -> tuple[str, str]:
-    """Normalised name and version of the package that declares an entry point."""
+def _origin_of(point: EntryPoint) -> Plugin:
     if point.dist is None:
-        return "unknown", "unknown"
-    return re.sub(r"[-_.]+", "-", str(point.dist.name)).lower(), str(point.dist.version)
+        return Plugin("unknown", "unknown")
+    return Plugin(re.sub(r"[-_.]+", "-", str(point.dist.name)).lower(), str(point.dist.version))
 
 
 @cache
@@ -277,21 +266,18 @@ def load_declared(name: str) -> RegisteredMethod:
     Raises:
         InputError: several packages declare it, or its package is broken; names the package.
     """
-    points = declared()[name]
-    if len(points) > 1:
-        several = " and ".join(" ".join(_origin_of(point)) for point in points)
+    point, *further = declared()[name]
+    if further:
+        several = " and ".join(" ".join(_origin_of(each)) for each in (point, *further))
         raise InputError(f"method {name!r} is declared by {several}; uninstall all but one")
-    plugin = Plugin(*_origin_of(points[0]))
-    fault = f"{points[0].value} is no dpq.registry.MethodEntry"
+    plugin, fault = _origin_of(point), f"{point.value} is no dpq.registry.MethodEntry"
     try:
-        entry = points[0].load()
+        entry = point.load()
     except (Exception, SystemExit) as error:  # whatever another package does
         entry, fault = None, " ".join(f"{type(error).__name__}: {error}".split())[:300]
     if not isinstance(entry, MethodEntry):
-        raise InputError(
-            f"method {name!r} of {plugin.package} {plugin.version} is unusable ({fault}); correct or uninstall that "
-            "package"
-        )
+        of = " ".join(plugin)
+        raise InputError(f"method {name!r} of {of} is unusable ({fault}); correct or uninstall that package")
     facts = {fact: getattr(entry, fact) for fact in FACTS} | {"order": LAST, "variants": ("paper",)}
     return _registered(name, facts, None if entry.config is None else name, lambda: entry, plugin)
 

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.ablations import ABLATIONS, WORDS, ablated, choose_ablations
-from benchmarks.config import known_experiments, load_experiment
+from benchmarks.config import known_experiments, load_experiment, with_settings
 from benchmarks.records import read_record
 from dpq import InputError
 from dpq.model import DPQMethod
@@ -27,7 +27,7 @@ def flat(table, prefix=""):
 @pytest.mark.parametrize("name", ABLATIONS)
 @pytest.mark.parametrize("experiment", known_experiments())
 def test_every_ablation_changes_its_field_and_no_other(experiment, name):
-    own = load_experiment(experiment)
+    own = with_settings(load_experiment(experiment))
     before, after = dict(flat(asdict(own))), dict(flat(asdict(ablated(own, name, "words.txt"))))
     assert {key for key in before if before[key] != after[key]} == {ABLATIONS[name].path}
     assert type(after[ABLATIONS[name].path]) is type(before[ABLATIONS[name].path])
@@ -35,7 +35,7 @@ def test_every_ablation_changes_its_field_and_no_other(experiment, name):
 
 def test_what_the_setting_has_anyway_is_no_ablation(caplog):
     own = load_experiment("digits")
-    changed = replace(own, methods=own.methods | {"dpq": replace(own.methods["dpq"], gamma=100.0)})
+    changed = replace(own, methods={"dpq": replace(own.settings_of("dpq"), gamma=100.0)})
     with pytest.raises(InputError, match=r"sets methods\.dpq\.gamma to 100\.0, which digits has anyway; leave it"):
         choose_ablations(["gamma-large"], changed)
     with caplog.at_level("INFO"):

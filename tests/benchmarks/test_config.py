@@ -43,8 +43,8 @@ def test_values_are_read_and_defaults_kept():
     )
     assert experiment.training.epochs == 3
     assert experiment.training.learning_rate == 1.0
-    assert experiment.methods["dpq"].tau == 0.5
-    assert experiment.methods["dpq"].hard_choice == "cosine"
+    assert experiment.settings_of("dpq").tau == 0.5
+    assert experiment.settings_of("dpq").hard_choice == "cosine"
     assert experiment.split_seed == 0
 
 
@@ -88,7 +88,7 @@ def test_a_record_keeps_everything_but_the_seeds():
     assert set(description) == names - {"seeds", "split_seeds"} | {"split_seed"}
     assert description["split_seed"] == 2
     assert set(description["methods"]) == {"dpq", "pq"}
-    assert description["methods"]["dpq"]["tau"] == experiment.methods["dpq"].tau
+    assert description["methods"]["dpq"]["tau"] == experiment.settings_of("dpq").tau
 
 
 def test_a_setting_that_other_protocols_do_not_have_leaves_their_identities_alone():

@@ -47,5 +47,5 @@ def test_a_setting_that_is_used_is_another_identity():
     experiment = experiment_of(record)
     (own,) = identities(record, experiment)
     for switch in ({"soft_terms": False}, {"train_backbone": False}, {"two_step": True}):
-        changed = replace(experiment.methods["dpq"], **switch)
-        assert own not in identities(record, replace(experiment, methods=experiment.methods | {"dpq": changed}))
+        changed = replace(experiment.settings_of("dpq"), **switch)
+        assert own not in identities(record, replace(experiment, methods={"dpq": changed}))
