@@ -44,15 +44,8 @@ class Findings:
     verdict: str
     fit: bool
 
-    def screen(self) -> str:
-        """The summary, with the first of everything that is wrong."""
-        return self._text(SHOWN)
-
-    def report(self) -> str:
-        """The summary, with everything that is wrong."""
-        return self._text(None)
-
-    def _text(self, shown: int | None) -> str:
+    def text(self, shown: int | None = None) -> str:
+        """The summary, with everything that is wrong, or with so many of each kind."""
         lines = list(self.summary)
         for title, images in self.details.items():
             if not images:

@@ -24,12 +24,7 @@ HOURS = 24.0  # unless a job is given another limit
 
 @dataclass(frozen=True)
 class Shard:
-    """One of several parts of the work.
-
-    Attributes:
-        index: of this part, from 1.
-        count: of parts.
-    """
+    """One of `count` parts of the work; its index is from 1."""
 
     index: int
     count: int

@@ -70,11 +70,6 @@ def numbers(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"expected numbers separated by commas, got {text!r}") from None
 
 
-def lengths(text: str) -> tuple[int, ...]:
-    """Comma-separated code lengths, each once and ascending."""
-    return tuple(sorted(set(numbers(text))))
-
-
 def listed(several: tuple[int, ...]) -> str:
     """Integers as `numbers` reads them."""
     return ",".join(map(str, several))
@@ -101,7 +96,7 @@ WHAT = (
         "--bits",
         "code lengths; progressive methods train the longest, the others each",
         "8,16,24,32",
-        lengths,
+        lambda text: tuple(sorted(set(numbers(text)))),
         path="bits",
     ),
     Option("--seeds", "repetitions of every training", "0,1,2", numbers, path="seeds"),

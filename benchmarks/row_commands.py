@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ablations import WORDS, choose_ablations
-from benchmarks.config import Experiment, describe, load_experiment
+from benchmarks.config import describe, load_experiment
 from benchmarks.methods import METHODS, reported_lengths, with_variant
 from benchmarks.options import SETTING, listed
 from benchmarks.overrides import NO_FILE, as_called
@@ -49,15 +49,13 @@ def command_of(records: Sequence[Record]) -> str:
 
 def checkout_of(records: Sequence[Record]) -> str:
     """The command that goes to the code that these records were made with; one line a commit."""
-    commits = sorted({str(record["environment"]["commit"]) for record in records})
-    return "\n".join(map(_checkout, commits))
-
-
-def _checkout(commit: str) -> str:
-    if commit == "unknown":
-        return "# made outside a checkout: the commit is unknown"
-    clean = commit.removesuffix("-dirty")
-    return f"git checkout {shlex.quote(clean)}" + ("  # and changes that are in no commit" if clean != commit else "")
+    lines = []
+    for commit in sorted({str(record["environment"]["commit"]) for record in records}):
+        clean = commit.removesuffix("-dirty")
+        changes = "  # and changes that are in no commit" if clean != commit else ""
+        unknown = "# made outside a checkout: the commit is unknown"
+        lines.append(unknown if commit == "unknown" else f"git checkout {shlex.quote(clean)}{changes}")
+    return "\n".join(lines)
 
 
 def _asked(record: Record) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -66,27 +64,17 @@ def _asked(record: Record) -> tuple[tuple[str, ...], tuple[str, ...]]:
     Raises:
         InputError: of a record that does not keep its arguments, a field differs that no option sets.
     """
-    if "arguments" in record:
-        subject, changes = _parts(record)
-    else:
-        subject, changes = _subject(record), _changes(record)
-    return tuple(subject), (*changes, *_missing_images(record))
-
-
-def _parts(record: Record) -> tuple[list[str], list[str]]:
-    """The arguments that a record keeps, before and after the seed, split and lengths of `benchmarks.plan.Run`."""
-    arguments = list(record["arguments"])
+    # A copy that lacks published images is refused unless the call allows for them.
+    lacking = sum(record["data"].get("missing", {}).values())
+    allowed = ["--allow-missing", str(lacking)] if lacking else []
+    if (arguments := record.get("arguments")) is None:
+        named = ["--ablation", record["ablation"]] if "ablation" in record else ["--method", record["method"]]
+        variant = ["--variant", record["variant"]] if record["variant"] != "paper" else []
+        return ("run", record["experiment"], *named, *variant), (*_changes(record), *allowed)
     if arguments[:1] != ["run"] or "--seeds" not in arguments:
         raise InputError(f"record {record['id']} has no usable arguments: {shlex.join(arguments)}")
-    at = arguments.index("--seeds")
-    return arguments[:at], arguments[at + 6 :]
-
-
-def _subject(record: Record) -> list[str]:
-    """What is run."""
-    named = ["--ablation", record["ablation"]] if "ablation" in record else ["--method", record["method"]]
-    variant = ["--variant", record["variant"]] if record["variant"] != "paper" else []
-    return ["run", record["experiment"], *named, *variant]
+    at = arguments.index("--seeds")  # then come split and lengths: see `benchmarks.plan.Run.arguments`
+    return tuple(arguments[:at]), (*arguments[at + 6 :], *allowed)
 
 
 def _changes(record: Record) -> list[str]:
@@ -95,7 +83,9 @@ def _changes(record: Record) -> list[str]:
     Raises:
         InputError: a field differs that none of them sets.
     """
-    own, today = _flat(_as_recorded(record)), _flat(_without_options(record))
+    kept = {key: value for key, value in record["config"].items() if key not in ("bits", "source")}
+    kept["label_vectors"] = kept["label_vectors"]["source"]
+    own, today = _flat(kept), _flat(_without_options(record))
     settable = SETTABLE.keys() - ({"label_vectors"} if "ablation" in record else set())
     # With ablations the option is for the one that is of word vectors, whatever the setting has.
     arguments = ["--label-vectors", own["label_vectors"]] if record.get("ablation") == WORDS else []
@@ -112,22 +102,14 @@ def _changes(record: Record) -> list[str]:
     return arguments
 
 
-def _missing_images(record: Record) -> list[str]:
-    """A copy that lacks published images is refused unless the call allows for them."""
-    count = sum(record["data"].get("missing", {}).values())
-    return ["--allow-missing", str(count)] if count else []
-
-
-def _as_recorded(record: Record) -> dict[str, Any]:
-    config = {key: value for key, value in record["config"].items() if key not in ("bits", "source")}
-    return config | {"label_vectors": config["label_vectors"]["source"]}
-
-
 def _without_options(record: Record) -> dict[str, Any]:
     """What the record would keep of a call without options that change the setting."""
     experiment = as_called(load_experiment(record["experiment"]))
     experiment = replace(experiment, split_seeds=(record["config"]["split_seed"],))
-    experiment = _ablated(with_variant(experiment, record["variant"]), record)
+    experiment = with_variant(experiment, record["variant"])
+    if (name := record.get("ablation")) is not None:
+        words = record["config"]["label_vectors"]["source"] if name == WORDS else None
+        experiment = choose_ablations([name], experiment, words)[name]
     config = describe(experiment, METHODS[record["method"]].configs)
     del config["bits"]
     config["label_vectors"] = Path(experiment.label_vectors).name
@@ -135,14 +117,6 @@ def _without_options(record: Record) -> dict[str, Any]:
     if own_weights not in NO_FILE:  # DPQ_WEIGHTS names the file
         config["backbone"]["weights"] = own_weights
     return config
-
-
-def _ablated(experiment: Experiment, record: Record) -> Experiment:
-    name = record.get("ablation")
-    if name is None:
-        return experiment
-    words = record["config"]["label_vectors"]["source"] if name == WORDS else None
-    return choose_ablations([name], experiment, words)[name]
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dpq.command_line import Parser, positive, status_of
+from dpq.command_line import Parser, natural, positive, status_of
 from dpq.interrupts import NOT_BEGUN, interruption
 
 EXAMPLES = """from a folder of photos to a searchable index:
@@ -160,13 +160,8 @@ def _add_places(parser: Any) -> None:
 
 def _add_running(parser: Any) -> None:
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="auto takes a GPU if there is one")
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=0,
-        metavar="N",
-        help="processes that decode images (default: none beside this one)",
-    )
+    about = "processes that decode images (default: none beside this one)"
+    parser.add_argument("--workers", type=natural, default=0, metavar="N", help=about)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

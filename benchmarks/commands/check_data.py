@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> None:
     if root is None:
         print(guide(protocol))
         raise InputError("give --data-root DIR, the folder with your copy")
-    from benchmarks.check_data import check_copy, check_folder
+    from benchmarks.check_data import SHOWN, check_copy, check_folder
     from benchmarks.environment import check_writable
     from dpq.files import write_atomically
 
@@ -84,8 +84,8 @@ def run(options: argparse.Namespace) -> None:
     check_writable(report.parent, "--report")
     reading = ReadOptions(strip_prefix=options.strip_prefix, workers=options.workers)
     findings = check_folder(root, reading) if protocol == PROTOCOL else check_copy(protocol, root, reading)
-    print(findings.screen())
-    write_atomically(report, findings.report(), remedy="choose another --report")
+    print(findings.text(SHOWN))
+    write_atomically(report, findings.text(), remedy="choose another --report")
     if not findings.fit:
         what = "cannot be used as it is" if protocol == PROTOCOL else f"is not the published {protocol}"
         raise InputError(f"{root} {what}; {report} names all of it")
