@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -55,6 +56,8 @@ def one_of(what: str, choices: Sequence[str]) -> Callable[[str], str]:
 
 def status_of(command: Callable[[], int | None]) -> int:
     """Run a command, and say in one line what ended it: its own status, 2 for a mistake, 130 when interrupted."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("faiss").setLevel(logging.WARNING)  # it would say how it was loaded
     try:
         return command() or 0
     except InputError as error:

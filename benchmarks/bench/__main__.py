@@ -66,8 +66,6 @@ def make_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run benchmarks, print and write their tables; the exit status is 2 for a mistake, 130 for Ctrl-C."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("faiss").setLevel(logging.WARNING)  # it would say how it was loaded
     return status_of(lambda: _run(arguments))
 
 
