@@ -121,14 +121,14 @@ def known_experiments() -> list[str]:
 
 
 def load_experiment(name: str) -> Experiment:
-    """Read `benchmarks/configs/<name>.toml`, but the settings of a method only when they are asked for.
+    """Read `benchmarks/configs/<name>.toml`.
 
     Raises:
         InputError: there is no such experiment, or its file has an unknown key or a value of a wrong type.
     """
     if name not in known_experiments():
         raise InputError(f"unknown experiment {name!r}; choose one of {', '.join(known_experiments())}")
-    return _parse(name, _text_of(CONFIGS / f"{name}.toml"))
+    return read_experiment(name, CONFIGS / f"{name}.toml")
 
 
 def read_notes(name: str) -> str:
@@ -143,35 +143,19 @@ def read_experiment(name: str, path: Path) -> Experiment:
     Raises:
         InputError: unreadable, no UTF-8; or as for `parse_experiment`.
     """
-    return parse_experiment(name, _text_of(path))
+    try:
+        text = read_text(path, MOST_BYTES)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read configuration {path}: {one_line(error)}; correct the file") from error
+    return parse_experiment(name, text)
 
 
 def parse_experiment(name: str, text: str) -> Experiment:
-    """An experiment from the text of its TOML file.
+    """An experiment from the text of its TOML file; settings of methods are looked at when they are asked for.
 
     Raises:
         InputError: no TOML, an unknown or missing key, a value of a wrong type or out of its range.
     """
-    return with_settings(_parse(name, text))
-
-
-def with_settings(experiment: Experiment) -> Experiment:
-    """The experiment with all tables of methods read.
-
-    Raises:
-        InputError: as for `Experiment.settings_of`.
-    """
-    return replace(experiment, methods={table: experiment.settings_of(table) for table in experiment.methods})
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return read_text(path, MOST_BYTES)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read configuration {path}: {one_line(error)}; correct the file") from error
-
-
-def _parse(name: str, text: str) -> Experiment:
     try:
         table = tomllib.loads(text)
     except RecursionError:
@@ -182,6 +166,15 @@ def _parse(name: str, text: str) -> Experiment:
         raise InputError(f"unknown key 'name' in {name}; the file's name is the experiment's")
     experiment: Experiment = _build(Experiment, {"name": name} | table, name)
     return experiment
+
+
+def with_settings(experiment: Experiment) -> Experiment:
+    """The experiment with all tables of methods read.
+
+    Raises:
+        InputError: as for `Experiment.settings_of`.
+    """
+    return replace(experiment, methods={table: experiment.settings_of(table) for table in experiment.methods})
 
 
 def _build(kind: Any, table: Mapping[str, Any], where: str) -> Any:

@@ -16,7 +16,7 @@ import torch
 from benchmarks import shapes
 from benchmarks.aggregate import entries_of
 from benchmarks.building import Ingredients, build_method, read_ingredients
-from benchmarks.config import TABLES, Experiment, describe, read_experiment
+from benchmarks.config import TABLES, Experiment, describe, read_experiment, with_settings
 from benchmarks.environment import describe_environment
 from benchmarks.methods import BUILT_IN
 from benchmarks.plan import plan, recorded_weights
@@ -53,7 +53,7 @@ class Moved(Exception):
 
 def load_suite(name: str, weights: str | None) -> Experiment:
     """The experiment of a suite, with the weights that were given."""
-    experiment = read_experiment(name, REFERENCES / f"{name}.toml")
+    experiment = with_settings(read_experiment(name, REFERENCES / f"{name}.toml"))
     if weights is None:
         return experiment
     return replace(experiment, backbone=replace(experiment.backbone, weights=weights))

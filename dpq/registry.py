@@ -93,7 +93,7 @@ class MethodEntry:
         config: frozen dataclass of the method's settings, all with defaults; `score` says how it ranks. None for a
             method on DPQ without settings of its own.
         source: whose embeddings are quantized: "backbone" for frozen features, "dpq" for those of a trained DPQ, which
-            then decides how is ranked; None for a method that trains features of its own.
+            then decides how it ranks; None for a method that trains features of its own.
         check: refuses, with an `InputError`, training images and codebook sizes K that the method is not made for.
         order: place in tables among this project's methods, smaller first; those of other packages come after them.
         style: colour and marker in figures, as matplotlib names them; None takes those of methods without any.
@@ -158,6 +158,7 @@ class MethodEntry:
         return ""
 
 
+# What help, tables and figures need, and what is read without importing a file of this project.
 FACTS = ("title", "progressive", "source", "order", "style", "features", "variants")
 
 
@@ -198,7 +199,7 @@ class RegisteredMethod:
 
     @property
     def configs(self) -> tuple[str, ...]:
-        """Tables of settings that decide its numbers; the first holds how is ranked."""
+        """Tables of settings that decide its numbers; the first says how it ranks."""
         return (*(("dpq",) if self.source == "dpq" else ()), *((self.table,) if self.table else ()))
 
     @property
@@ -224,7 +225,10 @@ def read_methods(name: str, module: str) -> list[RegisteredMethod]:
     said = None
     for statement in ast.parse(path.read_text(encoding="utf-8"), str(path)).body:
         match statement:
-            case ast.Assign(targets=[ast.Name(id="METHOD")], value=ast.Call(keywords=arguments)):
+            case (
+                ast.Assign(targets=[ast.Name(id="METHOD")], value=ast.Call(keywords=arguments))
+                | ast.AnnAssign(target=ast.Name(id="METHOD"), value=ast.Call(keywords=arguments))
+            ):
                 said = {one.arg: one.value for one in arguments}
     if said is None:
         return []

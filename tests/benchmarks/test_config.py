@@ -4,6 +4,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from benchmarks import config
+from benchmarks.__main__ import main
 from benchmarks.config import (
     RANGES,
     Experiment,
@@ -12,6 +13,7 @@ from benchmarks.config import (
     load_experiment,
     parse_experiment,
     read_experiment,
+    with_settings,
 )
 from benchmarks.methods import BUILT_IN
 from dpq import InputError
@@ -67,6 +69,7 @@ def test_values_are_read_and_defaults_kept():
         (MINIMAL.replace("epochs = 3", "epochs = " + "9" * 5000), "no valid TOML"),
         (MINIMAL + "learning_rate = nan\n", "x.training.learning_rate must be from 0 to 1e"),
         (MINIMAL + "learning_rate = " + "9" * 400 + "\n", "learning_rate must be a number; got one of 400 digits"),
+        ("methods = 3\n" + MINIMAL, "x.methods must be a table; got 3"),
         (MINIMAL + "x = " + "[" * 5000, "x is nested too deeply"),
         (MINIMAL + f"optimizer = '{'y' * 500}'\n", r"got 'y{56}\.\.\.$"),
     ],
@@ -74,6 +77,27 @@ def test_values_are_read_and_defaults_kept():
 def test_mistakes_are_named(text, words):
     with pytest.raises(InputError, match=words):
         parse_experiment("x", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[methods.dpq]\ntaw = 1", "unknown key 'taw' in x.methods.dpq; known are classification, "),
+        ("[methods.dpq]\ntau = -1", "x.methods.dpq.tau must be from 0 to 1e"),
+        ("[methods]\ndpq = 3", "x.methods.dpq must be a table; got 3"),
+        ("[methods.label-code]", "unknown key 'label-code' in x.methods; known are dpq, dqn, dtq, pq, rq"),
+        ("[methods.pq-dpq]", "unknown key 'pq-dpq' in x.methods"),
+    ],
+)
+def test_mistakes_in_the_settings_of_a_method_are_named(text, words):
+    with pytest.raises(InputError, match=words):
+        with_settings(parse_experiment("x", MINIMAL + text))
+
+
+def test_a_run_reads_the_settings_of_all_methods_first(configs, tmp_path, capsys):
+    (configs / "tiny.toml").write_text(MINIMAL + "[methods.dtq]\nsweep = 3\n")
+    assert main(["run", "tiny", "--method", "pq", "--output", str(tmp_path)]) == 2
+    assert "unknown key 'sweep' in tiny.methods.dtq; known are feature_epochs, " in capsys.readouterr().err
 
 
 def test_unknown_experiments_list_the_known_ones():

@@ -71,8 +71,11 @@ def folder(tmp_path, monkeypatch):
     sys.modules.pop("made_up_method", None)
 
 
-def test_a_method_is_read_without_importing_its_file(folder):
-    text = 'METHOD = MethodEntry(build=build, title="PQ+", progressive=True, source="backbone", on_dpq={"order": 3})'
+@pytest.mark.parametrize("assigned", ["METHOD", "METHOD: MethodEntry"])
+def test_a_method_is_read_without_importing_its_file(folder, assigned):
+    text = (
+        assigned + ' = MethodEntry(build=build, title="PQ+", progressive=True, source="backbone", on_dpq={"order": 3})'
+    )
     own, on_dpq = read_methods("pq-plus", module_of(folder, "raise ValueError('imported')\n" + text))
     assert (own.title, own.progressive, own.order, own.style, own.variants) == ("PQ+", True, LAST, None, ("paper",))
     assert (own.configs, own.features, own.origin) == (("pq-plus",), "frozen features", {})

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import config
 from benchmarks.__main__ import main
-from benchmarks.config import describe, parse_experiment
+from benchmarks.config import describe, parse_experiment, with_settings
 from benchmarks.figures.style import look_of, style_of
 from benchmarks.methods import BUILT_IN, METHODS
 from benchmarks.publish import check_all
@@ -157,9 +157,9 @@ def test_an_experiment_sets_what_the_package_lets_it(example):
     assert own == {"rotated-pq": {"score": "l2", "rotate": False}}
     assert "plugins" not in describe(experiment, ("pq",))
     with pytest.raises(InputError, match=r"unknown key 'turn' in tiny.methods.rotated-pq; known are rotate, score"):
-        parse_experiment("tiny", TINY + "\n[methods.rotated-pq]\nturn = 1\n")
+        with_settings(parse_experiment("tiny", TINY + "\n[methods.rotated-pq]\nturn = 1\n"))
     with pytest.raises(InputError, match=r"rotated-pq\.rotate must be bool"):
-        parse_experiment("tiny", TINY + "\n[methods.rotated-pq]\nrotate = 1\n")
+        with_settings(parse_experiment("tiny", TINY + "\n[methods.rotated-pq]\nrotate = 1\n"))
     with pytest.raises(InputError, match="unknown key 'plugins'"):
         parse_experiment("tiny", "plugins = [1]\n" + TINY)
 
