@@ -15,7 +15,7 @@ from baselines.pq import product_kmeans
 from dpq.backbone import Backbone
 from dpq.deep_method import AlternatingMethod
 from dpq.registry import MethodEntry
-from dpq.settings import Score
+from dpq.settings import Fraction, Score, Weight
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class DQNConfig:
         score: rank by "inner" product or by "l2" distance.
     """
 
-    quantization: float = 1e-4
-    feature_epochs: float = 0.5
+    quantization: Weight = 1e-4
+    feature_epochs: Fraction = 0.5
     score: Score = "inner"
 
 

@@ -8,8 +8,10 @@ conditional modes and codebooks from (penalised) least squares.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from dpq.additive import residual_kmeans
@@ -17,7 +19,7 @@ from dpq.backbone import Backbone
 from dpq.deep_method import AlternatingMethod
 from dpq.icm import icm_encode
 from dpq.registry import MethodEntry
-from dpq.settings import Score
+from dpq.settings import Fraction, Score, Weight
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,11 @@ class DTQConfig:
         score: rank by "inner" product or by "l2" distance.
     """
 
-    margin: float = 30.0
-    quantization: float = 1e-4
-    orthogonality: float = 1e-4
-    sweeps: int = 3
-    feature_epochs: float = 0.5
+    margin: Weight = 30.0
+    quantization: Weight = 1e-4
+    orthogonality: Weight = 1e-4
+    sweeps: Annotated[int, Interval(ge=0, le=10**4)] = 3
+    feature_epochs: Fraction = 0.5
     score: Score = "inner"
 
     def released(self) -> DTQConfig:

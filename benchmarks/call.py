@@ -21,6 +21,7 @@ from benchmarks.methods import BUILT_IN, suited
 from benchmarks.options import without_submission
 from benchmarks.overrides import recorded_call
 from benchmarks.plan import Run, plan, plan_ablations
+from benchmarks.record import Record
 from benchmarks.records import read_record
 from benchmarks.runner import assist, carry_out, forget
 from dpq import distributed
@@ -150,33 +151,30 @@ def _say_what_stays(methods: list[str]) -> None:
 
 def overview(runs: list[Run]) -> str:
     """What a call ends with: mAP of every run at every length."""
-    records = [read_record(run.record) for run in runs]
-    return _grid(
-        [
-            {"mAP": record["id"]} | {f"{entry['bits']} bits": f"{entry['map']:.4f}" for entry in record["lengths"]}
-            for record in records
-        ]
-    )
+    rows = []
+    for record in (read_record(run.record) for run in runs):
+        rows.append({"mAP": record.id} | {f"{length.bits} bits": f"{length.map:.4f}" for length in record.lengths})
+    return _grid(rows)
 
 
-def summary(run: Run, record: dict[str, Any]) -> str:
+def summary(run: Run, record: Record) -> str:
     """What is printed of a finished run."""
     table = [
         {
-            "bits": entry["bits"],
-            "mAP": f"{entry['map']:.4f}",
-            "P@10": f"{entry['precision_at']['10']:.4f}",
-            "P@1000": f"{entry['precision_at']['1000']:.4f}",
-            "distinct codes": entry["distinct_codes"],
+            "bits": length.bits,
+            "mAP": f"{length.map:.4f}",
+            "P@10": f"{length.precision_at['10']:.4f}",
+            "P@1000": f"{length.precision_at['1000']:.4f}",
+            "distinct codes": length.distinct_codes,
         }
-        for entry in record["lengths"]
+        for length in record.lengths
     ]
-    seconds, accuracy = record["seconds"], record["classification_accuracy"]
+    seconds, accuracy = record.seconds, record.classification_accuracy
     classified = "" if accuracy is None else f" class accuracy {accuracy:.4f};"
     return (
-        f"{record['id']} on {record['data']['variant']}\n{_grid(table)}\n"
-        f"exact search with float features: mAP {record['float_map']:.4f};{classified} train {seconds['train']:.0f} s, "
-        f"encode {seconds['encode']:.0f} s, evaluate {seconds['evaluate']:.0f} s\nrecord: {run.record}"
+        f"{record.id} on {record.data.variant}\n{_grid(table)}\n"
+        f"exact search with float features: mAP {record.float_map:.4f};{classified} train {seconds.train:.0f} s, "
+        f"encode {seconds.encode:.0f} s, evaluate {seconds.evaluate:.0f} s\nrecord: {run.record}"
     )
 
 

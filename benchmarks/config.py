@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar
+
+from annotated_types import Interval
 
 from benchmarks.methods import METHODS
 from dpq.errors import InputError, one_line
 from dpq.json_text import read_text
-from dpq.recorded import added_later, as_recorded
-from dpq.settings import TrainingConfig
+from dpq.settings import Count, Pixels, TrainingConfig, added_later, as_recorded
+
+T = TypeVar("T")
 
 CONFIGS = Path(__file__).parent / "configs"
 OWN = "own"  # whose results are of images that nobody else has
@@ -21,20 +23,7 @@ UNPUBLISHED = ("digits", OWN)  # and bundled data, to try the suite with
 MOST_BYTES = 1 << 20  # of a file
 TABLES = [name for name, method in METHODS.own.items() if method.table == name]  # of settings, of our methods
 
-# What a number may be, by its key; every number of a configuration stands here.
-RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("epochs", "batch_size", "decay_steps", "limit"), (1, 10**9)),
-    **dict.fromkeys(("image_size", "stored_side", "embedding_dim"), (1, 10**5)),
-    **dict.fromkeys(("seeds", "split_seeds"), (0, 2**31 - 1)),
-    "bits": (1, 1024),
-    "codebook_size": (2, 256),
-    "sweeps": (0, 10**4),
-    **dict.fromkeys(("learning_rate", "head_multiplier", "codebook_learning_rate", "decay_rate"), (0, 1e6)),
-    **dict.fromkeys(("classification", "margin", "tau", "mu", "nu", "gamma", "quantization"), (0, 1e9)),
-    **dict.fromkeys(("weight_decay", "orthogonality"), (0, 1e9)),
-    **dict.fromkeys(("momentum", "warmup", "dropout", "feature_epochs", "layer_decay", "shift"), (0, 1)),
-    "crop": (0.01, 1),
-}
+Seed = Annotated[int, Interval(ge=0, le=2**31 - 1)]
 
 
 @dataclass(frozen=True)
@@ -49,7 +38,7 @@ class BackboneConfig:
 
     name: str
     weights: str = "timm"
-    embedding_dim: int = 300
+    embedding_dim: Pixels = 300
 
 
 @dataclass(frozen=True)
@@ -78,17 +67,21 @@ class Experiment:
     backbone: BackboneConfig
     training: TrainingConfig
     methods: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    bits: tuple[int, ...] = (8, 16, 24, 32)
-    seeds: tuple[int, ...] = (0,)
-    codebook_size: int = 256
-    split_seeds: tuple[int, ...] = (0,)
+    bits: tuple[Annotated[int, Interval(ge=1, le=1024)], ...] = (8, 16, 24, 32)
+    seeds: tuple[Seed, ...] = (0,)
+    codebook_size: Annotated[int, Interval(ge=2, le=256)] = 256
+    split_seeds: tuple[Seed, ...] = (0,)
     label_vectors: str = "orthonormal"
-    limit: int | None = None
+    limit: Count | None = None
     validation: bool = False
-    stored_side: int | None = added_later(None)
+    stored_side: Pixels | None = added_later(None)
 
     def __post_init__(self) -> None:
-        """Refuse tables that no method has."""
+        """Refuse lists that are empty or name a number twice, and tables that no method has."""
+        for name in ("bits", "seeds", "split_seeds"):
+            numbers = getattr(self, name)
+            if not numbers or len(set(numbers)) < len(numbers):
+                raise InputError(f"{name} must be a list of different numbers, at least one; got {list(numbers)[:20]}")
         known = {*TABLES, *METHODS} - (METHODS.own.keys() - TABLES)
         if unknown := sorted(self.methods.keys() - known):
             raise InputError(f"unknown key {unknown[0]!r} in {self.name}.methods; known are {', '.join(sorted(known))}")
@@ -102,7 +95,8 @@ class Experiment:
         settings = self.methods.get(table, {})
         if is_dataclass(settings):
             return settings
-        return _value(METHODS[table].entry.config, settings, f"{self.name}.methods.{table}")
+        kind: Any = METHODS[table].entry.config
+        return read_settings(kind, settings, f"{self.name}.methods.{table}")
 
     def splits(self) -> list[Experiment]:
         """The experiment on each of its splits."""
@@ -164,8 +158,7 @@ def parse_experiment(name: str, text: str) -> Experiment:
         raise InputError(f"configuration {name} is no valid TOML: {one_line(error)}") from error
     if "name" in table:
         raise InputError(f"unknown key 'name' in {name}; the file's name is the experiment's")
-    experiment: Experiment = _build(Experiment, {"name": name} | table, name)
-    return experiment
+    return read_settings(Experiment, {"name": name} | table, name)
 
 
 def with_settings(experiment: Experiment) -> Experiment:
@@ -177,63 +170,18 @@ def with_settings(experiment: Experiment) -> Experiment:
     return replace(experiment, methods={table: experiment.settings_of(table) for table in experiment.methods})
 
 
-def _build(kind: Any, table: Mapping[str, Any], where: str) -> Any:
-    hints = get_type_hints(kind)
-    hints = {f.name: hints[f.name] for f in fields(kind)}
-    unknown = set(table) - set(hints)
-    if unknown:
-        raise InputError(f"unknown key {sorted(unknown)[0]!r} in {where}; known are {', '.join(sorted(hints))}")
-    missing = [f.name for f in fields(kind) if f.name not in table and _required(f)]
-    if missing:
-        raise InputError(f"{where} lacks {', '.join(missing)}")
-    values = {key: _value(hints[key], value, f"{where}.{key}") for key, value in table.items()}
-    for key, value in values.items():
-        _check_range(key, value, f"{where}.{key}")
-    return kind(**values)
+def read_settings(kind: type[T], table: Any, where: str) -> T:
+    """A dataclass of settings from a table, which messages call `where`.
 
+    Raises:
+        InputError: an unknown or missing key, a value of a wrong type or out of its range.
+    """
+    from dpq.schema import read_table  # slow to import, and no help text needs it
 
-def _check_range(key: str, value: Any, where: str) -> None:
-    if key not in RANGES:
-        return
-    least, most = RANGES[key]
-    for one in value if isinstance(value, tuple) else (value,):
-        if one is not None and not least <= one <= most:
-            raise InputError(f"{where} must be from {least:g} to {most:g}; got {str(one)[:30]}")
-    if isinstance(value, tuple) and (not value or len(set(value)) < len(value)):
-        raise InputError(f"{where} must be a list of different numbers, at least one; got {list(value)[:20]}")
-
-
-def _required(f: dataclasses.Field[Any]) -> bool:
-    return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    if is_dataclass(hint) or get_origin(hint) is Mapping:
-        if not isinstance(value, Mapping):
-            raise InputError(f"{where} must be a table; got {_short(value)}")
-        return _build(hint, value, where) if is_dataclass(hint) else value
-    if get_origin(hint) is tuple and isinstance(value, list) and all(type(v) is int for v in value):
-        return tuple(value)
-    choices = get_args(hint)
-    if choices and all(isinstance(choice, str) for choice in choices):
-        if value not in choices:
-            raise InputError(f"{where} must be one of {', '.join(map(repr, choices))}; got {_short(value)}")
-        return value
-    accepted = {float: (float, int)}.get(hint, choices or (hint,))
-    if not isinstance(value, tuple(t for t in accepted if isinstance(t, type))) or (
-        isinstance(value, bool) and bool not in accepted
-    ):
-        raise InputError(f"{where} must be {getattr(hint, '__name__', hint)}; got {_short(value)}")
-    checked: Any = value
     try:
-        return float(checked) if hint is float else checked
-    except OverflowError:
-        raise InputError(f"{where} must be a number; got one of {len(str(value))} digits") from None
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+        return read_table(kind, table, where)
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def describe(experiment: Experiment, tables: Sequence[str]) -> dict[str, Any]:

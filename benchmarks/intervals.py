@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy import stats
+from numpy.typing import NDArray
 
 from dpq.errors import InputError
 
@@ -33,6 +34,18 @@ class Interval:
     confidence: float = CONFIDENCE
 
 
+def per_unit(pairs: Iterable[tuple[int, Any]]) -> NDArray[np.float64]:
+    """One value per repetition, [n, ...], in their order: what runs of one measured is averaged.
+
+    Args:
+        pairs: `Record.unit` of a run, and a number or numbers that it gave.
+    """
+    units: dict[int, list[Any]] = {}
+    for unit, value in pairs:
+        units.setdefault(unit, []).append(value)
+    return np.array([np.mean(units[unit], axis=0) for unit in sorted(units)], dtype=np.float64)
+
+
 def interval_of_mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
     """Student's interval for the mean of independent repetitions.
 
@@ -43,6 +56,8 @@ def interval_of_mean(values: Sequence[float], confidence: float = CONFIDENCE) ->
     Raises:
         InputError: no value, one that is not finite, or a confidence outside (0, 1).
     """
+    from scipy import stats  # takes seconds, and tables need none of it
+
     sample = np.asarray(values, dtype=np.float64)
     if sample.size == 0 or not np.isfinite(sample).all() or not 0 < confidence < 1:
         raise InputError(f"no interval of {len(values)} values {list(values)} at confidence {confidence}")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from benchmarks.config import Experiment, describe
+from benchmarks.config import Experiment
+from benchmarks.record import Record, Setting
 from dpq.errors import InputError
 from dpq.protocols import Dataset, ReadOptions, load_protocol
 
@@ -18,31 +17,29 @@ def load_data(experiment: Experiment, data_root: Path | None, reading: ReadOptio
     Raises:
         InputError: data are missing or unusable, or too few for the settings.
     """
-    return _load(experiment.protocol, describe(experiment, ()), data_root, reading or ReadOptions())
+    return _load(experiment.protocol, experiment, data_root, reading or ReadOptions())
 
 
-def load_data_of(record: dict[str, Any], data_root: Path | None, reading: ReadOptions | None = None) -> Dataset:
+def load_data_of(record: Record, data_root: Path | None, reading: ReadOptions | None = None) -> Dataset:
     """The very images of a record; a copy may lack as many as the record's lacked.
 
     Raises:
         InputError: as for `load_data`; or these are other images.
     """
-    data = record["data"]
-    reading = replace(reading or ReadOptions(), allow_missing=sum(data.get("missing", {}).values()))
-    dataset = _load(record["protocol"], record["config"], data_root, reading)
-    if dataset.fingerprint != data["fingerprint"]:
+    reading = replace(reading or ReadOptions(), allow_missing=sum(record.data.missing.values()))
+    dataset = _load(record.protocol, record.config, data_root, reading)
+    if dataset.fingerprint != record.data.fingerprint:
         raise InputError(
-            f"the images of {record['id']} are others: the record has the fingerprint {data['fingerprint']}, those "
+            f"the images of {record.id} are others: the record has the fingerprint {record.data.fingerprint}, those "
             f"that were found have {dataset.fingerprint}; give --data-root the copy that the run was made on"
         )
     return dataset
 
 
-def _load(protocol: str, config: Mapping[str, Any], data_root: Path | None, reading: ReadOptions) -> Dataset:
-    """The splits that a configuration names as a record keeps it."""
-    if config.get("stored_side") is not None:
-        reading = replace(reading, side=config["stored_side"])
-    dataset = load_protocol(protocol, data_root, options=reading, split_seed=config["split_seed"])
-    if config["validation"]:
+def _load(protocol: str, setting: Experiment | Setting, data_root: Path | None, reading: ReadOptions) -> Dataset:
+    if setting.stored_side is not None:
+        reading = replace(reading, side=setting.stored_side)
+    dataset = load_protocol(protocol, data_root, options=reading, split_seed=setting.split_seed)
+    if setting.validation:
         dataset = dataset.validation()
-    return dataset if config["limit"] is None else dataset.limited(config["limit"])
+    return dataset if setting.limit is None else dataset.limited(setting.limit)

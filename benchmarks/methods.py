@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, get_args
@@ -14,6 +14,7 @@ from dpq.registry import Registry, Variant
 
 if TYPE_CHECKING:
     from benchmarks.config import Experiment
+    from benchmarks.record import Record
     from dpq.protocols import Split
 
 log = logging.getLogger(__name__)
@@ -69,10 +70,9 @@ def query_precision_of(name: str, experiment: Experiment) -> str:
     return str(getattr(experiment.settings_of(METHODS[name].configs[0]), "query_precision", "float32"))
 
 
-def recorded_query_precision(record: dict[str, Any]) -> str:
+def recorded_query_precision(record: Record) -> str:
     """As `query_precision_of`, of the run that a record is of."""
-    config = record["config"]["methods"][METHODS[record["method"]].configs[0]]
-    return str(config.get("query_precision", "float32"))
+    return str(record.config.methods[METHODS[record.method].configs[0]].get("query_precision", "float32"))
 
 
 def with_variant(experiment: Experiment, variant: str) -> Experiment:
@@ -82,16 +82,3 @@ def with_variant(experiment: Experiment, variant: str) -> Experiment:
     having = [method.table for method in METHODS.own.values() if method.table and variant in method.variants]
     released = {table: experiment.settings_of(table).released() for table in having}
     return replace(experiment, methods={**experiment.methods, **released})
-
-
-def named(origin: Mapping[str, Any]) -> str:
-    """Package and version that a record says its method is of."""
-    return f"{origin['package']} {origin['version']}"
-
-
-def plugin_lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What a table says of methods that this project does not ship; nothing where there are none."""
-    packages = sorted({named(record["plugin"]) for record in records if "plugin" in record})
-    if not packages:
-        return []
-    return [f"- **Has methods that this project does not ship: of {', '.join(packages)}. No published page has them.**"]

@@ -9,9 +9,9 @@ from typing import Any
 
 from benchmarks.config import OWN, Experiment, load_experiment
 from benchmarks.options import OPTIONS, SETTING
-from benchmarks.own_data import PROTOCOL
 from dpq.errors import InputError
 
+PROTOCOL = "folder"  # of one's own images
 NO_FILE = ("timm", "none")  # weights
 
 

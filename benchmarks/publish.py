@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.bench.page import make_pages, stale_pages
-from benchmarks.claims_page import make_claims_page
+from benchmarks.claims import find, make_claims_page
 from benchmarks.config import UNPUBLISHED, known_experiments
 from benchmarks.figures import figure_files, make_figures
-from benchmarks.records import read_records
 from benchmarks.results_page import CLAIMS_PAGE, make_results_page
 from benchmarks.row_pages import make_row_page
+from benchmarks.study import Study
 from benchmarks.tables import ABLATIONS_CSV, make_tables
 from dpq.errors import InputError
 from dpq.files import write_atomically
@@ -43,25 +43,26 @@ def make_all(output: Path) -> dict[str, bytes]:
         InputError: no records, one of another package's method, or matplotlib is not installed.
     """
     files: dict[str, bytes] = {}
-    names = published(output)
-    for name in names:
-        _refuse_plugins(output, name)
-        log.info("%s", name)
-        texts = {**make_tables(output, name), "rows.md": make_row_page(output, name)}
-        files |= {f"{name}/{file}": text.encode() for file, text in texts.items()}
-        files |= {f"{name}/{file}": content for file, content in make_figures(output, name).items()}
+    studies = [Study.read(output, name) for name in published(output)]
+    for study in studies:
+        _refuse_plugins(study)
+        log.info("%s", study.experiment)
+        texts = {**make_tables(study), "rows.md": make_row_page(study)}
+        made = {file: text.encode() for file, text in texts.items()} | make_figures(study)
+        files |= {f"{study.experiment}/{file}": content for file, content in made.items()}
     files |= make_pages(output)
-    files[CLAIMS_PAGE] = make_claims_page(output, names).encode()
-    files["README.md"] = make_results_page(output, names, sorted(files)).encode()
+    findings = find(studies)
+    files[CLAIMS_PAGE] = make_claims_page(findings).encode()
+    files["README.md"] = make_results_page(studies, findings, sorted(files)).encode()
     return files
 
 
-def _refuse_plugins(output: Path, name: str) -> None:
-    for record in read_records(output, name):
-        if "plugin" in record:
+def _refuse_plugins(study: Study) -> None:
+    for record in study.records:
+        if record.plugin is not None:
             raise InputError(
-                f"{name}/runs/{record['id']}.json is of a method of {record['plugin']['package']}, and these pages are "
-                "of this repository's methods alone; keep such runs under another --output"
+                f"{study.experiment}/runs/{record.id}.json is of a method of {record.plugin.package}, and these pages "
+                "are of this repository's methods alone; keep such runs under another --output"
             )
 
 

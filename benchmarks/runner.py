@@ -20,7 +20,7 @@ from benchmarks.locks import locked, record_lock
 from benchmarks.methods import BUILT_IN, METHODS, query_precision_of, score_of
 from benchmarks.plan import Run, recorded_config, recorded_weights
 from benchmarks.raw_results import RawResult, write_raw
-from benchmarks.record_shape import SCHEMA_VERSION
+from benchmarks.record import SCHEMA_VERSION, Record
 from benchmarks.records import digest, read_record, write_record
 from dpq import distributed
 from dpq.additive import levels_for
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 def carry_out(
     run: Run, dataset: Dataset, ingredients: Ingredients, device: torch.device, *, force: bool = False
-) -> dict[str, Any]:
+) -> Record:
     """Do what is left of a run and return its record.
 
     A run whose record exists is only read, unless `force` asks for a new one. An interrupted training goes on from
@@ -54,13 +54,12 @@ def carry_out(
     embedder: Source = method
     if run.ablation is None and any(entry.source == run.method for entry in BUILT_IN.values()):
         embedder = source = StoredSource(method, run.embeddings)
-    record, raw = _measure(run, method, embedder, source, trained, dataset, device)
-    record = _header(run, dataset, ingredients, method) | record | {"environment": environment}
-    record["config"] = recorded_config(run.experiment, ingredients, run.method, run.source)
+    measured, raw = _measure(run, method, embedder, source, trained, dataset, device)
+    table = _header(run, dataset, ingredients, method) | measured | {"environment": environment}
+    table["config"] = recorded_config(run.experiment, ingredients, run.method, run.source)
     with locked(record_lock(run.record)):
         write_raw(run.record.with_suffix(".npz"), raw)
-        write_record(run.record, record)
-    return record
+        return write_record(run.record, table)
 
 
 def _fit(run: Run, method: Method, dataset: Dataset, execution: Execution) -> TrainLog:
@@ -181,28 +180,26 @@ def _measure(
     codebooks = method.codebooks.float().cpu()
     labels = dataset.query.labels, dataset.database.labels
     raw = RawResult(codes.numpy(), codebooks.numpy(), queries.numpy(), labels[0].numpy(), labels[1].numpy())
+    by_level = reconstruction_errors(embeddings, codes, codebooks)
     lengths = evaluate_lengths(
         raw,
-        list(run.experiment.bits),
+        {bits: by_level[levels_for(bits, run.experiment.codebook_size) - 1] for bits in run.experiment.bits},
         dataset.cut,
         score,
         query_precision,
         further_cuts=dataset.further_cuts,
         progress=True,
     )
-    errors = reconstruction_errors(embeddings, codes, codebooks)
-    for entry in lengths:
-        entry["reconstruction_mse"] = errors[levels_for(entry["bits"], run.experiment.codebook_size) - 1]
     float_map = evaluate_embeddings(queries, labels[0], embeddings, labels[1], dataset.cut, score, progress=True)
     evaluated = time.perf_counter()
     images = len(dataset.query) + len(dataset.database)
     usage = codeword_usage(codes, codebooks.shape[1])
     return {
-        "lengths": lengths,
+        "lengths": [length.table for length in lengths],
         "float_map": float_map,
         "embedding_mean_squared_norm": float(embeddings.square().sum(dim=1).mean()),
         "classification_accuracy": None if dataset.unseen else _accuracy(logits, labels[0]),
-        "queries_without_relevant": lengths[0]["queries_without_relevant"],
+        "queries_without_relevant": lengths[0].queries_without_relevant,
         **usage,
         "seconds": {
             "train": round(trained.seconds, 2),

@@ -23,8 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from dpq.errors import InputError
-from dpq.recorded import as_recorded
-from dpq.settings import Score, SearchConfig
+from dpq.settings import Score, SearchConfig, as_recorded
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.commands import Command
 from benchmarks.options import Option, shared
-from benchmarks.own_data import PROTOCOL
+from benchmarks.overrides import PROTOCOL
 from dpq.errors import InputError
 from dpq.protocols import PROTOCOLS, load_protocol
 from dpq.protocols.options import ReadOptions

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from benchmarks.commands import Command
-from benchmarks.exhibits.shape import PARTS
+from benchmarks.exhibits import PARTS
 from benchmarks.options import Option, shared
 from dpq.protocols.options import ReadOptions
 

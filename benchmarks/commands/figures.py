@@ -13,8 +13,9 @@ def run(options: argparse.Namespace) -> None:
     """Draw the figures."""
     load_experiment(options.experiment)
     from benchmarks.figures import draw_figures
+    from benchmarks.study import Study
 
-    for path in draw_figures(options.output, options.experiment):
+    for path in draw_figures(Study.read(options.output, options.experiment)):
         print(path)
 
 

@@ -12,13 +12,15 @@ from benchmarks.options import Option, shared
 def run(options: argparse.Namespace) -> None:
     """Write the tables, or check them."""
     load_experiment(options.experiment)
+    from benchmarks.study import Study
     from benchmarks.tables import check_tables, write_tables
 
+    study = Study.read(options.output, options.experiment)
     if options.check:
-        check_tables(options.output, options.experiment)
+        check_tables(study)
         print(f"the tables of {options.experiment} are what its records give")
         return
-    for path in write_tables(options.output, options.experiment):
+    for path in write_tables(study):
         print(path)
 
 

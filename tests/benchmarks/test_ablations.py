@@ -68,7 +68,7 @@ def test_refusals(configs, tmp_path, capsys, arguments, words):
 
 
 def by_ablation(paths):
-    return {record.get("ablation"): record for record in map(read_record, paths)}
+    return {record.ablation: record.raw for record in map(read_record, paths)}
 
 
 def test_an_ablated_record_names_its_ablation_and_the_run_it_is_one_of(run_tiny, tmp_path):
@@ -93,12 +93,12 @@ def test_an_ablated_record_names_its_ablation_and_the_run_it_is_one_of(run_tiny,
 def test_a_finished_ablation_is_not_repeated_and_a_forced_one_leaves_dpq_alone(run_tiny, monkeypatch, caplog):
     run_tiny()
     base, ablation = sorted(run_tiny("--ablation", "frozen"), key=lambda path: "frozen" in path.stem)
-    before, value = base.read_bytes(), read_record(ablation)["float_map"]
+    before, value = base.read_bytes(), read_record(ablation).raw["float_map"]
     with caplog.at_level("INFO"):
         run_tiny("--ablation", "frozen", "--force")
     assert "stay as they are" not in caplog.text  # controls quantize DPQ's embedding, not this one
     assert base.read_bytes() == before
-    assert read_record(ablation)["float_map"] == value
+    assert read_record(ablation).raw["float_map"] == value
     monkeypatch.setattr(DPQMethod, "fit", None)
     run_tiny("--ablation", "frozen")
     run_tiny()

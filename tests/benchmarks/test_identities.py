@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks.building import Ingredients
-from benchmarks.config import Experiment, _build
+from benchmarks.config import Experiment, read_settings
 from benchmarks.plan import plan
 from tests.benchmarks.shipped import RECORDS, RESULTS, weights_of
 
@@ -16,7 +16,7 @@ def experiment_of(record):
     """The setting that a record keeps, as today's code reads it."""
     config = {key: value for key, value in record["config"].items() if key not in ("source", "split_seed")}
     read = {"label_vectors": "orthonormal", "split_seeds": [record["config"]["split_seed"]]}
-    return _build(Experiment, config | read, record["id"])
+    return read_settings(Experiment, config | read, record["id"])
 
 
 def identities(record, experiment):

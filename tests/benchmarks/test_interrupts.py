@@ -14,8 +14,8 @@ import benchmarks.evaluation
 from benchmarks.__main__ import COMMANDS, make_parser
 from dpq import interrupts
 from dpq.interrupts import interruption
-from dpq.parallel import in_threads
 from dpq.protocols import decode_workers
+from dpq.ranking import in_threads
 from dpq.training import Trainer
 from tests.benchmarks.children import Child, command, hear, say
 

@@ -55,7 +55,7 @@ def run(configs, tmp_path, copy, monkeypatch):
 
 
 def records(tmp_path, protocol):
-    return [read_record(path) for path in sorted((tmp_path / "results" / protocol / "runs").glob("*.json"))]
+    return [read_record(path).raw for path in sorted((tmp_path / "results" / protocol / "runs").glob("*.json"))]
 
 
 def lacking(protocol):
@@ -254,4 +254,4 @@ def test_metrics_at_further_cuts_are_renewed_from_the_codes(run, tmp_path, capsy
     record["lengths"][0]["map_at"]["5000"] = 0.5
     path.write_text(json.dumps(record))
     assert main(["evaluate", str(path)]) == 0
-    assert read_record(path)["lengths"][0]["map_at"]["5000"] == right
+    assert read_record(path).raw["lengths"][0]["map_at"]["5000"] == right

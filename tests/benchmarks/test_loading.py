@@ -5,15 +5,15 @@ import torch
 
 from benchmarks.config import load_experiment
 from benchmarks.loading import load_data, load_data_of
-from benchmarks.records import read_record
+from benchmarks.records import as_record, read_record
 from dpq import InputError
 
 
 @pytest.mark.parametrize("changes", [(), ("--validation",), ("--split-seeds", "3")])
 def test_a_record_leads_back_to_its_images(run_tiny, changes):
     (path,) = run_tiny("--limit", "300", *changes)
-    record = read_record(path)
-    dataset = load_data_of(record, None)
+    record = read_record(path).raw
+    dataset = load_data_of(read_record(path), None)
     assert dataset.fingerprint == record["data"]["fingerprint"]
     assert dataset.name == record["data"]["variant"]
     assert [len(s) for s in (dataset.train, dataset.query, dataset.database)] == [
@@ -31,7 +31,7 @@ def test_every_setting_decides_the_images(changes):
 
 def test_other_images_are_refused(run_tiny):
     (path,) = run_tiny()
-    record = read_record(path)
+    record = read_record(path).raw
     record["config"]["split_seed"] = 1
     with pytest.raises(InputError, match="give --data-root the copy that the run was made on"):
-        load_data_of(record, None)
+        load_data_of(as_record(record), None)

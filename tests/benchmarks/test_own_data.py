@@ -38,7 +38,7 @@ def call(configs, tmp_path, monkeypatch):
 
 
 def records(experiment="own"):
-    return [read_record(path) for path in sorted(Path(f"results/{experiment}/runs").glob("*.json"))]
+    return [read_record(path).raw for path in sorted(Path(f"results/{experiment}/runs").glob("*.json"))]
 
 
 def test_methods_run_on_a_folder_and_a_table_is_made(call, photos):

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from benchmarks.aggregate import group_by_setting, records_of, rows_of, summarise
 
 from benchmarks import building, call, config, cost, plan
 from benchmarks.__main__ import make_parser
 from benchmarks.ablations import ABLATIONS
-from benchmarks.aggregate import group_by_setting, records_of, rows_of, summarise
 from benchmarks.commands.run import run
 from benchmarks.config import load_experiment
 from benchmarks.plan import reported_lengths

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.__main__ import COMMANDS
 
 ROOT = Path(__file__).parents[2]
-SLOW = {"PIL", "matplotlib", "numpy", "pandas", "scipy", "sklearn", "submitit", "timm", "torch", "torchvision"}
+SLOW = {"PIL", "matplotlib", "numpy", "pandas", "pydantic", "scipy", "sklearn", "timm", "torch", "torchvision"}
 HELP = ["benchmarks --help", *(f"benchmarks {name} --help" for name in COMMANDS)]
 
 

@@ -293,7 +293,7 @@ def cut(folder):
         (lambda folder: (folder / "config.json").write_text("[]"), "config.json", "schema version is None"),
         (edit(schema_version=2), "config.json", "schema version is 2, and this library reads 1"),
         (edit(more=1), "config.json", "unknown key 'more'"),
-        (edit(classes="cat"), "config.json", "the table.classes cannot be 'cat'"),
+        (edit(classes="cat"), "config.json", "classes must be a list; got 'cat'"),
         (edit(bits=10**400), "model.safetensors", ""),
         (edit(bits=16), "model.safetensors", "no quantizer.codebooks of"),
         (edit(classes=["a", "b"]), "model.safetensors", "no label_vectors of"),

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from benchmarks.exhibits.store import sprite_path
-from benchmarks.figures.material import first_setting
 from benchmarks.figures.style import style
 from benchmarks.records import write_record
+from benchmarks.study import Study
 
 CLASSES = ["cat", "dog", "frog"]
 
@@ -32,11 +32,11 @@ def put(tmp_path):
 
 @pytest.fixture
 def material(put, tmp_path):
-    """The material of these records."""
+    """The first section of these records, read from files."""
 
     def make(*records):
         put(*records)
-        return first_setting(tmp_path, "cifar10")
+        return Study.read(tmp_path, "cifar10").sections[0]
 
     return make
 
