@@ -6,13 +6,14 @@ have everything else in common.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
 from benchmarks.statistics import rows_of, summarise
 from benchmarks.study import Section
-from benchmarks.table_details import as_markdown, with_deviation
+from benchmarks.table_details import as_markdown, row_by_length, with_deviation
 
 _MISSING = " (where there is none, no run of DPQ with the same seed, setting and code lengths is recorded)"
 
@@ -40,21 +41,16 @@ def ablation_table(section: Section) -> pd.DataFrame:
 
 
 def _block(title: str, switch: str, part: pd.DataFrame, lengths: Sequence[int]) -> list[dict[str, str]]:
-    by_bits = {int(entry["bits"]): entry for _, entry in part.iterrows()}
+    def value(r: pd.Series[Any]) -> str:
+        return with_deviation(r["map"], r["map_sd"], r["seeds"])
 
-    def row(cells: Mapping[int, str], **first: str) -> dict[str, str]:
-        return first | {f"{bits} bits": cells.get(bits, "") for bits in lengths}
+    def difference(r: pd.Series[Any]) -> str:
+        return with_deviation(r["difference"], r["difference_sd"], r["pairs"], "+") if r["pairs"] else ""
 
-    values = {b: with_deviation(r["map"], r["map_sd"], r["seeds"]) for b, r in by_bits.items()}
-    what = f"mAP, n = {part['seeds'].max()}"
+    n, pairs = part["seeds"].max(), part["pairs"].max()
     exact = {"exact search": f"{part['float_map'].mean():.3f}"}
-    rows = [row(values, ablation=title, switch=switch, what=what) | exact]
-    if part["pairs"].any():
-        differences = {
-            b: with_deviation(r["difference"], r["difference_sd"], r["pairs"], "+")
-            for b, r in by_bits.items()
-            if r["pairs"]
-        }
-        what = f"difference, n = {part['pairs'].max()}"
-        rows.append(row(differences, ablation="", switch="", what=what) | {"exact search": ""})
+    rows = [row_by_length(part, lengths, value, ablation=title, switch=switch, what=f"mAP, n = {n}") | exact]
+    if pairs:
+        what = f"difference, n = {pairs}"
+        rows.append(row_by_length(part, lengths, difference, ablation="", switch="", what=what) | {"exact search": ""})
     return rows

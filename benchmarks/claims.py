@@ -42,7 +42,7 @@ class Claim:
         text: the statement.
         test: what is compared and where the claim puts it, in words.
         compare: the comparisons in one setting.
-        classes: "seen" for ordinary protocols, "unseen" for class splits, "any".
+        unseen: it is about classes that training has not seen.
         paper: the paper claims it; else it is a control of ours.
     """
 
@@ -50,12 +50,8 @@ class Claim:
     text: str
     test: str
     compare: Callable[[Section], list[Comparison]]
-    classes: str = "seen"
+    unseen: bool = False
     paper: bool = True
-
-    def applies_to(self, section: Section) -> bool:
-        """Whether the section's protocol is one that the claim is about."""
-        return self.classes == "any" or (self.classes == "unseen") == section.first.has_unseen_classes
 
 
 @dataclass(frozen=True)
@@ -84,13 +80,13 @@ def _name(method: str) -> str:
     return entry.title + (f" on {entry.features}" if entry.features else "")
 
 
-def _above(method: str, *, classes: str = "seen", paper: bool = True, where: str = "at every length") -> Claim:
+def _above(method: str, *, unseen: bool = False, paper: bool = True, where: str = "at every length") -> Claim:
     return Claim(
-        f"better-than-{method}" + ("-unseen" if classes == "unseen" else ""),
+        f"better-than-{method}" + ("-unseen" if unseen else ""),
         f"DPQ is better than {_name(method)} {where}",
         f"mAP of DPQ − mAP of {_name(method)}, each length; claimed: above 0",
         partial(above, other=method),
-        classes,
+        unseen,
         paper,
     )
 
@@ -155,8 +151,8 @@ CLAIMS = (
         for method in ("rq-dpq", "pq-dpq")
     ),
     _above("label-code", paper=False, where="at every length: codes carry more than the predicted class"),
-    *(_above(method, classes="unseen", paper=False, where=UNSEEN) for method in ("pq", "rq", "dqn", "dtq")),
-    *(_above(method, classes="unseen", paper=False, where=UNSEEN) for method in ("rq-dpq", "pq-dpq", "label-code")),
+    *(_above(method, unseen=True, paper=False, where=UNSEEN) for method in ("pq", "rq", "dqn", "dtq")),
+    *(_above(method, unseen=True, paper=False, where=UNSEEN) for method in ("rq-dpq", "pq-dpq", "label-code")),
 )
 
 
@@ -181,7 +177,7 @@ def find(studies: Sequence[Study]) -> list[Finding]:
         Finding(claim, section.experiment, claim.compare(section))
         for claim in CLAIMS
         for section in sections
-        if claim.applies_to(section)
+        if claim.unseen == section.first.has_unseen_classes
     )
     return [finding for finding in findings if finding.comparisons]
 

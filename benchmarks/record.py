@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from annotated_types import MinLen
 
-from dpq.schema import Amount, Bits, Digest, Label, Scalar, Share, Size, Whole
+from dpq.schema import Amount, Bits, Digest, Label, Scalar, Share, Size, Version, Whole
+from dpq.settings import Score, TrainingConfig
 
 SCHEMA_VERSION = 1
 KS = (1, 10, 100, 500, 1000)  # ranks that every record has a precision at
@@ -18,41 +19,23 @@ KS = (1, 10, 100, 500, 1000)  # ranks that every record has a precision at
 
 @dataclass(frozen=True, kw_only=True)
 class Length:
-    """What was measured at one code length, in the order of the file.
-
-    Attributes:
-        bits: of a code.
-        map: mean average precision at the protocol's cut, expected over tie orders, by the relevant images inside it.
-        map_at_r: the same.
-        r: ranks inside the cut.
-        map_total: divided by all relevant images.
-        map_capped: divided by the smaller of the cut and all relevant images.
-        map_bounds: of the worst and the best tie order.
-        map_ties_index: ties in database order.
-        precision_at: by number of ranks.
-        pr: recall and precision of the averaged curve.
-        distinct_codes: in the database.
-        queries_without_relevant: of this length's ranking.
-        bytes_per_image: of a code.
-        map_at: at further cuts.
-        reconstruction_mse: mean squared distance of database embeddings to their reconstruction.
-    """
+    """What was measured at one code length, in the order of the file."""
 
     bits: Bits
-    map: Share
-    map_at_r: Share
-    r: Size
-    map_total: Share
-    map_capped: Share
-    map_bounds: tuple[Share, Share]
-    map_ties_index: Share
-    precision_at: Mapping[str, Share]
-    pr: tuple[tuple[Share, Share], ...]
+    map: Share  # at the protocol's cut, expected over tie orders, divided by the relevant images inside it
+    map_at_r: Share  # the same
+    r: Size  # ranks inside the cut
+    map_total: Share  # divided by all relevant images
+    map_capped: Share  # divided by the smaller of the cut and all relevant images
+    map_bounds: tuple[Share, Share]  # of the worst and the best tie order
+    map_ties_index: Share  # ties in database order
+    precision_at: Mapping[str, Share]  # by number of ranks
+    pr: tuple[tuple[Share, Share], ...]  # recall and precision of the averaged curve
     distinct_codes: Size
-    queries_without_relevant: Whole = 0
+    queries_without_relevant: Whole = 0  # of this length's ranking
     bytes_per_image: Amount
-    map_at: Mapping[str, Share] = field(default_factory=dict)
-    reconstruction_mse: Amount
+    map_at: Mapping[str, Share] = field(default_factory=dict)  # at further cuts
+    reconstruction_mse: Amount  # mean squared distance of database embeddings to their reconstruction
 
     @property
     def table(self) -> dict[str, Any]:
@@ -62,45 +45,25 @@ class Length:
 
 @dataclass(frozen=True)
 class Data:
-    """Which images.
+    """Which images."""
 
-    Attributes:
-        name: of the protocol.
-        variant: of the data, as tables name it.
-        fingerprint: of the images of this split.
-        train: number of images, as for `query` and `database`.
-        query: see `train`.
-        database: see `train`.
-        seen: classes of training, where others are searched.
-        unseen: classes of queries and database, where training has not seen them.
-        published: the copy is the published data.
-        lists_as_published: so are its lists.
-        fingerprint_of_all: of the images of all class splits.
-        missing: published images that the copy lacks, by split.
-        side: in pixels, to which images were resized once.
-        classes: of own images.
-        layout: of the folder of own images, which decides their splits.
-        copies_left_out: own images that are copies of others.
-        queries_in_database: of own images.
-    """
-
-    name: str
-    variant: str
-    fingerprint: Label
-    train: Size
+    name: str  # of the protocol
+    variant: str  # of the data, as tables name it
+    fingerprint: Label  # of the images of this split
+    train: Size  # images, as in the next two
     query: Size
     database: Size
-    seen: tuple[str, ...] | None = None
-    unseen: tuple[str, ...] | None = None
-    published: bool = True
-    lists_as_published: bool = True
-    fingerprint_of_all: Label | None = None
-    missing: Mapping[str, Whole] = field(default_factory=dict)
-    side: Size | None = None
-    classes: tuple[str, ...] = ()
-    layout: Literal["classes", "splits", "manifest"] | None = None
-    copies_left_out: Whole = 0
-    queries_in_database: Whole = 0
+    seen: tuple[str, ...] | None = None  # classes of training, where others are searched
+    unseen: tuple[str, ...] | None = None  # classes of queries and database, where training has not seen them
+    published: bool = True  # the copy is the published data
+    lists_as_published: bool = True  # so are its lists
+    fingerprint_of_all: Label | None = None  # of the images of all class splits
+    missing: Mapping[str, Whole] = field(default_factory=dict)  # published images that the copy lacks, by split
+    side: Size | None = None  # in pixels, to which images were resized once
+    classes: tuple[str, ...] = ()  # of own images
+    layout: Literal["classes", "splits", "manifest"] | None = None  # of the folder of own images
+    copies_left_out: Whole = 0  # own images that are copies of others
+    queries_in_database: Whole = 0  # of own images
 
     @property
     def images(self) -> str:
@@ -117,33 +80,6 @@ class Backbone:
     weights_sha256: Digest | None
     image_size: Size
     embedding_dim: Size
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """As `dpq.images.Augmentation` was."""
-
-    flip: bool
-    crop: float
-    shift: float
-
-
-@dataclass(frozen=True)
-class Training:
-    """What tables say of `dpq.settings.TrainingConfig` as it was."""
-
-    epochs: Size
-    batch_size: Size
-    optimizer: str
-    schedule: str
-    precision: str
-    learning_rate: float
-    head_multiplier: float
-    layer_decay: float
-    weight_decay: float
-    dropout: float
-    evaluation_views: Literal["centre", "mirror", "ten-crop"]
-    augmentation: Augmentation
 
 
 @dataclass(frozen=True)
@@ -171,33 +107,19 @@ class Network:
 
 @dataclass(frozen=True)
 class Setting:
-    """The configuration of the run: what tables read of it. `Record.raw["config"]` is all of it.
+    """The configuration of the run: what tables read of it. `Record.raw["config"]` is all of it."""
 
-    Attributes:
-        training: shared by all methods.
-        label_vectors: of the margin loss.
-        methods: settings by name of the method.
-        bits: lengths that are reported.
-        codebook_size: codewords per level K.
-        split_seed: of the split.
-        limit: images of a subset; None for all.
-        validation: queries and database are held-out training images.
-        backbone: of the experiment.
-        source: whose embeddings were quantized.
-        stored_side: in pixels.
-    """
-
-    training: Training
-    label_vectors: LabelVectors
-    methods: Mapping[str, Mapping[str, Scalar]]
-    bits: Annotated[tuple[Bits, ...], Field(min_length=1)]
-    codebook_size: Literal[2, 4, 8, 16, 32, 64, 128, 256]
+    training: TrainingConfig  # shared by all methods
+    label_vectors: LabelVectors  # of the margin loss
+    methods: Mapping[str, Mapping[str, Scalar]]  # settings by name of the method
+    bits: Annotated[tuple[Bits, ...], MinLen(1)]  # lengths that are reported
+    codebook_size: Literal[2, 4, 8, 16, 32, 64, 128, 256]  # codewords per level K
     split_seed: Whole
-    limit: Size | None
-    validation: bool
-    backbone: Network
-    source: Source | None = None
-    stored_side: Size | None = None
+    limit: Size | None  # images of a subset; None for all
+    validation: bool  # queries and database are held-out training images
+    backbone: Network  # of the experiment
+    source: Source | None = None  # whose embeddings were quantized
+    stored_side: Size | None = None  # in pixels
 
 
 @dataclass(frozen=True)
@@ -205,7 +127,7 @@ class Plugin:
     """The package that a method is of."""
 
     package: Label
-    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9.+!_-]+$")]
+    version: Version
 
     @property
     def title(self) -> str:
@@ -257,75 +179,40 @@ Report = Mapping[str, float | tuple[str, ...] | tuple[float, ...]]
 
 @dataclass(frozen=True)
 class Record:
-    """A run: what it was, where, and what was measured.
-
-    Attributes:
-        schema_version: of the file.
-        id: file name; a digest of everything that decides the numbers is part of it.
-        experiment: name.
-        protocol: of the data.
-        method: name.
-        variant: "paper" or "released".
-        seed: master seed.
-        created: UTC.
-        data: which images.
-        backbone: which network.
-        score: "inner" product or "l2" distance.
-        ap_denominator: "hits", "total" or "capped".
-        cut: ranks of mAP; None for the whole database.
-        lengths: by ascending bits.
-        float_map: of exact search among the embeddings.
-        embedding_mean_squared_norm: of the database.
-        codewords_used: per level.
-        codeword_perplexity: per level.
-        training_log: one table per epoch.
-        classification_accuracy: of queries; None without a classifier.
-        queries_without_relevant: number.
-        seconds: of the parts.
-        images_per_second: of training and encoding.
-        peak_memory_mb: of the process or card.
-        environment: machine and versions.
-        config: the setting.
-        ablation: name of the one change.
-        ablation_of: identity of the run without it.
-        plugin: the package that the method is of; None for this project's.
-        further_cuts: at which mAP is reported as well.
-        warnings: signs of a training that went wrong.
-        arguments: of the command that made it; None for older records.
-    """
+    """A run: what it was, where, and what was measured."""
 
     schema_version: Literal[1]
-    id: Label
+    id: Label  # name of the file; a digest of everything that decides the numbers is part of it
     experiment: Label
-    protocol: Label
+    protocol: Label  # of the data
     method: Label
     variant: Literal["paper", "released"]
-    seed: Whole
-    created: str
+    seed: Whole  # master seed
+    created: str  # UTC
     data: Data
     backbone: Backbone
-    score: Literal["inner", "l2"]
+    score: Score
     ap_denominator: Literal["hits", "total", "capped"]
-    cut: Size | None
-    lengths: Annotated[tuple[Length, ...], Field(min_length=1)]
-    float_map: Share
-    embedding_mean_squared_norm: Amount
-    codewords_used: tuple[Whole, ...]
-    codeword_perplexity: tuple[Amount, ...]
-    training_log: tuple[Report, ...]
-    classification_accuracy: Share | None
+    cut: Size | None  # ranks of mAP; None for the whole database
+    lengths: Annotated[tuple[Length, ...], MinLen(1)]  # by ascending bits
+    float_map: Share  # of exact search among the embeddings
+    embedding_mean_squared_norm: Amount  # of the database
+    codewords_used: tuple[Whole, ...]  # per level
+    codeword_perplexity: tuple[Amount, ...]  # per level
+    training_log: tuple[Report, ...]  # one table per epoch
+    classification_accuracy: Share | None  # of queries; None without a classifier
     queries_without_relevant: Whole
     seconds: Seconds
     images_per_second: Speed
-    peak_memory_mb: Amount
+    peak_memory_mb: Amount  # of the process or card
     environment: Environment
     config: Setting
-    ablation: Label | None = None
-    ablation_of: Label | None = None
-    plugin: Plugin | None = None
-    further_cuts: tuple[Size, ...] = ()
-    warnings: tuple[str, ...] = ()
-    arguments: tuple[str, ...] | None = None
+    ablation: Label | None = None  # name of the one change
+    ablation_of: Label | None = None  # identity of the run without it
+    plugin: Plugin | None = None  # the package that the method is of; None for this project's
+    further_cuts: tuple[Size, ...] = ()  # at which mAP is reported as well
+    warnings: tuple[str, ...] = ()  # signs of a training that went wrong
+    arguments: tuple[str, ...] | None = None  # of the command that made it; None for older records
 
     @cached_property
     def raw(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from benchmarks.ablation_table import ablation_table
 from benchmarks.bench.page import PAGE as BENCH_PAGE
 from benchmarks.claims import Finding, verdict_table
 from benchmarks.config import UNPUBLISHED, known_experiments, read_notes
+from benchmarks.figures import FIGURES
 from benchmarks.methods import METHODS
 from benchmarks.record import Record
 from benchmarks.reported_values import reported_methods
@@ -25,18 +26,6 @@ PAPER = (
     "Gao et al., *Beyond Product Quantization: Deep Progressive Quantization for Image Retrieval*, IJCAI 2019, "
     "[arXiv 1906.06698](https://arxiv.org/abs/1906.06698)"
 )
-# What a figure shows, by the name of its file; in the order of the page.
-FIGURES = {
-    "map": "mAP against code length, with 95 % intervals over repetitions; dotted: as printed.",
-    "ablations": "What each change to DPQ does to mAP, with 95 % intervals, paired over seeds.",
-    "precision_recall": "Precision and recall at each code length.",
-    "precision_at_k": "Precision among the first K at each code length.",
-    "levels": "Reconstruction error and use of the codewords, level by level.",
-    "training": "Loss terms of the deep methods, epoch by epoch.",
-    "ties": "mAP of the same codes by argsort in three orders of the database, the exact value, and its bounds.",
-    "projection": "t-SNE of the reconstructions at each code length.",
-    "gallery": "Queries, drawn by a seed, and their ten nearest images at each length; wrong ones are framed.",
-}
 
 
 def make_results_page(studies: Sequence[Study], findings: Sequence[Finding], files: Sequence[str]) -> str:
@@ -150,8 +139,11 @@ def _experiment(study: Study, files: Sequence[str]) -> str:
 
 
 def _figures(name: str, files: Sequence[str]) -> list[str]:
-    drawn = [stem for stem in FIGURES if f"{name}/{stem}.png" in files]
-    return [f"[![{FIGURES[stem]}]({name}/{stem}.png)]({name}/{stem}.svg)\n\n*{FIGURES[stem]}*" for stem in drawn]
+    return [
+        f"[![{caption}]({name}/{stem}.png)]({name}/{stem}.svg)\n\n*{caption}*"
+        for stem, (_, caption) in FIGURES.items()
+        if f"{name}/{stem}.png" in files
+    ]
 
 
 def _rerun(experiments: Sequence[str]) -> str:

@@ -151,6 +151,11 @@ class Study:
         return cls(output, experiment, sections_of(records, output))
 
     @property
+    def folder(self) -> Path:
+        """Where its files lie."""
+        return self.output / self.experiment
+
+    @property
     def records(self) -> list[Record]:
         """All records."""
         return [record for section in self.sections for record in section.every]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -33,6 +33,14 @@ def as_markdown(rows: pd.DataFrame | Sequence[dict[Any, str]]) -> str:
 def with_deviation(mean: float, deviation: float, n: int, sign: str = "") -> str:
     """A mean and, of several repetitions, the deviation over them; `sign` "+" writes the mean with its sign."""
     return f"{mean:{sign}.3f}" if n < 2 else f"{mean:{sign}.3f} ± {deviation:.3f}"
+
+
+def row_by_length(
+    part: pd.DataFrame, lengths: Sequence[int], cell: Callable[[pd.Series[Any]], str], **first: str
+) -> dict[str, str]:
+    """A row of a table: its first cells, then at every length what `cell` says of the summary's row; else nothing."""
+    cells = {row["bits"]: cell(row) for _, row in part.iterrows()}
+    return first | {f"{bits} bits": cells.get(bits, "") for bits in lengths}
 
 
 def detail_tables(section: Section) -> str:

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from benchmarks import generated
 from benchmarks.ablation_table import ablation_section
 from benchmarks.config import read_notes
 from benchmarks.methods import BUILT_IN, METHODS
-from benchmarks.record import Data, Record, Training
+from benchmarks.record import Data, Record
 from benchmarks.reported_values import MARKS, MEANINGS, marked, reported_methods, reported_value
 from benchmarks.study import Section, Study
-from benchmarks.table_details import as_markdown, detail_tables, held_out, method_settings, with_deviation
-from dpq.errors import InputError
-from dpq.files import write_atomically
+from benchmarks.table_details import (
+    as_markdown,
+    detail_tables,
+    held_out,
+    method_settings,
+    row_by_length,
+    with_deviation,
+)
 from dpq.registry import LAST
+from dpq.settings import TrainingConfig
 
 PRINTED_ONLY = {"ITQ-CCA": 10, "SQ": 40, "DVSQ": 60}  # places in tables among ours, whose entries say theirs
 VIEWS = {
@@ -65,13 +72,8 @@ def _csv(summaries: list[pd.DataFrame]) -> str:
 
 
 def write_tables(study: Study) -> list[Path]:
-    """Write `table.md`, `table.csv` and `table.tex` of an experiment, and `ablations.csv` where there are any."""
-    folder, tables = study.output / study.experiment, make_tables(study)
-    for name, text in tables.items():
-        write_atomically(folder / name, text)
-    if ABLATIONS_CSV not in tables:  # of records that are gone
-        (folder / ABLATIONS_CSV).unlink(missing_ok=True)
-    return [folder / name for name in tables]
+    """Write the files of an experiment's table."""
+    return generated.write(study.folder, make_tables(study), [ABLATIONS_CSV])
 
 
 def check_tables(study: Study) -> None:
@@ -80,13 +82,7 @@ def check_tables(study: Study) -> None:
     Raises:
         InputError: names the first file that differs.
     """
-    tables: dict[str, str | None] = {ABLATIONS_CSV: None, **make_tables(study)}
-    for name, text in tables.items():
-        path = study.output / study.experiment / name
-        if (path.read_text(encoding="utf-8") if path.is_file() else None) != text:
-            raise InputError(
-                f"{path} is not what the records give; renew it with: python -m benchmarks table {study.experiment}"
-            )
+    generated.check(study.folder, make_tables(study), [ABLATIONS_CSV], f"table {study.experiment}")
 
 
 def main_table(section: Section) -> pd.DataFrame:
@@ -110,23 +106,26 @@ def main_table(section: Section) -> pd.DataFrame:
 
 
 def _block(title: str, part: pd.DataFrame, lengths: list[int], best: pd.Series[Any]) -> list[dict[str, str]]:
-    by_bits = {int(entry["bits"]): entry for _, entry in part.iterrows()}
-
-    def row(method: str, source: str, cell: Callable[[pd.Series[Any]], str]) -> dict[str, str]:
-        cells = {f"{b} bits": cell(by_bits[b]) if b in by_bits else "" for b in lengths}
-        return {"method": method, "source": source} | cells
-
     def ours(r: pd.Series[Any]) -> str:
         value = with_deviation(r["map"], r["map_sd"], r["seeds"])
         return f"**{value}**" if r["map"] == best[r["bits"]] else value
 
-    rows = [row(title, f"ours, {_seeds(part)}", ours)]
+    def printed(r: pd.Series[Any]) -> str:
+        return marked(None if pd.isna(r["paper_map"]) else (r["paper_map"], r["paper_status"]))
+
+    def difference(r: pd.Series[Any]) -> str:
+        return "" if pd.isna(r["difference"]) else f"{r['difference']:+.3f}"
+
+    def exact(r: pd.Series[Any]) -> str:
+        return f"{r['float_map']:.3f}"
+
+    rows = [row_by_length(part, lengths, ours, method=title, source=f"ours, {_seeds(part)}")]
     if part["paper_map"].notna().any():
-        rows.append(row("", "paper", _paper_cell))
+        rows.append(row_by_length(part, lengths, printed, method="", source="paper"))
         if part["difference"].notna().any():
-            rows.append(row("", "difference", lambda r: _difference(r["difference"])))
+            rows.append(row_by_length(part, lengths, difference, method="", source="difference"))
     if (part["training"] != "truncated").all():
-        rows.append(row("", "exact search, float features", lambda r: f"{r['float_map']:.3f}"))
+        rows.append(row_by_length(part, lengths, exact, method="", source="exact search, float features"))
     return rows
 
 
@@ -134,14 +133,6 @@ def _seeds(part: pd.DataFrame) -> str:
     fewest, most = int(part["seeds"].min()), int(part["seeds"].max())
     counted = f"n = {most}" if fewest == most else f"n = {fewest} to {most}"
     return f"{counted} in {part['splits'].max()} class splits" if "splits" in part else counted
-
-
-def _paper_cell(row: pd.Series[Any]) -> str:
-    return marked(None if pd.isna(row["paper_map"]) else (row["paper_map"], row["paper_status"]))
-
-
-def _difference(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:+.3f}"
 
 
 def order_notes(section: Section) -> str:
@@ -237,7 +228,7 @@ def _missing(data: Data) -> str:
     return " and ".join(parts + (["it lacks " + ", ".join(lacking)] if lacking else []))
 
 
-def _optimisation(training: Training) -> str:
+def _optimisation(training: TrainingConfig) -> str:
     augmentation = training.augmentation
     moves = f"random shifts of up to {augmentation.shift:g} of the side"
     if augmentation.crop < 1:

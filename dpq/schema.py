@@ -1,17 +1,15 @@
 """The one reader of tables that nobody vouches for: settings, records, exhibits, saved models, indexes.
 
-What a table must hold is said by a dataclass: its annotations, and bounds in `Annotated`. Pydantic compares; here stand
-the words of what is wrong.
+What a table must hold is said by a dataclass: its annotations, and bounds in `Annotated`. Pydantic compares.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, make_dataclass
 from functools import cache, partial
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from types import NoneType
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 from annotated_types import Ge, Interval
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -26,33 +24,31 @@ Amount = Annotated[float, Ge(0)]
 Whole = Annotated[int, Interval(ge=0, le=2**53)]
 Size = Annotated[int, Interval(ge=1, le=2**53)]
 Bits = Annotated[int, Interval(ge=1, le=1024)]
-_LABEL, _DIGEST = r"^[\w-][\w.+-]*$", "^[0-9a-f]{64}$"
+_LABEL, _DIGEST, _VERSION = r"^[\w-][\w.+-]*$", "^[0-9a-f]{64}$", r"^[A-Za-z0-9.+!_-]+$"
 Label = Annotated[str, Field(pattern=_LABEL)]
 Digest = Annotated[str, Field(pattern=_DIGEST)]
+Version = Annotated[str, Field(pattern=_VERSION)]
 Scalar = str | bool | int | float | None
 
-_PATTERNS: dict[str, str] = {_LABEL: "a name of letters, digits, '.', '+' and '-'", _DIGEST: "64 hexadecimal digits"}
-
-_KINDS = {  # by Python's and by pydantic's names
-    "float": "a number",
-    "int": "a whole number",
-    "bool": "true or false",
-    "str": "a text",
-    "string": "a text",
-    "dataclass": "a table",
-    "dict": "a table",
-    "mapping": "a table",
-    "tuple": "a list",
-    "NoneType": "absent",
+_PATTERNS = {
+    _LABEL: "be a name of letters, digits, '.', '+' and '-'",
+    _DIGEST: "be 64 hexadecimal digits",
+    _VERSION: "be a version",
 }
-_ENDS = {
-    "ge": "at least",
-    "gt": "above",
-    "le": "at most",
-    "lt": "below",
-    "min_length": "at least",
-    "max_length": "at most",
+_PLAIN = {  # by pydantic's words, the longer ones first
+    "be a valid integer": "be a whole number",
+    "be a valid number": "be a number",
+    "be a valid string": "be a text",
+    "be a valid boolean": "be true or false",
+    "be a valid array": "be a list",
+    "be an object": "be a table",
+    "be greater than or equal to": "be at least",
+    "be less than or equal to": "be at most",
+    "be greater than": "be above",
+    "be less than": "be below",
+    " after validation": "",
 }
+_FIRST_OF_SEVERAL = ("str", "float")  # kinds that `Scalar`, and a record's reports of an epoch, begin with
 
 
 def read_table(kind: type[T], table: Any, where: str = "", *, extra: Extra = "forbid") -> T:
@@ -101,68 +97,23 @@ def _adapter(kind: type[Any], extra: Extra) -> TypeAdapter[Any]:
 
 
 def _fault(kind: type[Any], error: ValidationError, where: str) -> str:
-    """The first fault, in words."""
+    """The first fault, in words; pydantic's begin with "Input should be"."""
     first = error.errors(include_url=False)[0]
-    steps, expected = _walk(kind, first["loc"][1:])
-    place = _place(where, steps)
-    problem, bounds = first["type"], first.get("ctx", {})
+    path, problem, details = list(first["loc"][1:]), first["type"], first.get("ctx", {})
+    if error.error_count() > 1 and path and path[-1] in _FIRST_OF_SEVERAL:
+        path.pop()  # no place: the kind that was tried there before others
+    place = _place(where, path)
     if problem == "missing":
         return f"{place} is missing"
     if problem == "unexpected_keyword_argument":
-        outer, table = _walk(kind, first["loc"][1:-1])
-        known = ", ".join(sorted(field.name for field in fields(table)))
-        return f"unknown key {str(steps[-1])[:40]!r} in {_place(where, outer)}; known are {known}"
+        known = ", ".join(sorted(_keys_at(kind, path[:-1])))
+        return f"unknown key {str(path[-1])[:40]!r} in {_place(where, path[:-1])}; known are {known}"
     if problem in ("value_error", "json_invalid"):
-        return f"{place}: {one_line(bounds['error'])}" if steps or where else str(bounds["error"])
-    return f"{place} must be {_wanted(problem, bounds, expected)}; got {_short(first['input'])}"
-
-
-def _wanted(problem: str, bounds: dict[str, Any], expected: Any) -> str:
-    """What a place must hold, from the kind of its fault, that fault's details and the annotation."""
-    if branches := _branches(expected):
-        names = [(get_origin(each) or each).__name__ for each in branches]
-        kinds = list(dict.fromkeys(_KINDS["float" if name == "int" else name] for name in names))
-        return f"{', '.join(kinds[:-1])} or {kinds[-1]}"
-    if problem == "literal_error":
-        return f"one of {bounds['expected'].replace(' or ', ', ')}"
-    if problem == "finite_number":
-        return "a finite number"
-    if problem == "string_pattern_mismatch":
-        return _PATTERNS.get(str(bounds["pattern"]), f"like {bounds['pattern']}")
-    ends = [f"{word} {bounds[end]:.16g}" for end, word in _ENDS.items() if end in bounds]
-    if problem in ("too_short", "too_long"):
-        return f"a list of {ends[0]} values"
-    return ends[0] if ends else _KINDS.get(problem.split("_")[0], problem)
-
-
-def _walk(kind: Any, steps: Sequence[Any]) -> tuple[list[Any], Any]:
-    """Down the annotations as far as they say where a place is, and what is expected there.
-
-    Below several kinds of value for one place, pydantic names the kind that it tried, which is no place.
-    """
-    path: list[Any] = []
-    for step in steps:
-        kind = _bare(kind)
-        if _branches(kind):
-            break
-        path.append(step)
-        if is_dataclass(kind):
-            kind = get_type_hints(kind, include_extras=True).get(step)
-        elif inner := [each for each in get_args(kind) if each is not Ellipsis]:
-            kind = inner[step] if isinstance(step, int) and step < len(inner) else inner[-1]
-    return path, _bare(kind)
-
-
-def _bare(kind: Any) -> Any:
-    """An annotation without bounds, and without None where that is the only other value."""
-    if get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
-    others = [each for each in get_args(kind) if each is not NoneType]
-    return _bare(others[0]) if NoneType in get_args(kind) and len(others) == 1 else kind
-
-
-def _branches(kind: Any) -> tuple[Any, ...]:
-    return get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
+        return f"{place}: {one_line(details['error'])}" if path or where else str(details["error"])
+    wanted = _PATTERNS.get(str(details.get("pattern")), first["msg"].split(" should ", 1)[-1])
+    for words, plain in _PLAIN.items():
+        wanted = wanted.replace(words, plain)
+    return f"{place} must {wanted}; got {_short(first['input'])}"
 
 
 def _place(where: str, path: list[Any]) -> str:
@@ -170,3 +121,13 @@ def _place(where: str, path: list[Any]) -> str:
     for step in path:
         place += f"[{step}]" if isinstance(step, int) else f"{'.' if place else ''}{' '.join(str(step).split())}"
     return place or "it"
+
+
+def _keys_at(kind: Any, path: list[Any]) -> list[str]:
+    """The keys that a table may have, found by going down the annotations."""
+    for step in path:
+        inner = [get_type_hints(kind)[step]] if is_dataclass(kind) else [kind]
+        while inner and not is_dataclass(inner[-1]):  # of several, the last is a table's or list's values
+            inner = [each for each in get_args(inner[-1]) if each not in (NoneType, Ellipsis)]
+        kind = inner[-1] if inner else None
+    return [field.name for field in fields(kind)] if is_dataclass(kind) else []

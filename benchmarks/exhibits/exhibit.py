@@ -18,20 +18,12 @@ Pixels = Annotated[int, Interval(ge=1, le=1 << 16)]
 
 @dataclass(frozen=True, kw_only=True)
 class _Header:
-    """What every part says of itself.
-
-    Attributes:
-        schema_version: of the file.
-        kind: of the part.
-        run: identity of the record.
-        created: UTC; `created` and `environment` are filled in when it is written.
-        environment: machine and versions.
-    """
+    """What every part says of itself."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     kind: str
-    run: Label
-    created: str = ""
+    run: Label  # identity of the record
+    created: str = ""  # UTC; `created` and `environment` are filled in when it is written
     environment: Mapping[str, Scalar] = field(default_factory=dict)
 
 
@@ -47,16 +39,12 @@ class Orders:
 class Ties(_Header):
     """What mAP a plain argsort gives where the same images stand in another order.
 
-    Attributes:
-        shuffle_seed: of the order that is shuffled.
-        lengths: by ascending bits.
-
     Raises:
         ValueError: lengths have other orders.
     """
 
     kind: Literal["ties"] = "ties"
-    shuffle_seed: Whole
+    shuffle_seed: Whole  # of the order that is shuffled
     lengths: Annotated[tuple[Orders, ...], MinLen(1)]
 
     def __post_init__(self) -> None:
@@ -79,26 +67,17 @@ class Points:
 class Projection(_Header):
     """Reconstructed images in the plane.
 
-    Attributes:
-        method: of the projection.
-        perplexity: of t-SNE.
-        seed: of the sample and the projection.
-        sampled: images n.
-        classes: names.
-        labels: [n] class of each point.
-        lengths: by ascending bits.
-
     Raises:
         ValueError: a label without a class, or points that are more or fewer than labels.
     """
 
     kind: Literal["projection"] = "projection"
     method: str
-    perplexity: Size
-    seed: Whole
-    sampled: Size
+    perplexity: Size  # of t-SNE
+    seed: Whole  # of the sample and the projection
+    sampled: Size  # images n
     classes: Annotated[tuple[str, ...], MinLen(1)]
-    labels: Annotated[tuple[Whole, ...], MinLen(2)]
+    labels: Annotated[tuple[Whole, ...], MinLen(2)]  # [n] class of each point
     lengths: Annotated[tuple[Points, ...], MinLen(1)]
 
     def __post_init__(self) -> None:
@@ -137,26 +116,17 @@ class Query:
 class Gallery(_Header):
     """The nearest images of a few queries.
 
-    Attributes:
-        side: of an image in the sprite, in pixels.
-        columns: of the sprite, in images.
-        classes: names.
-        images: in the order of the sprite.
-        queries: with their nearest images.
-        sprite: file name; `sprite` and `sprite_sha256` are filled in when it is written.
-        sprite_sha256: of that file.
-
     Raises:
         ValueError: what points to a class or an image finds none, or queries have other code lengths.
     """
 
     kind: Literal["gallery"] = "gallery"
-    side: Pixels
-    columns: Pixels
+    side: Pixels  # of an image in the sprite, in pixels
+    columns: Pixels  # of the sprite, in images
     classes: Annotated[tuple[str, ...], MinLen(1)]
-    images: Annotated[tuple[Image, ...], MinLen(1)]
+    images: Annotated[tuple[Image, ...], MinLen(1)]  # in the order of the sprite
     queries: Annotated[tuple[Query, ...], MinLen(1)]
-    sprite: str = ""
+    sprite: str = ""  # file name; `sprite` and `sprite_sha256` are filled in when it is written
     sprite_sha256: Digest = ""
 
     def __post_init__(self) -> None:

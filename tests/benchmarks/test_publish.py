@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import publish
+from benchmarks import publish, records
 from benchmarks.__main__ import main
 from benchmarks.bench.report import Options, Report, Table, write_report
 from benchmarks.claims import find
@@ -59,6 +59,13 @@ def test_what_is_written_is_what_is_checked(output):
     write_all(output)
     assert files(output) == before
     assert {"README.md", "CLAIMS.md", "cifar10/table.md", "cifar10/rows.md", "cifar10/map.svg"} <= set(before)
+
+
+def test_every_record_is_read_once(output, monkeypatch):
+    seen, read = [], records.read_record
+    monkeypatch.setattr(records, "read_record", lambda path: seen.append(path) or read(path))
+    write_all(output)
+    assert sorted(seen) == sorted(output.glob("*/runs/*.json"))
 
 
 @pytest.mark.parametrize("name", GENERATED)

@@ -121,7 +121,7 @@ def test_other_data_are_refused_before_anything_is_trained(suite, capsys):
         ("{", "cannot use reference"),
         ("[]", "it must be a table"),
         ({"terms": {"dpq, margin": "x"}}, "terms.dpq, margin must be a number"),
-        ({"metrics": {"dpq, 8 bits, map": [0.5]}}, "metrics.dpq, 8 bits, map must be a list of at least 2 values"),
+        ({"metrics": {"dpq, 8 bits, map": [0.5]}}, "metrics.dpq, 8 bits, map must have at least 2 items, not 1"),
         ({"settings": None}, "settings must be a table"),
     ],
 )

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from benchmarks.aggregate import group_by_setting, records_of, rows_of, summarise
 
 from benchmarks import building, call, config, cost, plan
 from benchmarks.__main__ import make_parser
@@ -18,6 +17,7 @@ from benchmarks.config import load_experiment
 from benchmarks.plan import reported_lengths
 from benchmarks.records import read_record
 from benchmarks.row_commands import checkout_of, command_of
+from benchmarks.study import Study
 from dpq import InputError
 from dpq.protocols import Split
 from tests.benchmarks.shipped import RECORDS, RESULTS, changed, committed, identity_of, made_up, weights_of
@@ -95,7 +95,7 @@ def word_vectors(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
 def test_the_command_of_a_committed_record_plans_it(path, planned, word_vectors):
-    record = read_record(path)
+    record = read_record(path).raw
     if record["config"]["label_vectors"]["source"] != "orthonormal":
         word_vectors(record["config"]["label_vectors"])
     assert identity_of(record) == record["id"]
@@ -115,15 +115,15 @@ def test_the_arguments_that_a_record_keeps_are_those_that_are_recovered_without(
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_the_command_of_a_committed_row_plans_its_records_and_no_others(experiment, planned):
-    records = {record["id"]: record for record in records_of(RESULTS, experiment)}
     rows = 0
-    for group in group_by_setting(list(records.values())).values():
-        for _, part in rows_of(summarise(group)):
+    for section in Study.read(RESULTS, experiment).sections:
+        records = {record.id: record.raw for record in section.records}
+        for _, part in section.rows:
             ids = {one for several in part["records"] for one in several.split()}
             command = command_of([records[one] for one in sorted(ids)])
             lengths = {tuple(records[one]["config"]["bits"]) for one in ids}
             assert len(command.splitlines()) <= len(lengths)  # one for each that other seeds were trained for
-            found = planned(command, *group)
+            found = planned(command, *records.values())
             assert ids <= found
             if part["training"].iloc[0] != "truncated":
                 assert ids == found
@@ -138,7 +138,7 @@ def test_a_plain_row_has_the_short_command():
 
 def test_the_order_of_the_records_is_all_the_same():
     paths = [path for path in RECORDS if path.match("cifar10-cpu/runs/dtq-*") and "717303f2eb" not in path.stem]
-    records = list(map(read_record, paths))
+    records = [read_record(path).raw for path in paths]
     assert len(records) == 20
     assert command_of(records) == command_of(records[::-1])
 

@@ -33,7 +33,7 @@ def everything(put, put_ties, put_projection, put_gallery, tmp_path):
 def test_records_alone_give_the_figures_that_need_nothing_else(put, tmp_path):
     put(make_record())
     material = Study.read(tmp_path, "cifar10").sections[0]
-    assert tuple(name for name, draw in FIGURES.items() if draw(material)) == ALWAYS
+    assert tuple(name for name, (draw, _) in FIGURES.items() if draw(material)) == ALWAYS
 
 
 def test_the_same_records_give_the_same_bytes_in_another_process_whatever_the_reader_has_set(everything):
@@ -68,7 +68,7 @@ def test_files_are_written_as_made_and_those_without_a_source_removed(everything
 
 def test_every_axis_is_labelled_and_no_print_is_small(everything):
     material = Study.read(everything, "cifar10").sections[0]
-    for name, draw in FIGURES.items():
+    for name, (draw, _) in FIGURES.items():
         figure = draw(material)
         figure.canvas.draw()
         assert "cifar10-jpeg, 224 pixels, 4 epochs" in figure.get_suptitle()
