@@ -104,7 +104,7 @@ def test_the_command_of_a_committed_record_plans_it(path, planned, word_vectors)
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
 def test_the_arguments_that_a_record_keeps_are_those_that_are_recovered_without(path, planned_runs, word_vectors):
-    record = read_record(path)
+    record = read_record(path).raw
     if record["config"]["label_vectors"]["source"] != "orthonormal":
         word_vectors(record["config"]["label_vectors"])
     run = planned_runs(command_of([record]), record)[record["id"]]

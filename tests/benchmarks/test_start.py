@@ -34,5 +34,6 @@ def test_nothing_slow_is_imported(command, status, monkeypatch):
     lines = done.stderr.splitlines()
     imported = {line.split("|")[-1].strip().split(".")[0] for line in lines if line.startswith("import time:")}
     said = [line for line in lines if not line.startswith("import time:")]
-    assert (done.returncode, imported & SLOW, len(said)) == (status, set(), int(status != 0)), said
+    reading = {"pydantic"} if "digits" in command else set()  # checks the file of an experiment
+    assert (done.returncode, imported & SLOW - reading, len(said)) == (status, set(), int(status != 0)), said
     assert {"argparse", "dpq"} <= imported
