@@ -88,8 +88,7 @@ def check_files(experiment: Experiment) -> None:
     Raises:
         InputError: names the file.
     """
-    if experiment.backbone.weights not in ("timm", "none"):
-        read_weights(Path(experiment.backbone.weights))
+    _weights(experiment)
     if experiment.label_vectors != "orthonormal" and not Path(experiment.label_vectors).is_file():
         raise InputError(f"cannot read label vectors from {experiment.label_vectors}: there is no such file")
 
@@ -100,12 +99,14 @@ def read_ingredients(experiment: Experiment, dataset: Dataset) -> Ingredients:
     Raises:
         InputError: a file is missing, unreadable or does not fit.
     """
-    weights: WeightFile | str | None = experiment.backbone.weights
-    if weights == "none":
-        weights = None
-    elif weights != "timm":
-        weights = read_weights(Path(str(weights)))
-    return with_label_vectors(weights, experiment, dataset)
+    return with_label_vectors(_weights(experiment), experiment, dataset)
+
+
+def _weights(experiment: Experiment) -> WeightFile | str | None:
+    named = experiment.backbone.weights
+    if named == "timm":
+        return named
+    return None if named == "none" else read_weights(Path(named))
 
 
 def with_label_vectors(weights: WeightFile | str | None, experiment: Experiment, dataset: Dataset) -> Ingredients:

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from annotated_types import MinLen
 
-from dpq.schema import Amount, Bits, Digest, Label, Scalar, Share, Size, Whole
+from dpq.schema import Amount, Bits, Digest, Label, Scalar, Share, Size, Version, Whole
 from dpq.settings import Score, TrainingConfig
 
 SCHEMA_VERSION = 1
@@ -112,7 +112,7 @@ class Setting:
     training: TrainingConfig  # shared by all methods
     label_vectors: LabelVectors  # of the margin loss
     methods: Mapping[str, Mapping[str, Scalar]]  # settings by name of the method
-    bits: Annotated[tuple[Bits, ...], Field(min_length=1)]  # lengths that are reported
+    bits: Annotated[tuple[Bits, ...], MinLen(1)]  # lengths that are reported
     codebook_size: Literal[2, 4, 8, 16, 32, 64, 128, 256]  # codewords per level K
     split_seed: Whole
     limit: Size | None  # images of a subset; None for all
@@ -127,7 +127,7 @@ class Plugin:
     """The package that a method is of."""
 
     package: Label
-    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9.+!_-]+$")]
+    version: Version
 
     @property
     def title(self) -> str:
@@ -194,7 +194,7 @@ class Record:
     score: Score
     ap_denominator: Literal["hits", "total", "capped"]
     cut: Size | None  # ranks of mAP; None for the whole database
-    lengths: Annotated[tuple[Length, ...], Field(min_length=1)]  # by ascending bits
+    lengths: Annotated[tuple[Length, ...], MinLen(1)]  # by ascending bits
     float_map: Share  # of exact search among the embeddings
     embedding_mean_squared_norm: Amount  # of the database
     codewords_used: tuple[Whole, ...]  # per level

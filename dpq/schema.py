@@ -24,12 +24,17 @@ Amount = Annotated[float, Ge(0)]
 Whole = Annotated[int, Interval(ge=0, le=2**53)]
 Size = Annotated[int, Interval(ge=1, le=2**53)]
 Bits = Annotated[int, Interval(ge=1, le=1024)]
-_LABEL, _DIGEST = r"^[\w-][\w.+-]*$", "^[0-9a-f]{64}$"
+_LABEL, _DIGEST, _VERSION = r"^[\w-][\w.+-]*$", "^[0-9a-f]{64}$", r"^[A-Za-z0-9.+!_-]+$"
 Label = Annotated[str, Field(pattern=_LABEL)]
 Digest = Annotated[str, Field(pattern=_DIGEST)]
+Version = Annotated[str, Field(pattern=_VERSION)]
 Scalar = str | bool | int | float | None
 
-_PATTERNS = {_LABEL: "be a name of letters, digits, '.', '+' and '-'", _DIGEST: "be 64 hexadecimal digits"}
+_PATTERNS = {
+    _LABEL: "be a name of letters, digits, '.', '+' and '-'",
+    _DIGEST: "be 64 hexadecimal digits",
+    _VERSION: "be a version",
+}
 _PLAIN = {  # by pydantic's words, the longer ones first
     "be a valid integer": "be a whole number",
     "be a valid number": "be a number",
