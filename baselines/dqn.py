@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from baselines.pq import product_kmeans
 from dpq.backbone import Backbone
 from dpq.deep_method import AlternatingMethod
-from dpq.scores import Score
+from dpq.registry import MethodEntry
+from dpq.settings import Fraction, Score, Weight
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class DQNConfig:
         score: rank by "inner" product or by "l2" distance.
     """
 
-    quantization: float = 1e-4
-    feature_epochs: float = 0.5
+    quantization: Weight = 1e-4
+    feature_epochs: Fraction = 0.5
     score: Score = "inner"
 
 
@@ -82,3 +83,16 @@ def pairwise_cosine_loss(embeddings: Tensor, labels: Tensor) -> Tensor:
     positive = labels.to(embeddings.dtype)
     similarity = (positive @ positive.T > 0).to(embeddings.dtype) * 2 - 1  # [B, B]
     return (similarity - unit @ unit.T).square().mean()
+
+
+METHOD = MethodEntry(
+    build=lambda context: DQN(
+        context.backbone(0), context.config, bits=context.bits, codebook_size=context.codebook_size
+    ),
+    title="DQN",
+    progressive=False,
+    config=DQNConfig,
+    order=50,
+    style=("#009E73", "^"),
+    ranges={"quantization": (1e-6, 1e-1, "log"), "feature_epochs": (0.25, 0.75)},
+)

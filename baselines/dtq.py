@@ -8,15 +8,18 @@ conditional modes and codebooks from (penalised) least squares.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from dpq.additive import residual_kmeans
 from dpq.backbone import Backbone
 from dpq.deep_method import AlternatingMethod
 from dpq.icm import icm_encode
-from dpq.scores import Score
+from dpq.registry import MethodEntry
+from dpq.settings import Fraction, Score, Weight
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,11 @@ class DTQConfig:
         score: rank by "inner" product or by "l2" distance.
     """
 
-    margin: float = 30.0
-    quantization: float = 1e-4
-    orthogonality: float = 1e-4
-    sweeps: int = 3
-    feature_epochs: float = 0.5
+    margin: Weight = 30.0
+    quantization: Weight = 1e-4
+    orthogonality: Weight = 1e-4
+    sweeps: Annotated[int, Interval(ge=0, le=10**4)] = 3
+    feature_epochs: Fraction = 0.5
     score: Score = "inner"
 
     def released(self) -> DTQConfig:
@@ -179,3 +182,17 @@ def _penalised(start: Tensor, normal: Tensor, right: Tensor, shape: torch.Size, 
     with torch.enable_grad():
         optimizer.step(objective)  # type: ignore[no-untyped-call]
     return flat.detach()
+
+
+METHOD = MethodEntry(
+    build=lambda context: DTQ(
+        context.backbone(0), context.config, bits=context.bits, codebook_size=context.codebook_size
+    ),
+    title="DTQ",
+    progressive=False,
+    config=DTQConfig,
+    order=70,
+    style=("#D55E00", "s"),
+    variants=("paper", "released"),
+    ranges={"margin": (1.0, 100.0, "log"), "quantization": (1e-6, 1e-1, "log"), "orthogonality": (1e-6, 1e-1, "log")},
+)

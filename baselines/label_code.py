@@ -3,9 +3,9 @@
 A control. Where all queries are of trained classes, relevance is what a classifier predicts, and its answer fits one
 byte. A supervised code that does not beat this one shows nothing that a classifier does not.
 
-As additive codebooks: level 1 has a codeword a class. The levels after it quantize the classifier's confidence, each
-what the one before it left, so they only order images of one predicted class. With 256 codewords, 16 bits hold all that
-there is to say; 24 and 32 bits refine a confidence that is fine enough already.
+As additive codebooks: level 1 has one codeword per class. The levels after it quantize the classifier's confidence,
+each what the one before it left, so they only order images of one predicted class. With 256 codewords, 16 bits hold all
+that there is to say; 24 and 32 bits refine a confidence that is fine enough already.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dpq.errors import InputError
 from dpq.images import Views
 from dpq.on_embeddings import EmbeddingQuantizer
 from dpq.protocols.base import Images, Split
+from dpq.registry import MethodEntry
 from dpq.settings import Execution, TrainingConfig, TrainLog
 
 
@@ -60,7 +61,7 @@ class LabelCode(EmbeddingQuantizer):
 
 
 def check_classes(train: Split, codebook_size: int) -> None:
-    """Refuse labels that are not one class an image, or more classes than one codeword can tell apart.
+    """Refuse labels that are not one class per image, or more classes than one codeword can tell apart.
 
     Raises:
         InputError: as said.
@@ -68,7 +69,7 @@ def check_classes(train: Split, codebook_size: int) -> None:
     several, classes = int((train.labels.sum(dim=1) > 1).sum()), train.labels.shape[1]
     if several:
         raise InputError(
-            f"label-code writes one class an image, and {several} training images have several; "
+            f"label-code writes one class per image, and {several} training images have several; "
             "leave it out of --method on this data"
         )
     if classes > codebook_size:
@@ -99,3 +100,16 @@ def class_order(logits: Tensor) -> Tensor:
     best, second = logits.topk(2, dim=1).values.unbind(dim=1)
     confidence = (best - second) / (1 + best - second) / (classes - 1) ** 0.5
     return torch.cat([order, confidence[:, None]], dim=1)
+
+
+METHOD = MethodEntry(
+    build=lambda context: LabelCode(context.source(), context.bits, context.codebook_size),
+    title="Label code",
+    progressive=True,
+    config=None,
+    source="dpq",
+    check=check_classes,
+    order=92,
+    style=("#999999", "*"),
+    features="DPQ's classifier",
+)

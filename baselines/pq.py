@@ -14,6 +14,7 @@ from torch import Tensor
 from dpq.additive import kmeans
 from dpq.errors import InputError
 from dpq.on_embeddings import EmbeddingQuantizer
+from dpq.registry import MethodEntry
 
 
 class PQ(EmbeddingQuantizer):
@@ -56,3 +57,14 @@ def product_kmeans(x: Tensor, parts: int, codebook_size: int, seed: int) -> Tens
     for level, dimensions in enumerate(sub_spaces(x.shape[1], parts)):
         codebooks[level, :, dimensions] = torch.from_numpy(kmeans(points[:, dimensions], codebook_size, seed + level))
     return codebooks
+
+
+METHOD = MethodEntry(
+    build=lambda context: PQ(context.source(), context.bits, context.codebook_size),
+    title="PQ",
+    progressive=False,
+    source="backbone",
+    order=20,
+    style=("#000000", "D"),
+    on_dpq={"order": 90, "style": ("#56B4E9", "P")},
+)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dpq.additive import residual_kmeans
 from dpq.on_embeddings import EmbeddingQuantizer
+from dpq.registry import MethodEntry
 
 
 class RQ(EmbeddingQuantizer):
@@ -21,3 +22,14 @@ class RQ(EmbeddingQuantizer):
     def learn(self, embeddings: Tensor, seed: int) -> Tensor:
         """Codebooks [M, K, D] by k-means on residuals, level after level."""
         return residual_kmeans(embeddings, self.levels, self.codebook_size, seed)
+
+
+METHOD = MethodEntry(
+    build=lambda context: RQ(context.source(), context.bits, context.codebook_size),
+    title="RQ",
+    progressive=True,
+    source="backbone",
+    order=30,
+    style=("#E69F00", "v"),
+    on_dpq={"order": 91, "style": ("#CC79A7", "X")},
+)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from benchmarks.config import Experiment
 from dpq.errors import InputError
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 METHOD = "dpq"
 WORDS = "words"
@@ -62,18 +61,14 @@ def ablated(experiment: Experiment, name: str, label_vectors: str | None = None)
     value = label_vectors if ablation.value is None else ablation.value
     if value is None:
         raise InputError(f"the ablation {name} needs word vectors; give --label-vectors FILE")
-    changed = _override(experiment, ablation.path, value)
-    if changed == experiment:
+    field = ablation.path.split(".")[-1]
+    changed: Any = experiment if ablation.path == field else experiment.settings_of(METHOD)
+    if getattr(changed, field) == value:
         raise InputError(
             f"the ablation {name} sets {ablation.path} to {value!r}, which {experiment.name} has anyway; leave it out"
         )
-    return changed
-
-
-def _override(setting: T, path: str, value: Any) -> T:
-    name, _, rest = path.partition(".")
-    changed = _override(getattr(setting, name), rest, value) if rest else value
-    return replace(setting, **{name: changed})  # type: ignore[type-var]
+    changed = replace(changed, **{field: value})
+    return changed if ablation.path == field else replace(experiment, methods={**experiment.methods, METHOD: changed})
 
 
 def choose_ablations(

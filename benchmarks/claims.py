@@ -1,19 +1,18 @@
-"""The claims that are decided from records: those of the paper, and those that the field leaves unasked."""
+"""The claims that are decided from records, those of the paper and those that the field leaves unasked, and their page.
+
+The page, `results/CLAIMS.md`, has every claim with its test, effects, intervals and verdict; nothing in it is written
+by hand.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
-from benchmarks.ablation_table import place_ablations
-from benchmarks.aggregate import ablations_of, comparable, group_by_setting, records_of
-from benchmarks.class_splits import is_class_split
 from benchmarks.comparisons import (
     POINT,
-    Setting,
     above,
     as_if_alone,
     as_printed,
@@ -23,10 +22,14 @@ from benchmarks.comparisons import (
     gain_as_printed,
     same_as_released,
 )
-from benchmarks.config import describe, load_experiment
+from benchmarks.config import Experiment, describe, load_experiment
 from benchmarks.methods import METHODS
-from benchmarks.verdicts import Comparison, reason_of, verdict_of
+from benchmarks.record import Record
+from benchmarks.study import Section, Study
+from benchmarks.table_details import as_markdown
+from benchmarks.verdicts import OPEN, RULE, Comparison, reason_of, verdict_of
 
+NOT_ASKED = "–"  # the claim is not about this protocol
 COMPONENTS = ("frozen", "two-step", "no-soft", "no-classification", "no-margin")
 
 
@@ -39,21 +42,16 @@ class Claim:
         text: the statement.
         test: what is compared and where the claim puts it, in words.
         compare: the comparisons in one setting.
-        classes: "seen" for ordinary protocols, "unseen" for class splits, "any".
+        unseen: it is about classes that training has not seen.
         paper: the paper claims it; else it is a control of ours.
     """
 
     key: str
     text: str
     test: str
-    compare: Callable[[Setting], list[Comparison]]
-    classes: str = "seen"
+    compare: Callable[[Section], list[Comparison]]
+    unseen: bool = False
     paper: bool = True
-
-    def applies_to(self, setting: Setting) -> bool:
-        """Whether the setting's protocol is one that the claim is about."""
-        unseen = is_class_split(setting.records[0])
-        return self.classes == "any" or (self.classes == "unseen") == unseen
 
 
 @dataclass(frozen=True)
@@ -82,13 +80,13 @@ def _name(method: str) -> str:
     return entry.title + (f" on {entry.features}" if entry.features else "")
 
 
-def _above(method: str, *, classes: str = "seen", paper: bool = True, where: str = "at every length") -> Claim:
+def _above(method: str, *, unseen: bool = False, paper: bool = True, where: str = "at every length") -> Claim:
     return Claim(
-        f"better-than-{method}" + ("-unseen" if classes == "unseen" else ""),
+        f"better-than-{method}" + ("-unseen" if unseen else ""),
         f"DPQ is better than {_name(method)} {where}",
         f"mAP of DPQ − mAP of {_name(method)}, each length; claimed: above 0",
         partial(above, other=method),
-        classes,
+        unseen,
         paper,
     )
 
@@ -153,36 +151,107 @@ CLAIMS = (
         for method in ("rq-dpq", "pq-dpq")
     ),
     _above("label-code", paper=False, where="at every length: codes carry more than the predicted class"),
-    *(_above(method, classes="unseen", paper=False, where=UNSEEN) for method in ("pq", "rq", "dqn", "dtq")),
-    *(_above(method, classes="unseen", paper=False, where=UNSEEN) for method in ("rq-dpq", "pq-dpq", "label-code")),
+    *(_above(method, unseen=True, paper=False, where=UNSEEN) for method in ("pq", "rq", "dqn", "dtq")),
+    *(_above(method, unseen=True, paper=False, where=UNSEEN) for method in ("rq-dpq", "pq-dpq", "label-code")),
 )
 
 
-def setting_to_judge(output: Path, experiment: str) -> Setting | None:
-    """The records of an experiment in its shipped setting on the whole protocol; None where DPQ has none."""
-    groups = group_by_setting(records_of(output, experiment))
-    key, group = next(iter(groups.items()))
-    shipped = load_experiment(experiment)
-    if not comparable(group[0]) or group[0]["config"]["training"] != asdict(shipped.training):
+def section_to_judge(study: Study) -> Section | None:
+    """The records of the shipped setting on the whole protocol; None where DPQ has none."""
+    section, shipped = study.sections[0], load_experiment(study.experiment)
+    if not section.first.comparable or section.first.raw["config"]["training"] != asdict(shipped.training):
         return None
-    own = [record for record in group if record["variant"] == "released" or _as_shipped(record, shipped)]
-    ablated = place_ablations(ablations_of(output, experiment), groups).get(key, [])
-    has_own = any(record["method"] == "dpq" for record in own)
-    return Setting(experiment, own, ablated) if has_own else None
+    own = [record for record in section.records if record.variant == "released" or _as_shipped(record, shipped)]
+    return replace(section, records=own) if any(record.method == "dpq" for record in own) else None
 
 
-def _as_shipped(record: dict[str, Any], shipped: Any) -> bool:
-    tables = METHODS[record["method"]].configs
-    return bool(record["config"]["methods"] == describe(shipped.splits()[0], tables)["methods"])
+def _as_shipped(record: Record, shipped: Experiment) -> bool:
+    tables = METHODS[record.method].configs
+    return bool(record.raw["config"]["methods"] == describe(shipped.splits()[0], tables)["methods"])
 
 
-def find(output: Path, experiments: Sequence[str]) -> list[Finding]:
-    """Every claim in every setting that it is about, in the order of `CLAIMS`."""
-    settings = [setting for name in experiments if (setting := setting_to_judge(output, name))]
+def find(studies: Sequence[Study]) -> list[Finding]:
+    """Every claim in every experiment that it is about, in the order of `CLAIMS`."""
+    sections = [section for study in studies if (section := section_to_judge(study))]
     findings = (
-        Finding(claim, setting.experiment, claim.compare(setting))
+        Finding(claim, section.experiment, claim.compare(section))
         for claim in CLAIMS
-        for setting in settings
-        if claim.applies_to(setting)
+        for section in sections
+        if claim.unseen == section.first.has_unseen_classes
     )
     return [finding for finding in findings if finding.comparisons]
+
+
+def make_claims_page(findings: Sequence[Finding]) -> str:
+    """The page of all claims."""
+    by_claim: dict[str, list[Finding]] = {}
+    for finding in findings:
+        by_claim.setdefault(finding.claim.text, []).append(finding)
+    parts = ["# Does it hold up?", RULE]
+    for heading, paper in (("The paper's claims", True), ("What the paper leaves out", False)):
+        chosen = {text: found for text, found in by_claim.items() if found[0].claim.paper == paper}
+        if chosen:
+            parts += [f"## {heading}", verdict_table(findings, paper=paper)]
+            parts += [_details(found[0].claim, found) for found in chosen.values()]
+    return "\n\n".join(parts) + "\n"
+
+
+def verdict_table(findings: Sequence[Finding], *, paper: bool, prefix: str = "") -> str:
+    """Claims by settings, each cell a verdict.
+
+    Args:
+        findings: of all settings.
+        paper: the paper's claims, or the controls.
+        prefix: of links to the page, where the table stands elsewhere.
+    """
+    chosen = [finding for finding in findings if finding.claim.paper == paper]
+    settings = list(dict.fromkeys(finding.experiment for finding in chosen))
+    rows = {
+        finding.claim.text: {"claim": f"[{finding.claim.text}]({prefix}#{finding.claim.key})"}
+        | dict.fromkeys(settings, NOT_ASKED)
+        for finding in chosen
+    }
+    for finding in chosen:
+        rows[finding.claim.text][finding.experiment] = _bold(finding.verdict)
+    return as_markdown(list(rows.values()))
+
+
+def _bold(verdict: str) -> str:
+    return verdict if verdict == OPEN else f"**{verdict}**"
+
+
+def _details(claim: Claim, findings: Sequence[Finding]) -> str:
+    parts = [f'<a id="{claim.key}"></a>\n\n### {claim.text}', f"Test: {claim.test}."]
+    for finding in findings:
+        reason = f" ({finding.reason})" if finding.reason else ""
+        parts.append(f"In `{finding.experiment}`: {_bold(finding.verdict)}{reason}.")
+        known = [comparison for comparison in finding.comparisons if comparison.values]
+        if known:
+            parts.append(as_markdown([_row(c, finding) for c in known]))
+    return "\n\n".join(parts)
+
+
+def _row(comparison: Comparison, finding: Finding) -> dict[str, str]:
+    interval = comparison.interval
+    assert interval is not None
+    missing = interval.low is None or interval.high is None
+    return {
+        "compared": comparison.label,
+        "n": str(interval.n),
+        "effect": _shown(comparison, interval.mean),
+        "95 % interval": ""
+        if missing
+        else f"{_shown(comparison, interval.low)} to {_shown(comparison, interval.high)}",
+        "verdict": comparison.verdict(len(finding.comparisons)),
+        "records": "; ".join(_links(name, ids, finding.experiment) for name, ids in comparison.records),
+    }
+
+
+def _shown(comparison: Comparison, value: float | None) -> str:
+    assert value is not None
+    return f"{math.exp(value):.2f}" if comparison.ratio else f"{value:+.4f}"
+
+
+def _links(name: str, identities: Sequence[str], experiment: str) -> str:
+    numbered = (f"[{k}]({experiment}/runs/{identity}.json)" for k, identity in enumerate(identities, 1))
+    return f"{name} {' '.join(numbered)}"

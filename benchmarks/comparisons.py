@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
 
 import pandas as pd
 
 from benchmarks.ablations import ABLATIONS
-from benchmarks.aggregate import row_title, tidy
+from benchmarks.intervals import per_unit
 from benchmarks.methods import METHODS
 from benchmarks.reported_values import MARKS, OTHER_DATA, UNKNOWN_CUT, reported, reported_value
+from benchmarks.statistics import mean_difference, row_title
+from benchmarks.study import Section
 from benchmarks.verdicts import Comparison
 
 OWN = "dpq"
@@ -22,63 +22,37 @@ POINT = 0.01
 
 
 @dataclass(frozen=True)
-class Setting:
-    """The records that claims are decided on in one experiment, all of one setting.
-
-    Attributes:
-        experiment: name.
-        records: of the methods.
-        ablated: of ablations of DPQ.
-    """
-
-    experiment: str
-    records: Sequence[dict[str, Any]]
-    ablated: Sequence[dict[str, Any]] = ()
-
-    @cached_property
-    def table(self) -> pd.DataFrame:
-        """One row per record and length."""
-        return tidy(self.records)
-
-    @property
-    def lengths(self) -> list[int]:
-        """Code lengths in bits, ascending."""
-        return sorted(int(bits) for bits in self.table["bits"].unique())
-
-
-@dataclass(frozen=True)
 class Side:
-    """One side of a comparison: a value in every repetition.
+    """One side of a comparison: what every run of one training gave, or every set of one training for each length.
 
     Attributes:
         name: as tables have it.
-        values: by repetition, which is a split and a seed.
+        values: by unit and seed.
         records: identities.
     """
 
     name: str
-    values: Mapping[tuple[int, int], float]
+    values: pd.Series[float]
     records: tuple[str, ...]
 
     @classmethod
     def of(cls, name: str, rows: pd.DataFrame, column: str) -> Side:
-        """From rows of `tidy`, one a repetition."""
-        values = dict(zip(rows["repetition"], rows[column].astype(float), strict=True))
-        return cls(name, values, tuple(sorted(set(rows["id"]))))
+        """From rows of `Section.table`; those of one run are added up."""
+        return cls(name, rows.groupby(["unit", "seed"])[column].sum(), tuple(sorted(set(rows["id"]))))
 
 
-def side(setting: Setting, method: str, bits: int, *, variant: str = "paper", trained: int | None = None) -> Side:
+def side(section: Section, method: str, bits: int, *, variant: str = "paper", trained: int | None = None) -> Side:
     """MAP of a method at one length: of its one training, or of that for this length where each has its own.
 
     Args:
-        setting: the records.
+        section: the records.
         method: name.
         bits: length of the code.
         variant: "paper" or "released".
         trained: longest length of a progressive method's training; None for the longest of the table.
     """
-    table, progressive = setting.table, METHODS[method].progressive
-    wanted = (trained or max(setting.lengths)) if progressive else 0
+    table, progressive = section.table, METHODS[method].progressive
+    wanted = (trained or max(section.lengths)) if progressive else 0
     rows = table[
         (table["method"] == method)
         & (table["variant"] == variant)
@@ -92,82 +66,74 @@ def side(setting: Setting, method: str, bits: int, *, variant: str = "paper", tr
 
 def compared(label: str, one: Side, other: Side, low: float, high: float = math.inf) -> Comparison:
     """The paired difference of two sides."""
-    values = {key: value - other.values[key] for key, value in one.values.items() if key in other.values}
-    if not values:
-        lacking = [each.name for each in (one, other) if not each.values]
+    values = (one.values - other.values).dropna()
+    if values.empty:
+        lacking = [each.name for each in (one, other) if each.values.empty]
         return Comparison(label, missing=f"no runs of {' and '.join(lacking)}" if lacking else "no common seed")
     records = dict([(one.name, one.records), (other.name, other.records)])
-    return Comparison(label, independent(values), low, high, tuple(records.items()))
+    return Comparison(label, _per_unit(values), low, high, tuple(records.items()))
 
 
-def independent(values: Mapping[tuple[int, int], float]) -> tuple[float, ...]:
-    """One value a repetition; where there are several splits, one a split, since its seeds share their classes."""
-    by_split: dict[int, list[float]] = {}
-    for (split, _), value in values.items():
-        by_split.setdefault(split, []).append(value)
-    if len(by_split) == 1:
-        return tuple(values.values())
-    return tuple(math.fsum(found) / len(found) for found in by_split.values())
+def _per_unit(values: pd.Series[float]) -> tuple[float, ...]:
+    return tuple(per_unit(zip(values.index.get_level_values("unit"), values, strict=True)).tolist())
 
 
-def above(setting: Setting, other: str) -> list[Comparison]:
+def above(section: Section, other: str) -> list[Comparison]:
     """DPQ minus another method, at every length."""
     return [
-        compared(f"{bits} bits", side(setting, OWN, bits), side(setting, other, bits), 0.0) for bits in setting.lengths
+        compared(f"{bits} bits", side(section, OWN, bits), side(section, other, bits), 0.0) for bits in section.lengths
     ]
 
 
-def as_if_alone(setting: Setting) -> list[Comparison]:
+def as_if_alone(section: Section) -> list[Comparison]:
     """A prefix of DPQ's longest code minus DPQ trained for that length alone."""
     return [
-        compared(f"{bits} bits", side(setting, OWN, bits), side(setting, OWN, bits, trained=bits), -POINT)
-        for bits in setting.lengths[:-1]
+        compared(f"{bits} bits", side(section, OWN, bits), side(section, OWN, bits, trained=bits), -POINT)
+        for bits in section.lengths[:-1]
     ]
 
 
-def flat(setting: Setting) -> list[Comparison]:
+def flat(section: Section) -> list[Comparison]:
     """Shorter codes minus the longest, within the spread of DPQ's printed values; CIFAR-10 alone."""
-    if setting.records[0]["protocol"] != "cifar10":
+    if section.first.protocol != "cifar10":
         return []
     values = reported().query("dataset == 'cifar10' and method == 'DPQ'")["map"]
-    spread, longest = round(float(values.max() - values.min()), 3), max(setting.lengths)
-    end = side(setting, OWN, longest)
+    spread, longest = round(float(values.max() - values.min()), 3), max(section.lengths)
+    end = side(section, OWN, longest)
     return [
-        compared(f"{bits} bits minus {longest}, within ±{spread:.3f}", side(setting, OWN, bits), end, -spread, spread)
-        for bits in setting.lengths[:-1]
+        compared(f"{bits} bits minus {longest}, within ±{spread:.3f}", side(section, OWN, bits), end, -spread, spread)
+        for bits in section.lengths[:-1]
     ]
 
 
-def as_printed(setting: Setting) -> list[Comparison]:
+def as_printed(section: Section) -> list[Comparison]:
     """DPQ minus its printed value."""
-    return [_against_print(setting, bits, side(setting, OWN, bits), "DPQ") for bits in setting.lengths]
+    return [_against_print(section, bits, side(section, OWN, bits), "DPQ") for bits in section.lengths]
 
 
-def gain_as_printed(setting: Setting, other: str) -> list[Comparison]:
+def gain_as_printed(section: Section, other: str) -> list[Comparison]:
     """The gain over another method minus the gain in print."""
-    return [_gain(setting, bits, other) for bits in setting.lengths]
+    return [_gain(section, bits, other) for bits in section.lengths]
 
 
-def _gain(setting: Setting, bits: int, other: str) -> Comparison:
-    one, two = side(setting, OWN, bits), side(setting, other, bits)
-    gained = {key: value - two.values[key] for key, value in one.values.items() if key in two.values}
-    ours = Side(f"{one.name} and {two.name}", gained, (*one.records, *two.records))
-    return _against_print(setting, bits, ours, "DPQ", METHODS[other].title)
+def _gain(section: Section, bits: int, other: str) -> Comparison:
+    one, two = side(section, OWN, bits), side(section, other, bits)
+    ours = Side(f"{one.name} and {two.name}", (one.values - two.values).dropna(), (*one.records, *two.records))
+    return _against_print(section, bits, ours, "DPQ", METHODS[other].title)
 
 
-def _against_print(setting: Setting, bits: int, ours: Side, *titles: str) -> Comparison:
+def _against_print(section: Section, bits: int, ours: Side, *titles: str) -> Comparison:
     """Ours minus the printed value of the first title, or minus the first's gain over the second."""
-    printed = [_printed(setting.records[0]["protocol"], title, bits) for title in titles]
+    printed = [_printed(section.first.protocol, title, bits) for title in titles]
     label = f"{bits} bits"
-    if not all(printed) or not ours.values:
+    if not all(printed) or ours.values.empty:
         absent = [f"no printed value of {title}" for title, one in zip(titles, printed, strict=True) if one is None]
         return Comparison(label, missing="; ".join(absent) or f"no runs of {ours.name}")
     known = [one for one in printed if one is not None]
     value = known[0][0] - sum(one for one, _ in known[1:])
     marks = "".join(dict.fromkeys(MARKS[status] for _, status in known))
     label += f", printed {value:.3f}{marks}"
-    differences = {key: each - value for key, each in ours.values.items()}
-    return Comparison(label, independent(differences), -POINT, records=((ours.name, ours.records),))
+    return Comparison(label, _per_unit(ours.values - value), -POINT, records=((ours.name, ours.records),))
 
 
 def _printed(dataset: str, title: str, bits: int) -> tuple[float, str] | None:
@@ -176,51 +142,40 @@ def _printed(dataset: str, title: str, bits: int) -> tuple[float, str] | None:
     return None if value is None or value[1] == OTHER_DATA or dataset in UNKNOWN_CUT else value
 
 
-def same_as_released(setting: Setting) -> list[Comparison]:
+def same_as_released(section: Section) -> list[Comparison]:
     """The released program's switches minus the paper's."""
     return [
-        compared(f"{bits} bits", side(setting, OWN, bits, variant="released"), side(setting, OWN, bits), -POINT, POINT)
-        for bits in setting.lengths
+        compared(f"{bits} bits", side(section, OWN, bits, variant="released"), side(section, OWN, bits), -POINT, POINT)
+        for bits in section.lengths
     ]
 
 
-def cheaper(setting: Setting, other: str) -> list[Comparison]:
+def cheaper(section: Section, other: str) -> list[Comparison]:
     """Seconds of DPQ's one training over the sum of another method's trainings, one for each length."""
-    table = setting.table
+    table = section.table
     own = table[(table["method"] == OWN) & (table["variant"] == "paper")]
-    longest = max(setting.lengths)
+    longest = max(section.lengths)
     one = Side.of(METHODS[OWN].title, own[(own["trained_bits"] == longest) & (own["bits"] == longest)], "train_seconds")
     if other == OWN:
         rows = own[own["trained_bits"] == own["bits"]]
     else:
         rows = table[(table["method"] == other) & (table["variant"] == "paper") & (table["training"] == "each")]
-    complete = rows.groupby("repetition").filter(lambda part: part["bits"].nunique() == len(setting.lengths))
-    sums: dict[tuple[int, int], float] = {}
-    for repetition, seconds in zip(complete["repetition"], complete["train_seconds"], strict=True):
-        sums[repetition] = sums.get(repetition, 0.0) + float(seconds)
-    two = Side(f"{METHODS[other].title} trained for each length", sums, tuple(sorted(set(complete["id"]))))
-    return [replace(compared("all lengths", _log(one), _log(two), -math.inf, 0.0), ratio=True)]
+    complete = rows.groupby(["unit", "seed"]).filter(lambda part: part["bits"].nunique() == len(section.lengths))
+    two = Side.of(f"{METHODS[other].title} trained for each length", complete, "train_seconds")
+    one, two = (replace(each, values=each.values.map(math.log)) for each in (one, two))
+    return [replace(compared("all lengths", one, two, -math.inf, 0.0), ratio=True)]
 
 
-def _log(one: Side) -> Side:
-    return replace(one, values={key: math.log(value) for key, value in one.values.items()})
-
-
-def components(setting: Setting, names: Sequence[str]) -> list[Comparison]:
+def components(section: Section, names: Sequence[str]) -> list[Comparison]:
     """DPQ with something left out minus DPQ, mean over the lengths."""
-    return [_component(setting, name) for name in names]
+    return [_component(section, name) for name in names]
 
 
-def _component(setting: Setting, name: str) -> Comparison:
-    base = {record["id"]: record for record in setting.records}
-    pairs = [(r, base[r["ablation_of"]]) for r in setting.ablated if r["ablation"] == name and r["ablation_of"] in base]
+def _component(section: Section, name: str) -> Comparison:
+    pairs = [(changed, plain) for changed, plain in section.pairs if changed.ablation == name]
     title = ABLATIONS[name].title
     if not pairs:
         return Comparison(title, missing=f"no runs with {title}")
-    values = [_mean_map(changed) - _mean_map(plain) for changed, plain in pairs]
-    sides = (("changed", tuple(r["id"] for r, _ in pairs)), ("DPQ", tuple(r["id"] for _, r in pairs)))
-    return Comparison(title, tuple(values), high=0.0, records=sides)
-
-
-def _mean_map(record: Mapping[str, Any]) -> float:
-    return math.fsum(entry["map"] for entry in record["lengths"]) / len(record["lengths"])
+    values = per_unit((changed.unit, mean_difference(changed, plain)) for changed, plain in pairs)
+    sides = (("changed", tuple(r.id for r, _ in pairs)), ("DPQ", tuple(r.id for _, r in pairs)))
+    return Comparison(title, tuple(values.tolist()), high=0.0, records=sides)

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.methods import METHODS, Context, Ingredients, build_method
+from benchmarks.building import Ingredients, build_method
+from benchmarks.methods import METHODS
 from benchmarks.plan import Run
 from dpq.embedding import BATCH
 from dpq.protocols import Dataset
@@ -31,16 +32,15 @@ def print_plan(
         print("nothing to do: every record exists (--force does them again)")
         return
     deep = trainings(missing)
+    own = [run for run in deep if METHODS[run.method].plugin is None]
     if not deep:
         print(f"{len(missing)} runs on {device}: k-means on embeddings that are computed once, no training")
-        return
-    # Of a frozen backbone no gradient is computed: it is no measure for the others.
-    own = [run for run in deep if METHODS[run.method].plugin is None]
     if len(own) < len(deep):
         print(f"{len(deep) - len(own)} trainings of other packages' methods, whose time only they know")
     if not own:
         return
-    longest = max(own, key=lambda run: run.experiment.methods.dpq.train_backbone)
+    # Of a frozen backbone no gradient is computed: it is no measure for the others.
+    longest = max(own, key=lambda run: run.experiment.settings_of("dpq").train_backbone)
     train, encode = estimate_seconds(longest, dataset, ingredients, device)
     total = len(own) * (train + encode)
     print(
@@ -59,8 +59,7 @@ def trainings(missing: list[Run]) -> list[Run]:
 
 def estimate_seconds(run: Run, dataset: Dataset, ingredients: Ingredients, device: torch.device) -> tuple[float, float]:
     """Seconds for training and for encoding, extrapolated from the third of three batches (two warm up)."""
-    context = Context(run.experiment, dataset, ingredients, run.seed, device)
-    method: Any = build_method(run.method, context)
+    method: Any = build_method(run.method, run.experiment, dataset, ingredients, run.seed)
     training = run.experiment.training
     batch = min(training.batch_size, len(dataset.train))
     sample = dataset.train.take(torch.arange(batch))

@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.methods import recorded_query_precision
 from benchmarks.raw_results import RawResult
+from benchmarks.record import KS, Length, Record
 from dpq.additive import levels_for
-from dpq.ranking import RankingResult, Score, evaluate_codes
-
-KS = (1, 10, 100, 500, 1000)
+from dpq.ranking import Score, evaluate_codes
 
 
 def evaluate_lengths(
     raw: RawResult,
-    bits: list[int],
+    errors: Mapping[int, float],
     cut: int | None,
     score: Score,
     query_precision: str,
     *,
     further_cuts: Sequence[int] = (),
     progress: bool = False,
-) -> list[dict[str, Any]]:
-    """One entry a code length, as the record's `lengths` hold them, without the reconstruction error.
+) -> tuple[Length, ...]:
+    """The metrics of each code length.
 
     Args:
         raw: codes, codebooks, queries and labels.
-        bits: lengths to read; each a prefix of the stored code.
+        errors: mean squared reconstruction errors, which raw codes do not tell, by the lengths to read: bits, each of
+            a prefix of the stored code.
         cut: mAP over the first `cut` ranks; None means all.
         score: "inner" or "l2".
         query_precision: "float16" rounds the queries, as the released code does.
@@ -40,9 +41,9 @@ def evaluate_lengths(
     queries = ranked_queries(raw, query_precision)
     codes, codebooks = torch.from_numpy(raw.codes), torch.from_numpy(raw.codebooks)
     labels = torch.from_numpy(raw.query_labels), torch.from_numpy(raw.database_labels)
-    entries = []
-    for length in bits:
-        levels = levels_for(length, codebooks.shape[1])
+    lengths = []
+    for bits, error in errors.items():
+        levels = levels_for(bits, codebooks.shape[1])
         result = evaluate_codes(
             queries,
             labels[0],
@@ -55,35 +56,43 @@ def evaluate_lengths(
             further_cuts=further_cuts,
             progress=progress,
         )
-        entries.append(_entry(length, result, min(cut or len(codes), len(codes))))
-    return entries
+        measured = {key: _by_text(value) for key, value in vars(result).items()}
+        ranks = min(cut or len(codes), len(codes))
+        lengths.append(
+            Length(
+                bits=bits,
+                map_at_r=result.map,
+                r=ranks,
+                bytes_per_image=bits / 8,
+                reconstruction_mse=error,
+                **measured,
+            )
+        )
+    return tuple(lengths)
+
+
+def evaluate_again(record: Record, raw: RawResult) -> tuple[Length, ...]:
+    """The metrics of a record, from its codes."""
+    return evaluate_lengths(
+        raw,
+        {length.bits: length.reconstruction_mse for length in record.lengths},
+        record.cut,
+        record.score,
+        recorded_query_precision(record),
+        further_cuts=record.further_cuts,
+        progress=True,
+    )
+
+
+def _by_text(value: Any) -> Any:
+    """With keys as JSON has them."""
+    return {str(key): one for key, one in value.items()} if isinstance(value, dict) else value
 
 
 def ranked_queries(raw: RawResult, query_precision: str) -> Tensor:
     """The queries as they are ranked with, [Q, D] float32; "float16" rounds them, as the released code does."""
     queries = torch.from_numpy(raw.queries)
     return queries.half().float() if query_precision == "float16" else queries
-
-
-def _entry(bits: int, result: RankingResult, ranks: int) -> dict[str, Any]:
-    entry = {
-        "bits": bits,
-        "map": result.map,
-        "map_at_r": result.map,
-        "r": ranks,
-        "map_total": result.map_total,
-        "map_capped": result.map_capped,
-        "map_bounds": list(result.map_bounds),
-        "map_ties_index": result.map_ties_index,
-        "precision_at": {str(k): value for k, value in result.precision_at.items()},
-        "pr": [list(point) for point in result.pr],
-        "distinct_codes": result.distinct_codes,
-        "queries_without_relevant": result.queries_without_relevant,
-        "bytes_per_image": bits / 8,
-    }
-    if result.map_at:
-        entry["map_at"] = {str(further): value for further, value in result.map_at.items()}
-    return entry
 
 
 def reconstruction_errors(embeddings: Tensor, codes: Tensor, codebooks: Tensor) -> list[float]:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks import generated
 from benchmarks.bench.page import make_pages, stale_pages
-from benchmarks.claims_page import make_claims_page
+from benchmarks.claims import find, make_claims_page
 from benchmarks.config import UNPUBLISHED, known_experiments
 from benchmarks.figures import figure_files, make_figures
-from benchmarks.records import read_records
 from benchmarks.results_page import CLAIMS_PAGE, make_results_page
 from benchmarks.row_pages import make_row_page
+from benchmarks.study import Study
 from benchmarks.tables import ABLATIONS_CSV, make_tables
 from dpq.errors import InputError
-from dpq.files import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -36,43 +35,38 @@ def published(output: Path) -> list[str]:
     return sorted(names, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
 
 
-def make_all(output: Path) -> dict[str, bytes]:
+def make_all(output: Path) -> dict[str, str | bytes]:
     """Every generated file by its path below `output`.
 
     Raises:
         InputError: no records, one of another package's method, or matplotlib is not installed.
     """
-    files: dict[str, bytes] = {}
-    names = published(output)
-    for name in names:
-        _refuse_plugins(output, name)
-        log.info("%s", name)
-        texts = {**make_tables(output, name), "rows.md": make_row_page(output, name)}
-        files |= {f"{name}/{file}": text.encode() for file, text in texts.items()}
-        files |= {f"{name}/{file}": content for file, content in make_figures(output, name).items()}
+    files: dict[str, str | bytes] = {}
+    studies = [Study.read(output, name) for name in published(output)]
+    for study in studies:
+        _refuse_plugins(study)
+        log.info("%s", study.experiment)
+        made: generated.Files = {**make_tables(study), "rows.md": make_row_page(study), **make_figures(study)}
+        files |= {f"{study.experiment}/{file}": content for file, content in made.items()}
     files |= make_pages(output)
-    files[CLAIMS_PAGE] = make_claims_page(output, names).encode()
-    files["README.md"] = make_results_page(output, names, sorted(files)).encode()
+    findings = find(studies)
+    files[CLAIMS_PAGE] = make_claims_page(findings)
+    files["README.md"] = make_results_page(studies, findings, sorted(files))
     return files
 
 
-def _refuse_plugins(output: Path, name: str) -> None:
-    for record in read_records(output, name):
-        if "plugin" in record:
+def _refuse_plugins(study: Study) -> None:
+    for record in study.records:
+        if record.plugin is not None:
             raise InputError(
-                f"{name}/runs/{record['id']}.json is of a method of {record['plugin']['package']}, and these pages are "
-                "of this repository's methods alone; keep such runs under another --output"
+                f"{study.experiment}/runs/{record.id}.json is of a method of {record.plugin.package}, and these pages "
+                "are of this repository's methods alone; keep such runs under another --output"
             )
 
 
 def write_all(output: Path) -> list[Path]:
     """Write every generated file, and delete those that nothing makes any more."""
-    files = make_all(output)
-    for name, content in files.items():
-        write_atomically(output / name, content)
-    for stale in _stale(output, files):
-        stale.unlink()
-    return [output / name for name in files]
+    return generated.write(output, make_all(output), _possible(output))
 
 
 def check_all(output: Path) -> int:
@@ -81,20 +75,10 @@ def check_all(output: Path) -> int:
     Raises:
         InputError: names the first file that differs, is missing, or is made by nothing.
     """
-    files = make_all(output)
-    for name, content in files.items():
-        path = output / name
-        if not path.is_file() or path.read_bytes() != content:
-            raise InputError(f"{path} is not what the records give; renew it with: python -m benchmarks results")
-    for stale in _stale(output, files):
-        raise InputError(f"{stale} is made from no record; remove it with: python -m benchmarks results")
-    return len(files)
+    return generated.check(output, make_all(output), _possible(output), "results")
 
 
-def _stale(output: Path, files: dict[str, bytes]) -> Iterator[Path]:
-    """Generated files of records that are gone."""
-    for name in published(output):
-        for file in (ABLATIONS_CSV, *sorted(figure_files())):
-            if f"{name}/{file}" not in files and (output / name / file).exists():
-                yield output / name / file
-    yield from stale_pages(output, files)
+def _possible(output: Path) -> set[str]:
+    """Files that are not made of all records."""
+    own = {f"{name}/{file}" for name in published(output) for file in (ABLATIONS_CSV, *figure_files())}
+    return own | {path.relative_to(output).as_posix() for path in stale_pages(output, {})}

@@ -8,11 +8,11 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
 
+from benchmarks.record import Record
 from dpq.errors import InputError, one_line
 from dpq.files import write_atomically
 
@@ -72,24 +72,24 @@ def read_raw(path: Path) -> RawResult:
     return RawResult(**arrays)
 
 
-def check_fits(raw: RawResult, record: Mapping[str, Any]) -> None:
+def check_fits(raw: RawResult, record: Record) -> None:
     """Refuse raw codes whose sizes are not those of a record.
 
     Raises:
         InputError: names the first that differs.
     """
     levels, size, width = raw.codebooks.shape
-    longest = max(entry["bits"] for entry in record["lengths"])
+    longest = record.lengths[-1].bits
     for what, found, wanted in (
-        ("queries", len(raw.queries), record["data"]["query"]),
-        ("database images", len(raw.codes), record["data"]["database"]),
-        ("codewords a level", size, record["config"]["codebook_size"]),
-        ("dimensions", width, record["backbone"]["embedding_dim"]),
+        ("queries", len(raw.queries), record.data.query),
+        ("database images", len(raw.codes), record.data.database),
+        ("codewords per level", size, record.config.codebook_size),
+        ("dimensions", width, record.backbone.embedding_dim),
         ("bits", levels * int(math.log2(size)), longest),
     ):
         if found != wanted:
             raise InputError(
-                f"the raw codes beside {record['id']} are of another run: {found} {what}, the record has {wanted}; "
+                f"the raw codes beside {record.id} are of another run: {found} {what}, the record has {wanted}; "
                 "run the experiment again with --force"
             )
 

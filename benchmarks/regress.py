@@ -5,25 +5,28 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import MinLen
 
-from benchmarks import shapes
-from benchmarks.aggregate import entries_of
-from benchmarks.config import Experiment, describe, read_experiment
+from benchmarks.building import Ingredients, build_method, read_ingredients
+from benchmarks.config import Experiment, describe, known_tables, read_experiment, with_settings
 from benchmarks.environment import describe_environment
-from benchmarks.methods import BUILT_IN, Context, Ingredients, build_method, read_ingredients
+from benchmarks.methods import BUILT_IN
 from benchmarks.plan import plan, recorded_weights
+from benchmarks.record import Record
 from benchmarks.runner import carry_out
+from benchmarks.statistics import entries_of
 from dpq.errors import InputError, one_line
 from dpq.files import write_atomically
 from dpq.json_text import read_json
 from dpq.protocols import Dataset
+from dpq.schema import Scalar, read_table
 from dpq.settings import Epoch
 
 log = logging.getLogger(__name__)
@@ -34,16 +37,23 @@ CONFIDENCE = 0.999  # of the interval that a further seed falls into
 LEAST_REACH = 0.01  # of the mean: other machines round differently even where seeds agree
 PROBED = 2048  # random embeddings
 PROBE_TOLERANCE = 0.01
-METRICS = ("map", "reconstruction_mse")
 
-_REFERENCE = shapes.table(
-    {
-        "settings": shapes.table({}),
-        "made_of": shapes.table({}, others=shapes.scalar),
-        "terms": shapes.table({}, others=shapes.number()),
-        "metrics": shapes.table({}, others=shapes.row(shapes.number(), 2)),
-    }
-)
+
+@dataclass(frozen=True)
+class Reference:
+    """What a check compares with; the file also says which seeds and machine made it.
+
+    Attributes:
+        settings: everything that decides the numbers, as `settings` has it.
+        made_of: fingerprint of the data, digest of the weights.
+        terms: loss terms of random embeddings.
+        metrics: values over the seeds.
+    """
+
+    settings: Mapping[str, Any]
+    made_of: Mapping[str, Scalar]
+    terms: Mapping[str, float]
+    metrics: Mapping[str, Annotated[tuple[float, ...], MinLen(2)]]
 
 
 class Moved(Exception):
@@ -52,7 +62,7 @@ class Moved(Exception):
 
 def load_suite(name: str, weights: str | None) -> Experiment:
     """The experiment of a suite, with the weights that were given."""
-    experiment = read_experiment(name, REFERENCES / f"{name}.toml")
+    experiment = with_settings(read_experiment(name, REFERENCES / f"{name}.toml"))
     if weights is None:
         return experiment
     return replace(experiment, backbone=replace(experiment.backbone, weights=weights))
@@ -71,23 +81,23 @@ def check(experiment: Experiment, dataset: Dataset, device: torch.device) -> int
     path = REFERENCES / f"{experiment.name}.json"
     reference = read_reference(path)
     ingredients = read_ingredients(experiment, dataset)
-    if (found := _data_and_weights(dataset, ingredients)) != reference["made_of"]:
+    if (found := _data_and_weights(dataset, ingredients)) != reference.made_of:
         raise InputError(
-            f"{experiment.name}: data and weights are {found}, the reference was made of {reference['made_of']}; "
+            f"{experiment.name}: data and weights are {found}, the reference was made of {reference.made_of}; "
             "give those, or make a reference of your own with --update"
         )
-    moved = _changed_settings(settings(experiment), reference["settings"])
+    moved = _changed_settings(settings(experiment), reference.settings)
     terms = probe(experiment, dataset, ingredients)
-    moved += _compare_terms(terms, reference["terms"])
+    moved += _compare_terms(terms, reference.terms)
     if not moved:  # what changed is known already; training would only blur it
         measured = measure(experiment, dataset, ingredients, device, SEEDS[:1])
-        moved += _compare_metrics({key: values[0] for key, values in measured.items()}, reference["metrics"])
+        moved += _compare_metrics({key: values[0] for key, values in measured.items()}, reference.metrics)
     if moved:
         raise Moved("\n".join(f"{experiment.name}: {line}" for line in moved))
-    return len(reference["terms"]) + len(reference["metrics"])
+    return len(reference.terms) + len(reference.metrics)
 
 
-def read_reference(path: Path) -> dict[str, Any]:
+def read_reference(path: Path) -> Reference:
     """A reference as `update` wrote it.
 
     Raises:
@@ -96,13 +106,11 @@ def read_reference(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"there is no reference {path.name}; make it with: python -m benchmarks regress --update")
     try:
-        reference: dict[str, Any] = read_json(path)
-        _REFERENCE(reference, "")
+        return read_table(Reference, read_json(path), extra="ignore")
     except (OSError, ValueError) as error:
         raise InputError(
             f"cannot use reference {path}: {one_line(error)}; restore it, or make it anew with --update"
         ) from error
-    return reference
 
 
 def update(experiment: Experiment, dataset: Dataset, device: torch.device) -> Path:
@@ -128,7 +136,7 @@ def _data_and_weights(dataset: Dataset, ingredients: Ingredients) -> dict[str, A
 
 def settings(experiment: Experiment) -> dict[str, Any]:
     """Everything that decides the numbers, flattened to `table.key`; paths of weights are left out."""
-    table = describe(experiment, list(vars(experiment.methods)))
+    table = describe(experiment, known_tables())
     del table["backbone"]["weights"]
     return dict(_flatten(json.loads(json.dumps(table))))
 
@@ -164,19 +172,17 @@ def measure(
     return measured
 
 
-def _values(record: dict[str, Any]) -> Iterator[tuple[str, float]]:
+def _values(record: Record) -> Iterator[tuple[str, float]]:
     """The values of a record that are watched: retrieval at every length, and the last value of every loss term."""
-    method, longest = record["method"], max(record["config"]["bits"])
-    for training, entry in entries_of(record):
-        length = f"{entry['bits']} bits" + (" truncated" if training == "truncated" else "")
-        for metric in METRICS:
-            yield f"{method}, {length}, {metric}", entry[metric]
-        yield f"{method}, {length}, precision at 10", entry["precision_at"]["10"]
-    if record["training_log"]:
-        last = record["training_log"][-1]
-        for name, value in last.items():
-            if isinstance(value, float) and name != "learning_rate":
-                yield f"{method}, trained at {longest} bits, {name} loss", value
+    method, longest = record.method, max(record.config.bits)
+    for training, length in entries_of(record):
+        where = f"{method}, {length.bits} bits" + (" truncated" if training == "truncated" else "")
+        yield f"{where}, map", length.map
+        yield f"{where}, reconstruction_mse", length.reconstruction_mse
+        yield f"{where}, precision at 10", length.precision_at["10"]
+    for name, value in record.raw["training_log"][-1].items() if record.training_log else ():
+        if isinstance(value, float) and name != "learning_rate":
+            yield f"{method}, trained at {longest} bits, {name} loss", value
 
 
 def probe(experiment: Experiment, dataset: Dataset, ingredients: Ingredients) -> dict[str, float]:
@@ -195,7 +201,7 @@ def probe(experiment: Experiment, dataset: Dataset, ingredients: Ingredients) ->
     for name, entry in BUILT_IN.items():
         if entry.source is not None:
             continue
-        method: Any = build_method(name, Context(experiment, dataset, ingredients, 0, torch.device("cpu")))
+        method: Any = build_method(name, experiment, dataset, ingredients, 0)
         method.training_config = training
         start = method.codes_start(training.epochs)
         method.before_epoch(Epoch(start, training.epochs, 0, lambda views: embeddings))
@@ -220,15 +226,15 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return mean - reach, mean + reach
 
 
-def _changed_settings(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
-    return [
-        f"setting {key} is {now.get(key)!r}; the reference has {then.get(key)!r}"
-        for key in sorted({*now, *then})
-        if now.get(key) != then.get(key)
+def _changed_settings(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
+    return _missing(now, then) + [
+        f"setting {key} is {now[key]!r}; the reference has {then[key]!r}"
+        for key in sorted(now.keys() & then.keys())
+        if now[key] != then[key]
     ]
 
 
-def _compare_terms(now: dict[str, float], then: dict[str, float]) -> list[str]:
+def _compare_terms(now: Mapping[str, float], then: Mapping[str, float]) -> list[str]:
     return _missing(now, then) + [
         f"{key} loss of random embeddings is {now[key]:.6g}; the reference has {then[key]:.6g} "
         f"({_change(now[key], then[key])})"
@@ -237,7 +243,7 @@ def _compare_terms(now: dict[str, float], then: dict[str, float]) -> list[str]:
     ]
 
 
-def _compare_metrics(now: dict[str, float], then: dict[str, list[float]]) -> list[str]:
+def _compare_metrics(now: Mapping[str, float], then: Mapping[str, Sequence[float]]) -> list[str]:
     lines = _missing(now, then)
     for key in sorted(now.keys() & then.keys()):
         low, high = interval(then[key])
@@ -247,7 +253,7 @@ def _compare_metrics(now: dict[str, float], then: dict[str, list[float]]) -> lis
     return lines
 
 
-def _missing(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
+def _missing(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
     return [
         f"{key} is {'new' if key in now else 'gone'}; renew the reference with --update"
         for key in sorted(now.keys() ^ then.keys())

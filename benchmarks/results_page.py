@@ -5,23 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-
-from benchmarks.ablation_table import sections_of
-from benchmarks.aggregate import setting_title
+from benchmarks.ablation_table import ablation_table
 from benchmarks.bench.page import PAGE as BENCH_PAGE
-from benchmarks.claims import Finding, find
-from benchmarks.claims_page import verdict_table
-from benchmarks.class_splits import is_class_split
+from benchmarks.claims import Finding, verdict_table
 from benchmarks.config import UNPUBLISHED, known_experiments, read_notes
-from benchmarks.linked_tables import Links
+from benchmarks.figures import FIGURES
 from benchmarks.methods import METHODS
+from benchmarks.record import Record
 from benchmarks.reported_values import reported_methods
-from benchmarks.table_details import as_markdown, device_of
-from benchmarks.tables import describe_setting, marks_note
-from benchmarks.ties_table import ties_section
+from benchmarks.row_pages import link_rows
+from benchmarks.study import Study
+from benchmarks.table_details import as_markdown, ties_section
+from benchmarks.tables import describe_setting, main_table, marks_note
 from benchmarks.verdicts import FAILS, HOLDS, OPEN
 
 CLAIMS_PAGE = "CLAIMS.md"
@@ -30,30 +26,17 @@ PAPER = (
     "Gao et al., *Beyond Product Quantization: Deep Progressive Quantization for Image Retrieval*, IJCAI 2019, "
     "[arXiv 1906.06698](https://arxiv.org/abs/1906.06698)"
 )
-# What a figure shows, by the name of its file; in the order of the page.
-FIGURES = {
-    "map": "mAP against code length, with 95 % intervals over repetitions; dotted: as printed.",
-    "ablations": "What each change to DPQ does to mAP, with 95 % intervals, paired over seeds.",
-    "precision_recall": "Precision and recall at each code length.",
-    "precision_at_k": "Precision among the first K at each code length.",
-    "levels": "Reconstruction error and use of the codewords, level by level.",
-    "training": "Loss terms of the deep methods, epoch by epoch.",
-    "ties": "mAP of the same codes by argsort in three orders of the database, the exact value, and its bounds.",
-    "projection": "t-SNE of the reconstructions at each code length.",
-    "gallery": "Queries, drawn by a seed, and their ten nearest images at each length; wrong ones are framed.",
-}
 
 
-def make_results_page(output: Path, experiments: Sequence[str], files: Sequence[str]) -> str:
+def make_results_page(studies: Sequence[Study], findings: Sequence[Finding], files: Sequence[str]) -> str:
     """The page.
 
     Args:
-        output: folder of all results.
-        experiments: those with records, in the order of the page.
-        files: paths below `output` of the figures and other pages that there are.
+        studies: the experiments, in the order of the page.
+        findings: claims decided in them.
+        files: paths of the figures and other pages that there are, below the folder of results.
     """
-    findings = find(output, experiments)
-    records = {name: sections_of(output, name) for name in experiments}
+    experiments = [study.experiment for study in studies]
     parts = [
         "# Does Deep Progressive Quantization hold up?",
         f"What came of reproducing {PAPER}. Every number here is made from committed records and leads to them; every "
@@ -62,12 +45,10 @@ def make_results_page(output: Path, experiments: Sequence[str], files: Sequence[
         *_verdicts("The paper's claims", findings, paper=True),
         *_verdicts("What the paper leaves out", findings, paper=False),
         "## What was run",
-        _runs(records),
+        _runs(studies),
         _not_run(experiments),
     ]
-    for name, sections in records.items():
-        own = [figure for figure in files if figure.startswith(f"{name}/")]
-        parts.append(_experiment(output, name, sections, own))
+    parts += [_experiment(study, files) for study in studies]
     parts += ["## Rerunning a row", _rerun(experiments)]
     if BENCH_PAGE in files:
         parts += ["## Speed and memory", _BENCH]
@@ -97,41 +78,36 @@ def _answers(findings: Sequence[Finding]) -> str:
     return lines[0] + ":\n\n" + "\n".join(lines[1:])
 
 
-Sections = dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]]
-
-
-def _runs(records: dict[str, Sections]) -> str:
+def _runs(studies: Sequence[Study]) -> str:
+    order = list(METHODS)
     rows = []
-    for name, sections in records.items():
-        for plain, ablated in sections.values():
-            runs = [*plain, *ablated]
-            methods = dict.fromkeys(METHODS[r["method"]].title for r in sorted(plain, key=_place))
+    for study in studies:
+        for section in study.sections:
+            runs = section.every
+            methods = sorted({record.method for record in section.records}, key=order.index)
+            titles = ", ".join(dict.fromkeys(METHODS[name].title for name in methods))
             rows.append(
                 {
-                    "setting": f"[{name}](#{name})",
-                    "what": setting_title(runs[0]),
-                    "methods": ", ".join(methods) + (f"; {_ablations(ablated)}" if ablated else ""),
+                    "setting": f"[{study.experiment}](#{study.experiment})",
+                    "what": section.title,
+                    "methods": titles + _ablations(section.ablated),
                     "runs": str(len(runs)),
                     "repetitions": _repetitions(runs),
-                    "hours of training": f"{sum(r['seconds']['train'] for r in runs) / 3600:.1f}",
-                    "device": "; ".join(sorted({device_of(r) for r in runs})),
+                    "hours of training": f"{sum(r.seconds.train for r in runs) / 3600:.1f}",
+                    "device": "; ".join(sorted({r.environment.processor for r in runs})),
                 }
             )
-    return as_markdown(pd.DataFrame(rows))
+    return as_markdown(rows)
 
 
-def _place(record: dict[str, Any]) -> int:
-    return list(METHODS).index(record["method"])
+def _ablations(ablated: Sequence[Record]) -> str:
+    return f"; {len({record.ablation for record in ablated})} ablations of DPQ" if ablated else ""
 
 
-def _ablations(ablated: Sequence[dict[str, Any]]) -> str:
-    return f"{len({record['ablation'] for record in ablated})} ablations of DPQ"
-
-
-def _repetitions(runs: Sequence[dict[str, Any]]) -> str:
-    seeds = sorted({record["seed"] for record in runs})
+def _repetitions(runs: Sequence[Record]) -> str:
+    seeds = sorted({record.seed for record in runs})
     shown = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
-    splits = {record["config"]["split_seed"] for record in runs if is_class_split(record)}
+    splits = {record.config.split_seed for record in runs if record.has_unseen_classes}
     return f"{shown}, {len(splits)} class splits" if splits else shown
 
 
@@ -140,19 +116,19 @@ def _not_run(experiments: Sequence[str]) -> str:
     return f"Not reproduced: no results of {', '.join(missing)} are committed." if missing else ""
 
 
-def _experiment(output: Path, name: str, sections: Sections, figures: Sequence[str]) -> str:
+def _experiment(study: Study, files: Sequence[str]) -> str:
+    name, page = study.experiment, f"{study.experiment}/rows.md"
     parts = [f'<a id="{name}"></a>\n\n## {name}']
-    for number, (key, (plain, ablated)) in enumerate(sections.items()):
-        first, links = (plain or ablated)[0], Links(f"{name}/rows.md", key, plain, ablated)
-        parts += [f"### {setting_title(first)}", describe_setting(plain or ablated)]
-        if plain:
-            parts += ["mAP:", links.main_table(plain)]
-        if ablated:
-            parts += ["Ablations of DPQ:", links.ablation_table(plain, ablated)]
-        if plain and reported_methods(plain[0]["protocol"]):
+    for number, section in enumerate(study.sections):
+        parts += [f"### {section.title}", describe_setting(section)]
+        if section.records:
+            parts += ["mAP:", link_rows(section, main_table(section), "method", page)]
+        if section.ablated:
+            parts += ["Ablations of DPQ:", link_rows(section, ablation_table(section), "ablation", page)]
+        if section.records and reported_methods(section.first.protocol):
             parts.append(marks_note("\n".join(parts)))
         if number == 0:
-            parts += [ties_section(output, name, plain), *_figures(name, figures)]
+            parts += [ties_section(section), *_figures(name, files)]
     if notes := read_notes(name):
         parts.append(f'<a id="{name}-notes"></a>\n\nNotes:\n\n{notes}')
     parts.append(
@@ -162,9 +138,12 @@ def _experiment(output: Path, name: str, sections: Sections, figures: Sequence[s
     return "\n\n".join(part for part in parts if part)
 
 
-def _figures(name: str, figures: Sequence[str]) -> list[str]:
-    drawn = [stem for stem in FIGURES if f"{name}/{stem}.png" in figures]
-    return [f"[![{FIGURES[stem]}]({name}/{stem}.png)]({name}/{stem}.svg)\n\n*{FIGURES[stem]}*" for stem in drawn]
+def _figures(name: str, files: Sequence[str]) -> list[str]:
+    return [
+        f"[![{caption}]({name}/{stem}.png)]({name}/{stem}.svg)\n\n*{caption}*"
+        for stem, (_, caption) in FIGURES.items()
+        if f"{name}/{stem}.png" in files
+    ]
 
 
 def _rerun(experiments: Sequence[str]) -> str:

@@ -12,23 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.building import Ingredients, build_method, frozen_features
 from benchmarks.environment import describe_environment, peak_memory_mb
 from benchmarks.evaluation import evaluate_lengths, reconstruction_errors
 from benchmarks.features import StoredSource, TrainedOnDemand
 from benchmarks.locks import locked, record_lock
-from benchmarks.methods import (
-    BUILT_IN,
-    METHODS,
-    Context,
-    Ingredients,
-    build_method,
-    frozen_features,
-    query_precision_of,
-    score_of,
-)
+from benchmarks.methods import BUILT_IN, METHODS, query_precision_of, score_of
 from benchmarks.plan import Run, recorded_config, recorded_weights
 from benchmarks.raw_results import RawResult, write_raw
-from benchmarks.record_shape import SCHEMA_VERSION
+from benchmarks.record import SCHEMA_VERSION, Record
 from benchmarks.records import digest, read_record, write_record
 from dpq import distributed
 from dpq.additive import levels_for
@@ -45,7 +37,7 @@ log = logging.getLogger(__name__)
 
 def carry_out(
     run: Run, dataset: Dataset, ingredients: Ingredients, device: torch.device, *, force: bool = False
-) -> dict[str, Any]:
+) -> Record:
     """Do what is left of a run and return its record.
 
     A run whose record exists is only read, unless `force` asks for a new one. An interrupted training goes on from
@@ -56,19 +48,18 @@ def carry_out(
     _sweep(run)
     environment = describe_environment(device)  # before training: sources may change meanwhile
     source = _source(run, dataset, ingredients, device)
-    method = _build(run, dataset, ingredients, device, source)
+    method = _build(run, dataset, ingredients, source)
     execution = Execution(device, run.checkpoint, run.feature_checkpoint)
     trained = _fit(run, method, dataset, execution)
     embedder: Source = method
     if run.ablation is None and any(entry.source == run.method for entry in BUILT_IN.values()):
         embedder = source = StoredSource(method, run.embeddings)
-    record, raw = _measure(run, method, embedder, source, trained, dataset, device)
-    record = _header(run, dataset, ingredients, method) | record | {"environment": environment}
-    record["config"] = recorded_config(run.experiment, ingredients, run.method, run.source)
+    measured, raw = _measure(run, method, embedder, source, trained, dataset, device)
+    table = _header(run, dataset, ingredients, method) | measured | {"environment": environment}
+    table["config"] = recorded_config(run.experiment, ingredients, run.method, run.source)
     with locked(record_lock(run.record)):
         write_raw(run.record.with_suffix(".npz"), raw)
-        write_record(run.record, record)
-    return record
+        return write_record(run.record, table)
 
 
 def _fit(run: Run, method: Method, dataset: Dataset, execution: Execution) -> TrainLog:
@@ -88,7 +79,7 @@ def assist(runs: Mapping[Run, Ingredients], dataset: Dataset, device: torch.devi
     while training := distributed.tell():
         run, ingredients = known[training]
         execution = Execution(device, run.checkpoint, run.feature_checkpoint, progress=False)
-        _build(run, dataset, ingredients, device).fit(dataset.train, run.experiment.training, run.seed, execution)
+        _build(run, dataset, ingredients).fit(dataset.train, run.experiment.training, run.seed, execution)
 
 
 def _sweep(run: Run) -> None:
@@ -108,24 +99,21 @@ def forget(runs: Sequence[Run]) -> None:
         shutil.rmtree(run.embeddings, ignore_errors=True)
 
 
-def _build(
-    run: Run, dataset: Dataset, ingredients: Ingredients, device: torch.device, source: Source | None = None
-) -> Method:
-    return build_method(run.method, Context(run.experiment, dataset, ingredients, run.seed, device, source))
+def _build(run: Run, dataset: Dataset, ingredients: Ingredients, source: Source | None = None) -> Method:
+    return build_method(run.method, run.experiment, dataset, ingredients, run.seed, source)
 
 
 def _source(run: Run, dataset: Dataset, ingredients: Ingredients, device: torch.device) -> StoredSource | None:
     """Where the run's embeddings come from, if not from a training of its own."""
     if METHODS[run.method].source == "backbone":
-        context = Context(run.experiment, dataset, ingredients, run.seed, device)
         config = recorded_config(run.experiment, ingredients, run.method)
         decisive = {"backbone": config["backbone"], "training": config["training"], **recorded_weights(ingredients)}
         folder = run.folder / "embeddings" / f"backbone-{digest(decisive)}"
-        return StoredSource(frozen_features(context), folder)
+        return StoredSource(frozen_features(run.experiment, ingredients, device), folder)
     if run.source is None:
         return None
     parent = run.source
-    method = _build(parent, dataset, ingredients, device)
+    method = _build(parent, dataset, ingredients)
 
     def train() -> None:
         log.info("embeddings of %s", parent.training)
@@ -145,6 +133,7 @@ def _header(run: Run, dataset: Dataset, ingredients: Ingredients, method: Method
         "variant": run.variant,
         "seed": run.seed,
         **({"ablation": run.ablation, "ablation_of": run.ablation_of} if run.ablation else {}),
+        **({"arguments": run.arguments} if run.call else {}),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": {
             "name": dataset.protocol,
@@ -191,28 +180,26 @@ def _measure(
     codebooks = method.codebooks.float().cpu()
     labels = dataset.query.labels, dataset.database.labels
     raw = RawResult(codes.numpy(), codebooks.numpy(), queries.numpy(), labels[0].numpy(), labels[1].numpy())
+    by_level = reconstruction_errors(embeddings, codes, codebooks)
     lengths = evaluate_lengths(
         raw,
-        list(run.experiment.bits),
+        {bits: by_level[levels_for(bits, run.experiment.codebook_size) - 1] for bits in run.experiment.bits},
         dataset.cut,
         score,
         query_precision,
         further_cuts=dataset.further_cuts,
         progress=True,
     )
-    errors = reconstruction_errors(embeddings, codes, codebooks)
-    for entry in lengths:
-        entry["reconstruction_mse"] = errors[levels_for(entry["bits"], run.experiment.codebook_size) - 1]
     float_map = evaluate_embeddings(queries, labels[0], embeddings, labels[1], dataset.cut, score, progress=True)
     evaluated = time.perf_counter()
     images = len(dataset.query) + len(dataset.database)
     usage = codeword_usage(codes, codebooks.shape[1])
     return {
-        "lengths": lengths,
+        "lengths": [length.table for length in lengths],
         "float_map": float_map,
         "embedding_mean_squared_norm": float(embeddings.square().sum(dim=1).mean()),
         "classification_accuracy": None if dataset.unseen else _accuracy(logits, labels[0]),
-        "queries_without_relevant": lengths[0]["queries_without_relevant"],
+        "queries_without_relevant": lengths[0].queries_without_relevant,
         **usage,
         "seconds": {
             "train": round(trained.seconds, 2),

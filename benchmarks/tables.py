@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from benchmarks.ablation_table import ablation_section, sections_of, summarise_ablations
-from benchmarks.aggregate import comparable, rows_of, setting_title, summarise
-from benchmarks.class_splits import class_split_lines, is_class_split
+from benchmarks import generated
+from benchmarks.ablation_table import ablation_section
 from benchmarks.config import read_notes
-from benchmarks.methods import METHODS, Entry
-from benchmarks.own_data import own_data_lines
-from benchmarks.plugins import plugin_lines
+from benchmarks.methods import BUILT_IN, METHODS
+from benchmarks.record import Data
 from benchmarks.reported_values import MARKS, MEANINGS, marked, reported_methods, reported_value
-from benchmarks.table_details import as_markdown, detail_tables, method_settings, with_deviation
-from dpq.errors import InputError
-from dpq.files import write_atomically
+from benchmarks.study import Section, Study
+from benchmarks.table_details import (
+    as_markdown,
+    detail_tables,
+    method_settings,
+    row_by_length,
+    with_deviation,
+)
+from dpq.registry import LAST
+from dpq.settings import TrainingConfig
 
-# Shallow before deep and weak before strong, as the papers list them; PQ and RQ are in none of their tables.
-PAPER_ORDER = ("ITQ-CCA", "PQ", "RQ", "SQ", "DQN", "DVSQ", "DTQ", "DPQ")
+PRINTED_ONLY = {"ITQ-CCA": 10, "SQ": 40, "DVSQ": 60}  # places in tables among ours, whose entries say theirs
 VIEWS = {
     "centre": "centre crop.",
     "mirror": "mean embedding of the centre crop and its mirror image, for queries and database of every method "
@@ -32,6 +35,11 @@ VIEWS = {
     "of every method.",
 }
 ABLATIONS_CSV = "ablations.csv"
+LAYOUTS = {
+    "classes": "drawn class by class",
+    "splits": "those of its folders",
+    "manifest": "those of its manifest",
+}
 DENOMINATORS = {
     "hits": "divided by the relevant images inside the cut",
     "total": "divided by all relevant images",
@@ -39,33 +47,21 @@ DENOMINATORS = {
 }
 
 
-def make_tables(output: Path, experiment: str) -> dict[str, str]:
-    """The files of an experiment's table, by name; that of ablations where there are any.
-
-    Raises:
-        InputError: there are no records.
-    """
-    pairs = sections_of(output, experiment)
-    groups = {key: records for key, (records, _) in pairs.items() if records}
-    ablated = {key: records for key, (_, records) in pairs.items() if records}
-    sections = [_markdown_section(*pair) for pair in pairs.values()]
-    if len(sections) > 1:  # of different settings; which one a table is of must be seen at once
-        titles = [setting_title((records or others)[0]) for records, others in pairs.values()]
-        sections = [f"## {title}\n\n{section}" for title, section in zip(titles, sections, strict=True)]
-    if notes := read_notes(experiment):
-        sections.append(f"Notes:\n\n{notes}")
-    summaries = [summarise(group).assign(setting=key) for key, group in groups.items()]
-    latex = [_latex(group) for group in groups.values()]
+def make_tables(study: Study) -> dict[str, str]:
+    """The files of an experiment's table, by name; that of ablations where there are any."""
+    parts = [_markdown(section) for section in study.sections]
+    if len(parts) > 1:  # of different settings; which one a table is of must be seen at once
+        parts = [f"## {section.title}\n\n{part}" for section, part in zip(study.sections, parts, strict=True)]
+    if notes := read_notes(study.experiment):
+        parts.append(f"Notes:\n\n{notes}")
+    with_records = [section for section in study.sections if section.records]
     tables = {
-        "table.md": f"# {experiment}\n\n" + "\n\n".join(sections) + "\n",
-        "table.csv": _csv(summaries),
-        "table.tex": "\n\n".join(latex) + "\n",
+        "table.md": f"# {study.experiment}\n\n" + "\n\n".join(parts) + "\n",
+        "table.csv": _csv([section.summary.assign(setting=section.key) for section in with_records]),
+        "table.tex": "\n\n".join(map(_latex, with_records)) + "\n",
     }
-    if ablated:
-        summaries = [
-            summarise_ablations(group, groups.get(key, [])).assign(setting=key) for key, group in ablated.items()
-        ]
-        tables[ABLATIONS_CSV] = _csv(summaries)
+    if ablated := [section.ablations.assign(setting=section.key) for section in study.sections if section.ablated]:
+        tables[ABLATIONS_CSV] = _csv(ablated)
     return tables
 
 
@@ -73,79 +69,61 @@ def _csv(summaries: list[pd.DataFrame]) -> str:
     return str(pd.concat(summaries).to_csv(index=False, float_format="%.6f", lineterminator="\n"))
 
 
-def write_tables(output: Path, experiment: str) -> list[Path]:
-    """Write `table.md`, `table.csv` and `table.tex` of an experiment, and `ablations.csv` where there are any."""
-    paths = []
-    tables = make_tables(output, experiment)
-    for name, text in tables.items():
-        paths.append(output / experiment / name)
-        write_atomically(paths[-1], text)
-    if ABLATIONS_CSV not in tables:  # of records that are gone
-        (output / experiment / ABLATIONS_CSV).unlink(missing_ok=True)
-    return paths
+def write_tables(study: Study) -> list[Path]:
+    """Write the files of an experiment's table."""
+    return generated.write(study.folder, make_tables(study), [ABLATIONS_CSV])
 
 
-def check_tables(output: Path, experiment: str) -> None:
+def check_tables(study: Study) -> None:
     """Refuse tables that are not what the records give.
 
     Raises:
         InputError: names the first file that differs.
     """
-    tables: dict[str, str | None] = {ABLATIONS_CSV: None, **make_tables(output, experiment)}
-    for name, text in tables.items():
-        path = output / experiment / name
-        if (path.read_text(encoding="utf-8") if path.is_file() else None) != text:
-            raise InputError(
-                f"{path} is not what the records give; renew it with: python -m benchmarks table {experiment}"
-            )
+    generated.check(study.folder, make_tables(study), [ABLATIONS_CSV], f"table {study.experiment}")
 
 
-def main_table(records: list[dict[str, Any]]) -> pd.DataFrame:
+def main_table(section: Section) -> pd.DataFrame:
     """MAP by method and length, in the papers' order: our rows, under each the paper's and the difference.
 
     The best of our values at each length is bold, in Markdown.
     """
-    summary = summarise(records)
-    lengths = [int(bits) for bits in sorted(summary["bits"].unique())]
-    best = summary.groupby("bits")["map"].max()
+    first, lengths = section.first, section.lengths
+    best = section.summary.groupby("bits")["map"].max()
     blocks: list[tuple[int, list[dict[str, str]]]] = [
-        (_place(METHODS[str(part["method"].iloc[0])]), _block(title, part, lengths, best))
-        for title, part in rows_of(summary)
+        (METHODS[str(part["method"].iloc[0])].order, _block(title, part, lengths, best)) for title, part in section.rows
     ]
-    if comparable(records[0]):
-        ours = {METHODS[record["method"]].title for record in records if "plugin" not in record}
-        dataset = records[0]["protocol"]
-        for name in reported_methods(dataset):
+    if first.comparable:
+        ours = {METHODS[record.method].title for record in section.records if record.plugin is None}
+        places = {method.title: method.order for method in reversed(BUILT_IN.values())} | PRINTED_ONLY
+        for name in reported_methods(first.protocol):
             if name not in ours:
-                cells = {f"{b} bits": marked(reported_value(dataset, name, b)) for b in lengths}
-                blocks.append((PAPER_ORDER.index(name), [{"method": name, "source": "paper"} | cells]))
+                cells = {f"{b} bits": marked(reported_value(first.protocol, name, b)) for b in lengths}
+                blocks.append((places.get(name, LAST), [{"method": name, "source": "paper"} | cells]))
     return pd.DataFrame([row for _, block in sorted(blocks, key=lambda b: b[0]) for row in block])
 
 
-def _place(entry: Entry) -> int:
-    if entry.plugin:
-        return len(PAPER_ORDER) + 1
-    return len(PAPER_ORDER) if entry.source in METHODS else PAPER_ORDER.index(entry.title)
-
-
 def _block(title: str, part: pd.DataFrame, lengths: list[int], best: pd.Series[Any]) -> list[dict[str, str]]:
-    by_bits = {int(entry["bits"]): entry for _, entry in part.iterrows()}
-
-    def row(method: str, source: str, cell: Callable[[pd.Series[Any]], str]) -> dict[str, str]:
-        cells = {f"{b} bits": cell(by_bits[b]) if b in by_bits else "" for b in lengths}
-        return {"method": method, "source": source} | cells
-
     def ours(r: pd.Series[Any]) -> str:
         value = with_deviation(r["map"], r["map_sd"], r["seeds"])
         return f"**{value}**" if r["map"] == best[r["bits"]] else value
 
-    rows = [row(title, f"ours, {_seeds(part)}", ours)]
+    def printed(r: pd.Series[Any]) -> str:
+        return marked(None if pd.isna(r["paper_map"]) else (r["paper_map"], r["paper_status"]))
+
+    def difference(r: pd.Series[Any]) -> str:
+        return "" if pd.isna(r["difference"]) else f"{r['difference']:+.3f}"
+
+    def exact(r: pd.Series[Any]) -> str:
+        return f"{r['float_map']:.3f}"
+
+    rows = [row_by_length(part, lengths, ours, method=title, source=f"ours, {_seeds(part)}")]
     if part["paper_map"].notna().any():
-        rows.append(row("", "paper", _paper_cell))
+        rows.append(row_by_length(part, lengths, printed, method="", source="paper"))
         if part["difference"].notna().any():
-            rows.append(row("", "difference", lambda r: _difference(r["difference"])))
+            rows.append(row_by_length(part, lengths, difference, method="", source="difference"))
     if (part["training"] != "truncated").all():
-        rows.append(row("", "exact search, float features", lambda r: f"{r['float_map']:.3f}"))
+        rows.append(row_by_length(part, lengths, exact, method="", source="exact search, float features"))
     return rows
 
 
@@ -155,17 +133,9 @@ def _seeds(part: pd.DataFrame) -> str:
     return f"{counted} in {part['splits'].max()} class splits" if "splits" in part else counted
 
 
-def _paper_cell(row: pd.Series[Any]) -> str:
-    return marked(None if pd.isna(row["paper_map"]) else (row["paper_map"], row["paper_status"]))
-
-
-def _difference(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:+.3f}"
-
-
-def order_notes(records: list[dict[str, Any]]) -> str:
+def order_notes(section: Section) -> str:
     """Where two methods stand in another order than in their papers, length by length; empty where nowhere."""
-    summary = summarise(records)
+    summary = section.summary
     known = summary[summary["difference"].notna() & (summary["variant"] == "paper")]
     notes = []
     for bits, part in known.groupby("bits"):
@@ -179,57 +149,79 @@ def order_notes(records: list[dict[str, Any]]) -> str:
     return "Order of methods unlike the papers': " + "; ".join(notes) + "." if notes else ""
 
 
-def describe_setting(records: list[dict[str, Any]]) -> str:
+def describe_setting(section: Section) -> str:
     """What records of one setting share, as a list: data, network, optimisation, metric."""
-    record = records[0]
-    data, backbone, config = record["data"], record["backbone"], record["config"]
-    training = config["training"]
-    cut = "the whole database" if record["cut"] is None else f"the first {record['cut']} ranks"
-    repetitions = "class splits times seeds" if is_class_split(record) else "seeds"
+    first, records = section.first, section.records or section.ablated
+    data, backbone, config = first.data, first.backbone, first.config
+    packages = ", ".join(sorted({record.plugin.title for record in records if record.plugin}))
+    splits = {r.config.split_seed: ", ".join(r.data.unseen) for r in records if r.data.unseen is not None}
+    listed = "; ".join(f"{classes} (split {seed})" for seed, classes in sorted(splits.items()))
+    cut = "the whole database" if first.cut is None else f"the first {first.cut} ranks"
+    uncommon = {
+        f"**Queries and database are of classes that training has not seen:** {listed}. The numbers of images are "
+        "those of one split.": bool(splits),
+        _own_images(data): data.layout is not None,
+        f"**Has methods that this project does not ship: of {packages}. No published page has them.**": bool(packages),
+        f"**A subset of about {config.limit} images a split; not comparable with any paper.**": bool(config.limit),
+        f"**Not the published data: {_missing(data)}; not comparable with any paper.**": not data.published,
+        "**Validation part of the training set, for choosing settings; not the protocol's queries.**": (
+            config.validation
+        ),
+    }
     lines = [
-        f"- Data: `{data['variant']}`, {data['train']:,} training, {data['query']:,} query, {data['database']:,} "
-        f"database images (fingerprint `{data.get('fingerprint_of_all', data['fingerprint'])[:12]}`).",
-        f"- Backbone of all methods: `{backbone['name']}` at {backbone['image_size']} pixels, weights "
-        f"`{backbone['weights']}`, {config['backbone']['embedding_dim']}-d embedding (frozen features: the network's "
-        f"pooled width); label vectors: {config['label_vectors']['source']}.",
-        f"- Training of all deep methods: {_optimisation(training)}. Evaluation: {VIEWS[training['evaluation_views']]}",
-        f"- mAP over {cut}, expected value over tie orders, {DENOMINATORS[record['ap_denominator']]}; "
-        f"n is the number of {repetitions}, ± the standard deviation over them.",
+        *(line for line, said in uncommon.items() if said),
+        f"Data: `{data.variant}`, {data.train:,} training, {data.query:,} query, {data.database:,} database images "
+        f"(fingerprint `{data.images[:12]}`).",
+        f"Backbone of all methods: `{backbone.name}` at {backbone.image_size} pixels, weights `{backbone.weights}`, "
+        f"{config.backbone.embedding_dim}-d embedding (frozen features: the network's pooled width); label vectors: "
+        f"{config.label_vectors.source}.",
+        f"Training of all deep methods: {_optimisation(config.training)}. Evaluation: "
+        f"{VIEWS[config.training.evaluation_views]}",
+        f"mAP over {cut}, expected value over tie orders, {DENOMINATORS[first.ap_denominator]}; "
+        f"n is the number of {_counted(section)}, ± the standard deviation over them.",
     ]
-    if config["validation"]:
-        lines.insert(0, "- **Validation part of the training set, for choosing settings; not the protocol's queries.**")
-    if not data.get("published", True):
-        lines.insert(0, f"- **Not the published data: {_missing(data)}; not comparable with any paper.**")
-    if config["limit"] is not None:
-        lines.insert(0, f"- **A subset of about {config['limit']} images a split; not comparable with any paper.**")
-    return "\n".join([*class_split_lines(records), *own_data_lines(record), *plugin_lines(records), *lines])
+    return "\n".join(f"- {line}" for line in lines)
 
 
-def _missing(data: dict[str, Any]) -> str:
+def _counted(section: Section) -> str:
+    """What n counts."""
+    if not section.first.has_unseen_classes:
+        return "seeds"
+    several = len({record.seed for record in section.every}) > 1
+    return "class splits, each a mean over its seeds" if several else "class splits times seeds"
+
+
+def _own_images(data: Data) -> str:
+    """That the images are somebody's own, and what was wrong with them."""
+    counted = {
+        "Images that could not be read": sum(data.missing.values()),
+        "Copies of others, left out": data.copies_left_out,
+        "Queries that are in the database too": data.queries_in_database,
+    }
+    said = "".join(f" {what}: {count:,}." for what, count in counted.items() if count)
+    splits = LAYOUTS[data.layout or "classes"]
+    return f"**Own images of {len(data.classes)} classes; splits: {splits}; not comparable with any paper.**{said}"
+
+
+def _missing(data: Data) -> str:
     """What a copy of a published data set lacks."""
-    lacking = [f"{count:,} of the {name} images" for name, count in data["missing"].items() if count]
-    parts = [] if data["lists_as_published"] else ["its lists are others"]
+    lacking = [f"{count:,} of the {name} images" for name, count in data.missing.items() if count]
+    parts = [] if data.lists_as_published else ["its lists are others"]
     return " and ".join(parts + (["it lacks " + ", ".join(lacking)] if lacking else []))
 
 
-def _optimisation(training: dict[str, Any]) -> str:
-    rate = (
-        f"learning rate {training['learning_rate']:g} ({training['schedule']} schedule, times "
-        f"{training['head_multiplier']:g} for the heads, times {training['layer_decay']:g} for each earlier layer)"
-    )
+def _optimisation(training: TrainingConfig) -> str:
+    augmentation = training.augmentation
+    moves = f"random shifts of up to {augmentation.shift:g} of the side"
+    if augmentation.crop < 1:
+        moves = f"crops of {augmentation.crop:g} of the side with " + moves
     return (
-        f"{training['epochs']} epochs, batch {training['batch_size']}, {training['optimizer']}, {rate}, weight decay "
-        f"{training['weight_decay']:g}, dropout {training['dropout']:g}, precision {training['precision']}, "
-        f"augmentation: {_augmentation(training)}"
+        f"{training.epochs} epochs, batch {training.batch_size}, {training.optimizer}, "
+        f"learning rate {training.learning_rate:g} ({training.schedule} schedule, times "
+        f"{training.head_multiplier:g} for the heads, times {training.layer_decay:g} for each earlier layer), weight "
+        f"decay {training.weight_decay:g}, dropout {training.dropout:g}, precision {training.precision}, "
+        f"augmentation: {'mirroring, ' if augmentation.flip else ''}{moves}"
     )
-
-
-def _augmentation(training: dict[str, Any]) -> str:
-    augmentation = training["augmentation"]
-    moves = f"random shifts of up to {augmentation['shift']:g} of the side"
-    if augmentation["crop"] < 1:
-        moves = f"crops of {augmentation['crop']:g} of the side with " + moves
-    return ("mirroring, " if augmentation["flip"] else "") + moves
 
 
 def marks_note(text: str) -> str:
@@ -240,29 +232,28 @@ def marks_note(text: str) -> str:
     return "Values of the papers carry their status: " + " ".join(notes) if notes else ""
 
 
-def _markdown_section(records: list[dict[str, Any]], ablated: list[dict[str, Any]]) -> str:
-    described = describe_setting(records or ablated)
-    ablations = ablation_section(ablated, records) if ablated else ""
-    if not records:
+def _markdown(section: Section) -> str:
+    described = describe_setting(section)
+    ablations = ablation_section(section) if section.ablated else ""
+    if not section.records:
         return f"{described}\n\n{ablations}"
-    table = as_markdown(main_table(records))
-    marks = marks_note(described + table) if reported_methods(records[0]["protocol"]) else ""
-    settings = "Settings of the methods:\n\n" + method_settings(records)
-    parts = [described, "mAP:", table, marks, order_notes(records), ablations, detail_tables(records), settings]
+    table = as_markdown(main_table(section))
+    marks = marks_note(described + table) if reported_methods(section.first.protocol) else ""
+    settings = "Settings of the methods:\n\n" + method_settings(section)
+    parts = [described, "mAP:", table, marks, order_notes(section), ablations, detail_tables(section), settings]
     return "\n\n".join(part for part in parts if part)
 
 
-def _latex(records: list[dict[str, Any]]) -> str:
-    table = main_table(records)
-    for mark, command in {**_LATEX_SIGNS, "±": r"$\pm$"}.items():
-        table = table.map(lambda cell, m=mark, c=command: cell.replace(m, c))
-    table = table.map(lambda cell: re.sub(r"\*\*(.*)\*\*", r"\\textbf{\1}", cell))
-    data, backbone = records[0]["data"], records[0]["backbone"]
+def _latex(section: Section) -> str:
+    table = main_table(section)
+    signs = str.maketrans({**_LATEX_SIGNS, "±": r"$\pm$"})
+    table = table.map(lambda cell: re.sub(r"\*\*(.*)\*\*", r"\\textbf{\1}", cell.translate(signs)))
+    first = section.first
+    data, backbone, training = first.data, first.backbone, first.config.training
     caption = (
-        f"mAP on {data['variant']} ({data['train']} train, {data['query']} query, {data['database']} database), "
-        f"{backbone['name']} at {backbone['image_size']} pixels, {records[0]['config']['training']['epochs']} epochs; "
-        f"evaluation: "
-        f"{VIEWS[records[0]['config']['training']['evaluation_views']]} "
+        f"mAP on {data.variant} ({data.train} train, {data.query} query, {data.database} database), "
+        f"{backbone.name} at {backbone.image_size} pixels, {training.epochs} epochs; "
+        f"evaluation: {VIEWS[training.evaluation_views]} "
     )
     notes = [
         f"{command}: {MEANINGS[s]}."

@@ -1,6 +1,6 @@
 """Images in, codes out: `dpq.DPQ`, which trains, encodes, saves and loads.
 
-The method itself, on decoded images and with every hook that the benchmarks use, is `dpq.model.DPQ`.
+The method itself, on decoded images and with every hook that the benchmarks use, is `dpq.model.DPQMethod`.
 """
 
 from __future__ import annotations
@@ -115,10 +115,10 @@ class DPQ:
         self.device = _device(device)
         self.log: TrainLog | None = None
         self._labels: tuple[tuple[str, ...], bool] | None = None  # classes, and whether an image may have several
-        self._method: model.DPQ | None = None
+        self._method: model.DPQMethod | None = None
 
     @property
-    def method(self) -> model.DPQ:
+    def method(self) -> model.DPQMethod:
         """The trained method: network and quantizer.
 
         Raises:
@@ -185,11 +185,11 @@ class DPQ:
         self.log = method.fit(split, self.training, seed, Execution(self.device, progress=progress))
         self._method, self._labels = method, (labels.classes, labels.several)
 
-    def _build(self, classes: tuple[str, ...], several: bool) -> model.DPQ:
+    def _build(self, classes: tuple[str, ...], several: bool) -> model.DPQMethod:
         self.weights = _read(self.weights)
         backbone = Backbone(self.backbone, len(classes), self.embedding_dim, self.training.dropout, self.weights)
         vectors = orthonormal_label_vectors(len(classes), self.embedding_dim)
-        built = model.DPQ(
+        built = model.DPQMethod(
             backbone, vectors, self.config, bits=self.bits, codebook_size=self.codebook_size, multi_label=several
         )
         built.training_config = self.training

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpq.scores import DistinctCodes
-from dpq.sorting import descending
-from dpq.tie_groups import Floats, Ints, RankedGroups
+from dpq.tie_groups import Floats, Ints, RankedGroups, descending
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from dpq.additive import Choice
 from dpq.errors import InputError
-from dpq.recorded import added_later
+from dpq.settings import Fraction, Rate, Weight, added_later
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ class DPQConfig:
         InputError: features would have no loss to learn from.
     """
 
-    classification: float = 0.1
-    margin: float = 1.0
-    tau: float = 1.0
-    mu: float = 1.0
-    nu: float = 0.1
-    gamma: float = 1.0
-    codebook_learning_rate: float = 1e-3
-    feature_epochs: float = 0.5
+    classification: Weight = 0.1
+    margin: Weight = 1.0
+    tau: Weight = 1.0
+    mu: Weight = 1.0
+    nu: Weight = 0.1
+    gamma: Weight = 1.0
+    codebook_learning_rate: Rate = 1e-3
+    feature_epochs: Fraction = 0.5
     hard_choice: Choice = "l2"
     soft_assignment: Choice = "l2"
     quantization_gradient: Literal["features", "codebooks"] = "features"

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,18 +30,11 @@ from dpq.registry import MethodContext, MethodEntry
 from dpq.seeds import derive_seed
 from dpq.settings import Execution, Method, TrainingConfig
 
-CODEBOOK_SIZE = 16  # codewords a level: 4 bits
+CODEBOOK_SIZE = 16  # codewords per level: 4 bits
 LEVELS = 3
 BITS = 12
 DIM = 16
 NETWORK = "test_resnet"  # timm's, of a few thousand weights
-
-
-class Make(Protocol):
-    """Builds an untrained method, whose random weights come from the seed."""
-
-    def __call__(self, bits: int = BITS, seed: int = 0) -> Method:
-        """A method of 16 codewords a level."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +42,13 @@ class Subject:
     """What is checked.
 
     Attributes:
-        make: builds the method.
+        make: builds an untrained method of 16 codewords per level: of `bits`, its random weights from `seed`.
         progressive: what its entry says.
         dataset: small.
         training: short.
     """
 
-    make: Make
+    make: Callable[..., Method]
     progressive: bool
     dataset: Dataset
     training: TrainingConfig
@@ -78,41 +71,24 @@ class Subject:
         return method
 
 
-@dataclass(frozen=True)
-class Check:
-    """One promise; calling it raises an `AssertionError` that says what is broken.
-
-    Attributes:
-        name: of the promise.
-        run: looks.
-    """
-
-    name: str
-    run: Callable[[], None]
-
-    def __call__(self) -> None:
-        """Look whether the promise is kept."""
-        self.run()
-
-    @property
-    def __name__(self) -> str:
-        """What pytest calls it."""
-        return self.name
-
-
-def conformance_checks(entry: MethodEntry) -> list[Check]:
+def conformance_checks(entry: MethodEntry) -> list[Callable[[], None]]:
     """The checks of a method that a package offers, on bundled digits and a tiny network without trained weights.
 
-    Nothing is computed before the first check is called; the checks share one training.
+    Each is named by a promise, and raises an `AssertionError` that says what is broken. Nothing is computed before the
+    first one is called; they share one training.
     """
     return checks_of(cache(partial(subject_of, entry)))
 
 
-def checks_of(subject: Callable[[], Subject]) -> list[Check]:
+def checks_of(subject: Callable[[], Subject]) -> list[Callable[[], None]]:
     """All checks of what `subject` gives, which it must give again and again."""
 
-    def bound(check: Callable[[Subject], None]) -> Check:
-        return Check(check.__name__, lambda: check(subject()))
+    def bound(check: Callable[[Subject], None]) -> Callable[[], None]:
+        def run() -> None:
+            check(subject())
+
+        run.__name__ = check.__name__  # which pytest shows
+        return run
 
     return [bound(check) for check in CHECKS]
 
@@ -126,10 +102,10 @@ def subject_of(entry: MethodEntry) -> Subject:
         if entry.source is None:
             return None
         if entry.source == "dpq":
-            from dpq.model import DPQ
+            from dpq.model import DPQMethod
 
             vectors = orthonormal_label_vectors(classes, DIM)
-            return DPQ(Backbone(NETWORK, classes, DIM), vectors, bits=BITS, codebook_size=CODEBOOK_SIZE)
+            return DPQMethod(Backbone(NETWORK, classes, DIM), vectors, bits=BITS, codebook_size=CODEBOOK_SIZE)
         return FrozenFeatures(NETWORK, None, training, torch.device("cpu"))
 
     def make(bits: int = BITS, seed: int = 0) -> Method:
@@ -139,7 +115,7 @@ def subject_of(entry: MethodEntry) -> Subject:
             torch.manual_seed(derive_seed(seed, "weights"))
             return entry.build(
                 MethodContext(
-                    entry.config(),
+                    entry.config and entry.config(),
                     bits,
                     CODEBOOK_SIZE,
                     classes,

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from dpq.backbone import Preprocessing
+from dpq.settings import Augmentation as Augmentation
+from dpq.settings import Views as Views
 
-Views = Literal["centre", "mirror", "ten-crop"]
 Place = tuple[int, int]
 
 # Where the crops of an evaluation lie, right and down from the centre, in units of the margin that a crop leaves. All
@@ -21,22 +19,6 @@ CROPS: dict[Views, tuple[Place, ...]] = {
     "mirror": ((0, 0),),
     "ten-crop": ((0, 0), (-1, -1), (1, -1), (-1, 1), (1, 1)),
 }
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Training-time geometry; evaluation takes crops of the same size, at fixed places.
-
-    Attributes:
-        flip: mirror every second image, at random.
-        crop: side of the crop as a fraction of the image's (the papers: 227/256); 1 keeps the whole image.
-        shift: the crop's centre moves by up to this fraction of the image's side, in each axis; what lies outside
-            the image is its reflection. `(1 - crop) / 2` keeps every crop inside.
-    """
-
-    flip: bool = True
-    crop: float = 1.0
-    shift: float = 0.125
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from dpq.checkpoint import read_checked, save_checkpoint
 from dpq.errors import InputError, one_line
+from dpq.schema import read_table
 from dpq.scores import Score
-from dpq.tables import from_table
 from dpq.version import __version__
 
 SCHEMA_VERSION = 1
@@ -132,7 +132,7 @@ def _contents(tensors: dict[str, Tensor], state: dict[str, object]) -> Contents:
     if state.get("schema_version") != SCHEMA_VERSION:
         version = str(state.get("schema_version"))[:20]
         raise ValueError(f"its schema version is {version}, and this library reads {SCHEMA_VERSION}")
-    header = from_table(_Header, state, "the table")
+    header = read_table(_Header, state)
     if any(map(is_no_text, asdict(header.origin).values())):
         raise ValueError("its origin holds what no path can")
     for name, kind in _TYPES.items():

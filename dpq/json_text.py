@@ -34,14 +34,24 @@ def read_json(path: Path) -> Any:
         ValueError: as for `parse_json`; or too large, no UTF-8, or with half a surrogate pair, which nobody can write.
         OSError: it cannot be read.
     """
-    with path.open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"it has more than {MOST_BYTES} bytes")
-    text = content.decode("utf-8")
+    text = read_text(path, MOST_BYTES)
     if _HALF.search(text.replace("\\\\", " ")):
         raise ValueError("it has half a surrogate pair")
     return parse_json(text)
+
+
+def read_text(path: Path, most: int) -> str:
+    """The text of a UTF-8 file of at most so many bytes.
+
+    Raises:
+        ValueError: too large, or no UTF-8.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"it has more than {most} bytes")
+    return content.decode("utf-8")
 
 
 def _constant(name: str) -> Any:

@@ -7,7 +7,6 @@ its expected value over random orders of tied items. Axes: Q queries, N database
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
@@ -15,10 +14,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from dpq.curves import PrecisionRecall, average_curve, geometric_ranks
 from dpq.errors import InputError
 from dpq.protocols.base import Denominator
-from dpq.sorting import Ties, rank_items
-from dpq.tie_groups import Floats, Ints, RankedGroups, Within, at_least_one
+from dpq.tie_groups import Floats, RankedGroups, Ties, Within, at_least_one, rank_items
 
 BLOCK = 2**21  # scores ranked at once; bounds the working memory to about 200 MB
 
@@ -96,21 +95,6 @@ def precision_at_k(scores: Scores, relevant: Scores, k: int, ties: Ties = "expec
     return np.concatenate(shares).reshape(np.shape(scores)[:-1])
 
 
-@dataclass(frozen=True)
-class PrecisionRecall:
-    """Precision and recall at some ranks, averaged over queries.
-
-    Attributes:
-        ranks: [P].
-        recall: [P] hits so far by all relevant items.
-        precision: [P] hits so far by rank.
-    """
-
-    ranks: Ints
-    recall: Floats
-    precision: Floats
-
-
 def precision_recall_curve(
     scores: Scores, relevant: Scores, ranks: ArrayLike | None = None, ties: Ties = "expected"
 ) -> PrecisionRecall:
@@ -136,20 +120,6 @@ def precision_recall_curve(
         raise InputError(f"ranks of a curve must be a list of numbers from 1 to {size}; got {ranks!r}")
     blocks = [(groups.hits(at, _within(ties)), groups.total_relevant) for groups in _ranked(scores, relevant, ties)]
     return average_curve(np.concatenate([b[0] for b in blocks]), np.concatenate([b[1] for b in blocks]), at)
-
-
-def average_curve(hits: Floats, total_relevant: Ints, ranks: Ints) -> PrecisionRecall:
-    """The curve of `hits` [Q, P] at `ranks` [P] of queries with `total_relevant` [Q] relevant items."""
-    held = total_relevant > 0
-    if not held.any():
-        return PrecisionRecall(ranks, np.zeros(len(ranks)), np.zeros(len(ranks)))
-    recall = (hits[held] / total_relevant[held, None]).mean(axis=0)
-    return PrecisionRecall(ranks, recall, hits[held].mean(axis=0) / ranks)
-
-
-def geometric_ranks(size: int, points: int = 50) -> Ints:
-    """About `points` whole ranks from 1 to `size`, evenly spread on a logarithmic axis."""
-    return np.unique(np.geomspace(1, max(size, 1), points).round().astype(np.int64))
 
 
 def _ranked(scores: Scores, relevant: Scores, ties: Ties) -> Iterator[RankedGroups]:

@@ -22,11 +22,12 @@ from dpq.losses import adaptive_margin_loss, classification_loss
 from dpq.optimisation import released_groups
 from dpq.protocols.base import Split
 from dpq.quantizers import ProgressiveQuantizer, Quantized
+from dpq.registry import MethodEntry
 from dpq.seeds import derive_seed
 from dpq.settings import Epoch, Execution, TrainingConfig, TrainLog, autocast
 
 
-class DPQ(DeepMethod):
+class DPQMethod(DeepMethod):
     """Trained once, read at every code length.
 
     Args:
@@ -199,3 +200,28 @@ def codeword_usage(codes: Tensor, codebook_size: int) -> dict[str, list[float]]:
         "codewords_used": (counts > 0).sum(dim=1).tolist(),
         "codeword_perplexity": [round(value, 1) for value in perplexity.tolist()],
     }
+
+
+METHOD = MethodEntry(
+    build=lambda context: DPQMethod(
+        context.backbone(context.classes),
+        context.label_vectors,
+        context.config,
+        bits=context.bits,
+        codebook_size=context.codebook_size,
+        multi_label=context.multi_label,
+    ),
+    title="DPQ",
+    progressive=True,
+    config=DPQConfig,
+    order=80,
+    style=("#0072B2", "o"),
+    variants=("paper", "released"),
+    ranges={
+        "classification": (0.01, 10.0, "log"),
+        "tau": (0.001, 10.0, "log"),
+        "nu": (0.0, 1.0),
+        "gamma": (0.1, 100.0, "log"),
+        "feature_epochs": (0.25, 0.75),
+    },
+)

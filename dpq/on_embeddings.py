@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import torch
@@ -16,20 +15,8 @@ from dpq.embedding import embed_images
 from dpq.errors import InputError, one_line
 from dpq.images import Views
 from dpq.protocols.base import Images, Split
-from dpq.scores import Score
 from dpq.seeds import derive_seed
 from dpq.settings import Execution, TrainingConfig, TrainLog
-
-
-@dataclass(frozen=True)
-class SearchConfig:
-    """Settings of a quantizer on given embeddings.
-
-    Attributes:
-        score: rank by "inner" product or by "l2" distance, as published for product quantization.
-    """
-
-    score: Score = "l2"
 
 
 class Source(Protocol):

@@ -7,11 +7,12 @@ U distinct codes, M levels, K codewords, D dimensions, L classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -19,11 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from dpq.code_groups import RelevantImages
-from dpq.code_ranking import Asked, Measures, measure
+from dpq.code_groups import CodeRanking, RelevantImages
+from dpq.curves import average_curve, geometric_ranks
 from dpq.errors import InputError
-from dpq.metrics import average_curve
-from dpq.parallel import in_threads
 from dpq.relevance import Relevance, check_labels
 from dpq.scores import (
     DistinctCodes,
@@ -35,8 +34,11 @@ from dpq.scores import (
     norm_offsets,
     symmetric_scores,
 )
-from dpq.sorting import rank_items
-from dpq.tie_groups import Floats, Ints, at_least_one
+from dpq.tie_groups import Floats, Ints, at_least_one, rank_items
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+R = TypeVar("R")
 
 ENTRIES = 2**17  # codes that a thread ranks at once, over all queries of a batch; as many as a cache holds
 
@@ -53,8 +55,10 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class RankingResult:
-    """Metrics of one code length, means over all queries; a query without a hit counts 0.
+class Metrics(Generic[T]):
+    """What is averaged over queries: one value per query (`Metrics[Floats]`, each [B]), or the mean (`Metrics[float]`).
+
+    A query without a hit counts 0. A further metric is a field here and a line in `_measure`.
 
     Attributes:
         map: mean average precision over the first `cut` ranks, expected over tie orders, divided by the
@@ -65,18 +69,27 @@ class RankingResult:
         map_ties_index: `map` when tied images keep their order in the database.
         map_at: `map` at each further cut.
         precision_at: expected share of relevant images among the first k.
+    """
+
+    map: T
+    map_total: T
+    map_capped: T
+    map_bounds: tuple[T, T]
+    map_ties_index: T
+    map_at: dict[int, T]
+    precision_at: dict[int, T]
+
+
+@dataclass(frozen=True)
+class RankingResult(Metrics[float]):
+    """Metrics of one code length.
+
+    Attributes:
         pr: (recall, precision) at `geometric_ranks(N)`, over the queries that have relevant images.
         distinct_codes: number of different codes U in the database.
         queries_without_relevant: queries with no relevant image in the whole database.
     """
 
-    map: float
-    map_total: float
-    map_capped: float
-    map_bounds: tuple[float, float]
-    map_ties_index: float
-    map_at: dict[int, float]
-    precision_at: dict[int, float]
     pr: list[tuple[float, float]]
     distinct_codes: int
     queries_without_relevant: int
@@ -120,7 +133,9 @@ def evaluate_codes(
     """
     check_codes(queries, codes, codebooks)
     check_labels(query_labels, database_labels, len(queries), len(codes), block)
-    asked = Asked.of(len(codes), cut, further_cuts, ks)
+    for name, numbers in (("cut", 1 if cut is None else cut), ("further_cuts", list(further_cuts) or 1), ("ks", ks)):
+        at_least_one(name, numbers)
+    cut, ranks = min(cut or len(codes), len(codes)), geometric_ranks(len(codes))
     distinct = DistinctCodes.of(codes)
     tables = lookup_tables(queries, codebooks).cpu().numpy()  # at once: a product's last digits depend on its shape
     offsets = norm_offsets(distinct.codes, codebooks, score)
@@ -128,28 +143,52 @@ def evaluate_codes(
     relevance = Relevance.of(query_labels, database_labels)
     at_once = min(block, max(1, ENTRIES // len(distinct.codes)))
 
-    def measure_alike(rows: Ints) -> list[Measures]:
+    def measure_alike(rows: Ints) -> list[tuple[Metrics[Floats], Floats, Ints]]:
         images = RelevantImages.of(relevance.to(rows[:1])[0], distinct)
         batches = (tables[rows[start : start + at_once]] for start in range(0, len(rows), at_once))
-        return [measure(distinct.scores(batch, norms), distinct, images, asked) for batch in batches]
+        rankings = (CodeRanking(distinct.scores(batch, norms), distinct, images) for batch in batches)
+        return [_measure(ranking, cut, further_cuts, ks, ranks) for ranking in rankings]
 
     groups = relevance.alike(min(block, 8 * at_once))  # short, so that Ctrl-C ends them soon
-    parts = list(chain.from_iterable(in_threads(measure_alike, groups, "rank", progress)))
-    means, precisions = (np.concatenate([part[i] for part in parts]).mean(axis=0).tolist() for i in (0, 1))
-    totals = np.concatenate([part.total_relevant for part in parts])
-    curve = average_curve(np.concatenate([part.hits for part in parts]), totals, asked.ranks)
+    parts = chain.from_iterable(in_threads(measure_alike, groups, "rank", progress))
+    metrics, hits, relevant = zip(*parts, strict=True)
+    totals = np.concatenate(relevant)
+    curve = average_curve(np.concatenate(hits), totals, ranks)
     return RankingResult(
-        map=means[0],
-        map_total=means[1],
-        map_capped=means[2],
-        map_bounds=(means[3], means[4]),
-        map_ties_index=means[5],
-        map_at=dict(zip(further_cuts, means[6:], strict=True)),
-        precision_at=dict(zip(ks, precisions, strict=True)),
+        **{field.name: _mean([getattr(part, field.name) for part in metrics]) for field in fields(Metrics)},
         pr=list(zip(curve.recall.tolist(), curve.precision.tolist(), strict=True)),
         distinct_codes=len(distinct.codes),
         queries_without_relevant=int((totals == 0).sum()),
     )
+
+
+def _measure(
+    ranking: CodeRanking, cut: int, further_cuts: Sequence[int], ks: Sequence[int], ranks: Ints
+) -> tuple[Metrics[Floats], Floats, Ints]:
+    """Metrics of each query, hits at `ranks` ([B, P]), and relevant images in the whole database ([B])."""
+    groups = ranking.groups(max([cut, *further_cuts]), [*ks, *ranks])
+    expected = groups.precision_sums(cut)
+    worst, best = (groups.average_precision(cut, ties=ties) for ties in ("worst", "best"))
+    metrics = Metrics(
+        map=expected.over("hits"),
+        map_total=expected.over("total"),
+        map_capped=expected.over("capped"),
+        map_bounds=(worst, best),
+        map_ties_index=ranking.average_in_database_order(cut),
+        map_at={further: groups.average_precision(further) for further in further_cuts},
+        precision_at=dict(zip(ks, groups.precision(ks).T, strict=True)),
+    )
+    return metrics, groups.hits(ranks), groups.total_relevant
+
+
+def _mean(values: Sequence[Any]) -> Any:
+    """The mean over the queries of all `values`: arrays, or tuples or dictionaries of arrays."""
+    if isinstance(values[0], dict):
+        return {key: _mean([value[key] for value in values]) for key in values[0]}
+    if isinstance(values[0], tuple):
+        return tuple(map(_mean, zip(*values, strict=True)))
+    each = np.concatenate(values)
+    return float(np.cumsum(each)[-1] / len(each))  # added one by one: records were always made so, to the last digit
 
 
 @torch.no_grad()
@@ -198,3 +237,23 @@ def evaluate_embeddings(
 def _averages(scores: NDArray[Any], relevance: Relevance, queries: Ints, cut: int | None, batch: slice) -> Floats:
     """Average precision of one batch of the `queries` [B] that have `scores` [B, N]."""
     return rank_items(scores[batch], relevance.to(queries[batch]), "expected").average_precision(cut)
+
+
+def in_threads(work: Callable[[Item], R], items: Sequence[Item], description: str, progress: bool = False) -> list[R]:
+    """Results of `work` in the order of `items`, computed by as many threads as PyTorch uses.
+
+    Worth it where NumPy does the work, which lets other threads run while it sorts and gathers. `work` should leave
+    PyTorch alone, whose operations bring threads of their own. An exception or Ctrl-C drops the items not yet begun.
+
+    Args:
+        work: called once for every item.
+        items: what it is called with.
+        description: name of the progress bar.
+        progress: show a bar while stderr is a terminal.
+    """
+    pool = ThreadPoolExecutor(torch.get_num_threads())
+    try:
+        done = pool.map(work, items)
+        return list(tqdm(done, description, len(items), leave=False, disable=None if progress else True))
+    finally:
+        pool.shutdown(cancel_futures=True)

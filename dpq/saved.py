@@ -23,8 +23,8 @@ from dpq.config import DPQConfig
 from dpq.errors import InputError, one_line
 from dpq.files import write_atomically
 from dpq.json_text import read_json
+from dpq.schema import read_table
 from dpq.settings import TrainingConfig
-from dpq.tables import from_table
 
 SCHEMA_VERSION = 1
 TENSORS, CONFIG = "model.safetensors", "config.json"
@@ -181,7 +181,7 @@ def _read_config(path: Path) -> SavedConfig:
         version = table.get("schema_version") if isinstance(table, dict) else None
         if version != SCHEMA_VERSION:
             raise ValueError(f"its schema version is {str(version)[:20]}, and this library reads {SCHEMA_VERSION}")
-        return from_table(SavedConfig, table, "the table")
+        return read_table(SavedConfig, table)
     except Exception as error:  # numbers of any size and nesting of any depth among them
         raise unusable(path, error) from error
 

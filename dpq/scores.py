@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -17,9 +17,8 @@ from torch.nn import functional as F
 
 from dpq.additive import BLOCK, decode
 from dpq.errors import InputError
+from dpq.settings import Score as Score
 from dpq.tie_groups import Ints
-
-Score = Literal["inner", "l2"]
 
 
 def lookup_tables(queries: Tensor, codebooks: Tensor) -> Tensor:

@@ -4,17 +4,78 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeVar
 
-import torch
-from torch import Tensor
+from annotated_types import Interval
 
-from dpq.backbone import Preprocessing
 from dpq.errors import InputError
-from dpq.images import Augmentation, Views
-from dpq.protocols.base import Images, Split
+
+if TYPE_CHECKING:  # settings are read without PyTorch, whose import takes seconds
+    import torch
+    from torch import Tensor
+
+    from dpq.backbone import Preprocessing
+    from dpq.protocols.base import Images, Split
+
+Score = Literal["inner", "l2"]
+Views = Literal["centre", "mirror", "ten-crop"]
+
+# What the numbers of a setting may be, wherever it is read from.
+Count = Annotated[int, Interval(ge=1, le=10**9)]
+Pixels = Annotated[int, Interval(ge=1, le=10**5)]
+Rate = Annotated[float, Interval(ge=0, le=1e6)]
+Weight = Annotated[float, Interval(ge=0, le=1e9)]
+Fraction = Annotated[float, Interval(ge=0, le=1)]
+
+T = TypeVar("T")
+_ADDED = "added after records were made"
+
+
+def added_later(default: T) -> T:
+    """A dataclass field that is younger than the first records; its default is what they were made with."""
+    return field(default=default, metadata={_ADDED: True})
+
+
+def as_recorded(config: Any) -> dict[str, Any]:
+    """The fields of a dataclass and of those inside it, without fields that were added later and hold their default.
+
+    A record's identity is a digest of this, so it must not change when a setting is added that a run does not use.
+    """
+    table = {}
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if not (_ADDED in f.metadata and value == f.default):
+            table[f.name] = as_recorded(value) if is_dataclass(value) else value
+    return table
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Settings of a quantizer on given embeddings.
+
+    Attributes:
+        score: rank by "inner" product or by "l2" distance, as published for product quantization.
+    """
+
+    score: Score = "l2"
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Training-time geometry; evaluation takes crops of the same size, at fixed places.
+
+    Attributes:
+        flip: mirror every second image, at random.
+        crop: side of the crop as a fraction of the image's (the papers: 227/256); 1 keeps the whole image.
+        shift: the crop's centre moves by up to this fraction of the image's side, in each axis; what lies outside
+            the image is its reflection. `(1 - crop) / 2` keeps every crop inside.
+    """
+
+    flip: bool = True
+    crop: Annotated[float, Interval(ge=0.01, le=1)] = 1.0
+    shift: Fraction = 0.125
 
 
 @dataclass(frozen=True)
@@ -42,20 +103,20 @@ class TrainingConfig:
         precision: "32", or "bf16" for the backbone under autocast.
     """
 
-    epochs: int
-    batch_size: int = 64
-    image_size: int = 224
+    epochs: Count
+    batch_size: Count = 64
+    image_size: Pixels = 224
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = 1e-3
-    head_multiplier: float = 1.0
-    layer_decay: float = 1.0
-    weight_decay: float = 0.05
-    momentum: float = 0.9
+    learning_rate: Rate = 1e-3
+    head_multiplier: Rate = 1.0
+    layer_decay: Fraction = 1.0
+    weight_decay: Weight = 0.05
+    momentum: Fraction = 0.9
     schedule: Literal["cosine", "exponential"] = "cosine"
-    warmup: float = 0.1
-    decay_rate: float = 0.9
-    decay_steps: int = 10_000
-    dropout: float = 0.2
+    warmup: Fraction = 0.1
+    decay_rate: Rate = 0.9
+    decay_steps: Count = 10_000
+    dropout: Fraction = 0.2
     augmentation: Augmentation = field(default_factory=Augmentation)
     evaluation_views: Views = "centre"
     precision: Literal["32", "bf16"] = "32"
@@ -67,6 +128,12 @@ class TrainingConfig:
                 f"ten-crop takes crops of centre and corners, but the crop is {self.augmentation.crop:g} of the image; "
                 "set [training.augmentation] crop below 1, or take the views centre or mirror"
             )
+
+
+def _cpu() -> torch.device:
+    import torch
+
+    return torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -81,7 +148,7 @@ class Execution:
         progress: draw progress bars on a terminal.
     """
 
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    device: torch.device = field(default_factory=_cpu)
     checkpoint: Path | None = None
     feature_checkpoint: Path | None = None
     progress: bool = True
@@ -155,4 +222,6 @@ class Method(Protocol):
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
     """bfloat16 autocast on the device, or nothing."""
+    import torch
+
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()

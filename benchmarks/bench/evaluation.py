@@ -13,9 +13,9 @@ from benchmarks.bench.measure import alternate, extra_memory, ratio, threads
 from benchmarks.bench.obvious import ObviousResult, evaluate_obviously
 from benchmarks.bench.report import Options, Promise, Report, Table
 from benchmarks.bench.synthetic import BITS, CIFAR10, CODEBOOK_SIZE, CodedSet, coded_set
-from benchmarks.evaluation import KS
+from benchmarks.record import KS
 from dpq.additive import levels_for
-from dpq.metrics import geometric_ranks
+from dpq.curves import geometric_ranks
 from dpq.ranking import RankingResult, evaluate_codes
 
 FASTER, MEMORY, EQUAL = 6, 0.25, 1e-9

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from benchmarks.bench.measure import Work
 from benchmarks.bench.report import Options
+from benchmarks.building import Ingredients, build_method
 from benchmarks.config import Experiment, load_experiment
-from benchmarks.methods import Context, Ingredients, build_method
 from dpq.label_vectors import orthonormal_label_vectors
 from dpq.protocols.base import Dataset, Split
 from dpq.settings import Execution, autocast
@@ -52,7 +52,7 @@ def generated_method(name: str, experiment: Experiment, split: Split, device: to
     """A fresh method, as a run builds it."""
     dataset = Dataset("generated", "generated", CLASSES, split, split, split, "")
     vectors = orthonormal_label_vectors(len(CLASSES), experiment.backbone.embedding_dim)
-    return build_method(name, Context(experiment, dataset, Ingredients(None, vectors, {}), 0, device))
+    return build_method(name, experiment, dataset, Ingredients(None, vectors, {}), 0)
 
 
 def prepared_trainer(name: str, experiment: Experiment, split: Split, device: torch.device) -> Trainer:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,7 +45,6 @@ def class_rounds(labels: NDArray[np.bool_], axis: str) -> tuple[Ints, Ints]:
     return order[by_round], rounds[by_round]
 
 
-def class_names(dataset: Dataset) -> list[str]:
+def class_names(dataset: Dataset) -> tuple[str, ...]:
     """Names of the label columns of queries and database."""
-    names: Any = dataset.facts["unseen"] if dataset.unseen else dataset.classes
-    return list(names)
+    return tuple(dataset.facts["unseen"] if dataset.unseen else dataset.classes)

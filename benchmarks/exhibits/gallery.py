@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from benchmarks.evaluation import ranked_queries
 from benchmarks.exhibits.draws import class_names, class_rounds
+from benchmarks.exhibits.exhibit import Gallery, Image, Nearest, Query
 from benchmarks.exhibits.sprite import COLUMNS, join_tiles, tiles_of
 from benchmarks.methods import recorded_query_precision
 from benchmarks.raw_results import RawResult
+from benchmarks.record import Record
 from dpq.additive import levels_for
 from dpq.errors import InputError
 from dpq.protocols import Dataset
-from dpq.scores import DistinctCodes, Score, lookup_tables, norm_offsets
-from dpq.sorting import descending
-from dpq.tie_groups import Ints
+from dpq.scores import DistinctCodes, lookup_tables, norm_offsets
+from dpq.tie_groups import Ints, descending
 
 QUERIES = 5
 NEAREST = 10
 
 
-def show_nearest(record: dict[str, Any], raw: RawResult, dataset: Dataset) -> tuple[dict[str, Any], NDArray[np.uint8]]:
+def show_nearest(record: Record, raw: RawResult, dataset: Dataset) -> tuple[Gallery, NDArray[np.uint8]]:
     """Queries of different classes, drawn without a look at the results, and the nearest images of each.
 
     Returns:
-        `side` and `columns` of the sprite, `classes`, `images` in the order of the sprite, and `queries` with their
-        `nearest` images at each length, and how many database images have the score of the last of them (`tied`);
-        then the sprite, [rows, columns, 3].
+        The gallery without its sprite's file, and the sprite, [rows, columns, 3].
 
     Raises:
         InputError: no query has a label.
@@ -38,34 +35,33 @@ def show_nearest(record: dict[str, Any], raw: RawResult, dataset: Dataset) -> tu
     drawn, rounds = class_rounds(raw.query_labels, "gallery")
     drawn = drawn[rounds == 0][:QUERIES]
     if not len(drawn):
-        raise InputError(f"a gallery needs queries with a label; {record['id']} has none")
-    ranked = [(entry["bits"], *nearest_images(record, raw, drawn, entry["bits"])) for entry in record["lengths"]]
+        raise InputError(f"a gallery needs queries with a label; {record.id} has none")
+    ranked = [(length.bits, *nearest_images(record, raw, drawn, length.bits)) for length in record.lengths]
     shown = np.unique(np.concatenate([nearest.ravel() for _, nearest, _ in ranked]))
     place = {row: len(drawn) + i for i, row in enumerate(shown.tolist())}  # in the sprite, after the queries
-    queries = [
-        {
-            "image": b,
-            "lengths": [
-                {"bits": bits, "nearest": [place[row] for row in nearest[b].tolist()], "tied": int(tied[b])}
-                for bits, nearest, tied in ranked
-            ],
-        }
-        for b in range(len(drawn))
-    ]
+
+    def nearest_to(b: int) -> tuple[Nearest, ...]:
+        return tuple(
+            Nearest(bits, tuple(place[row] for row in nearest[b].tolist()), int(tied[b]))
+            for bits, nearest, tied in ranked
+        )
+
     tiles = tiles_of(
         torch.cat([dataset.query.images[torch.from_numpy(drawn)], dataset.database.images[torch.from_numpy(shown)]])
     )
     labels = np.concatenate([raw.query_labels[drawn], raw.database_labels[shown]])
-    return {
-        "side": tiles.shape[1],
-        "columns": COLUMNS,
-        "classes": class_names(dataset),
-        "images": [{"labels": np.flatnonzero(row).tolist()} for row in labels],
-        "queries": queries,
-    }, join_tiles(tiles)
+    gallery = Gallery(
+        run=record.id,
+        side=tiles.shape[1],
+        columns=COLUMNS,
+        classes=class_names(dataset),
+        images=tuple(Image(tuple(np.flatnonzero(row).tolist())) for row in labels),
+        queries=tuple(Query(b, nearest_to(b)) for b in range(len(drawn))),
+    )
+    return gallery, join_tiles(tiles)
 
 
-def nearest_images(record: dict[str, Any], raw: RawResult, drawn: Ints, bits: int) -> tuple[Ints, Ints]:
+def nearest_images(record: Record, raw: RawResult, drawn: Ints, bits: int) -> tuple[Ints, Ints]:
     """The nearest database images of the queries `drawn` [B], ties in the order of the database.
 
     Returns:
@@ -74,8 +70,7 @@ def nearest_images(record: dict[str, Any], raw: RawResult, drawn: Ints, bits: in
     """
     codebooks = torch.from_numpy(raw.codebooks)[: levels_for(bits, raw.codebooks.shape[1])]
     distinct = DistinctCodes.of(torch.from_numpy(raw.codes), len(codebooks))
-    score: Score = record["score"]
-    offsets = norm_offsets(distinct.codes, codebooks, score)
+    offsets = norm_offsets(distinct.codes, codebooks, record.score)
     # Of all queries, as the evaluation has them: a product's last digits depend on its shape, and ties on them.
     tables = lookup_tables(ranked_queries(raw, recorded_query_precision(record)), codebooks).numpy()
     of_code = distinct.scores(tables[drawn], None if offsets is None else offsets.numpy())

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from benchmarks.environment import describe_environment
+from benchmarks.exhibits import PARTS
+from benchmarks.exhibits.exhibit import Exhibit
 from benchmarks.exhibits.gallery import show_nearest
 from benchmarks.exhibits.projection import project_lengths
-from benchmarks.exhibits.shape import PARTS, SCHEMA_VERSION
 from benchmarks.exhibits.store import exhibit_path, sprite_path, write_exhibit, write_sprite
 from benchmarks.exhibits.ties import measure_orders
 from benchmarks.loading import load_data_of
 from benchmarks.raw_results import RawResult, check_fits
+from benchmarks.record import Record
 from benchmarks.records import read_record
 from dpq.additive import levels_for
 from dpq.errors import InputError
@@ -45,13 +47,13 @@ def paths_of(path: Path, parts: Sequence[str]) -> dict[str, Path]:
     Raises:
         InputError: there is no record, or not where records lie, so that its exhibits have no place.
     """
-    identity, place = read_record(path)["id"], path.absolute()
+    identity, place = read_record(path).id, path.absolute()
     if place.parent.name != "runs" or place.stem != identity:
         raise InputError(f"{path} does not lie where records do; move it to <output>/<experiment>/runs/{identity}.json")
     return {part: exhibit_path(place.parents[2], place.parents[1].name, identity, part) for part in parts}
 
 
-def check_raw(record: dict[str, Any], raw: RawResult) -> None:
+def check_raw(record: Record, raw: RawResult) -> None:
     """Refuse raw codes that are not those of the record.
 
     Raises:
@@ -59,11 +61,9 @@ def check_raw(record: dict[str, Any], raw: RawResult) -> None:
     """
     check_fits(raw, record)
     codes, size = torch.from_numpy(raw.codes), raw.codebooks.shape[1]
-    distinct = [len(DistinctCodes.of(codes, levels_for(e["bits"], size)).codes) for e in record["lengths"]]
-    if distinct != [e["distinct_codes"] for e in record["lengths"]]:
-        raise InputError(
-            f"the raw codes beside {record['id']} are of another run; run the experiment again with --force"
-        )
+    distinct = [len(DistinctCodes.of(codes, levels_for(one.bits, size)).codes) for one in record.lengths]
+    if distinct != [one.distinct_codes for one in record.lengths]:
+        raise InputError(f"the raw codes beside {record.id} are of another run; run the experiment again with --force")
 
 
 class Images:
@@ -74,23 +74,23 @@ class Images:
         reading: how a copy is read.
     """
 
-    def __init__(self, data_root: Path | str | None, reading: ReadOptions):
+    def __init__(self, data_root: Path | None, reading: ReadOptions):
         self.data_root = data_root
         self.reading = reading
         self._last: Dataset | None = None
 
-    def of(self, record: dict[str, Any]) -> Dataset:
+    def of(self, record: Record) -> Dataset:
         """The data set of a record.
 
         Raises:
             InputError: as for `load_data_of`.
         """
-        if self._last is None or self._last.fingerprint != record["data"]["fingerprint"]:
+        if self._last is None or self._last.fingerprint != record.data.fingerprint:
             self._last = load_data_of(record, self.data_root, self.reading)
         return self._last
 
 
-def make(path: Path, part: str, record: dict[str, Any], raw: RawResult, images: Images) -> None:
+def make(path: Path, part: str, record: Record, raw: RawResult, images: Images) -> None:
     """Make one part and write it to `path`, with its sprite if it has one.
 
     Args:
@@ -103,18 +103,14 @@ def make(path: Path, part: str, record: dict[str, Any], raw: RawResult, images: 
     Raises:
         InputError: there is nothing to show, or the folder cannot be written.
     """
-    log.info("%s: %s", record["id"], part)
-    header = {
-        "schema_version": SCHEMA_VERSION,
-        "kind": part,
-        "run": record["id"],
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "environment": describe_environment(torch.device("cpu")),
-    }
-    write_exhibit(path, header | _content(path, part, record, raw, images))
+    log.info("%s: %s", record.id, part)
+    environment = describe_environment(torch.device("cpu"))
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    made = _content(path, part, record, raw, images)
+    write_exhibit(path, replace(made, created=created, environment=environment))
 
 
-def _content(path: Path, part: str, record: dict[str, Any], raw: RawResult, images: Images) -> dict[str, Any]:
+def _content(path: Path, part: str, record: Record, raw: RawResult, images: Images) -> Exhibit:
     if part == "ties":
         return measure_orders(record, raw)
     if part == "projection":
@@ -122,4 +118,4 @@ def _content(path: Path, part: str, record: dict[str, Any], raw: RawResult, imag
     gallery, sprite = show_nearest(record, raw, images.of(record))
     # Before the gallery itself, so that one that exists is complete.
     digest = write_sprite(sprite_path(path), sprite)
-    return gallery | {"sprite": sprite_path(path).name, "sprite_sha256": digest}
+    return replace(gallery, sprite=sprite_path(path).name, sprite_sha256=digest)

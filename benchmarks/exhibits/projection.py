@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks.exhibits.draws import SEED, class_names, class_rounds, first_labels
+from benchmarks.exhibits.exhibit import Points, Projection
 from benchmarks.raw_results import RawResult
+from benchmarks.record import Record
 from dpq.additive import decode, levels_for
 from dpq.errors import InputError
 from dpq.protocols import Dataset
@@ -22,36 +22,35 @@ SIDE = 10.0  # coordinates span -10 to 10, in the axis in which they spread more
 DECIMALS = 2
 
 
-def project_lengths(record: dict[str, Any], raw: RawResult, dataset: Dataset) -> dict[str, Any]:
+def project_lengths(record: Record, raw: RawResult, dataset: Dataset) -> Projection:
     """t-SNE of the same class-balanced sample of the database, reconstructed at every length of the record.
 
-    Returns:
-        `method`, `perplexity`, `seed`, `sampled`, `classes`, `labels` (class of each point, by its first label), and
-        in `lengths` an entry a code length, with `bits` and `points`.
+    An image counts for its first label.
 
     Raises:
         InputError: fewer than two images to show.
     """
     rows = class_rounds(raw.database_labels, "projection")[0][:SAMPLED]
     if len(rows) < 2:
-        raise InputError(f"a projection needs two database images with a label; {record['id']} has {len(rows)}")
+        raise InputError(f"a projection needs two database images with a label; {record.id} has {len(rows)}")
     perplexity = min(PERPLEXITY, max(1, (len(rows) - 1) // 3))  # t-SNE looks at three times as many neighbours
     codes, codebooks = torch.from_numpy(raw.codes[rows]), torch.from_numpy(raw.codebooks)
     lengths = []
-    for entry in tqdm(record["lengths"], "t-SNE", leave=False, disable=None):
-        rebuilt = decode(codes, codebooks, levels_for(entry["bits"], codebooks.shape[1]))
-        points = fitted(project(rebuilt.numpy(), perplexity))
+    for length in tqdm(record.lengths, "t-SNE", leave=False, disable=None):
+        rebuilt = decode(codes, codebooks, levels_for(length.bits, codebooks.shape[1]))
         # Adding zero makes -0.0 plain.
-        lengths.append({"bits": entry["bits"], "points": (points.round(DECIMALS) + 0.0).tolist()})
-    return {
-        "method": "t-SNE",
-        "perplexity": perplexity,
-        "seed": SEED,
-        "sampled": len(rows),
-        "classes": class_names(dataset),
-        "labels": first_labels(raw.database_labels[rows]).tolist(),
-        "lengths": lengths,
-    }
+        points = fitted(project(rebuilt.numpy(), perplexity)).round(DECIMALS) + 0.0
+        lengths.append(Points(length.bits, tuple((x, y) for x, y in points.tolist())))
+    return Projection(
+        run=record.id,
+        method="t-SNE",
+        perplexity=perplexity,
+        seed=SEED,
+        sampled=len(rows),
+        classes=class_names(dataset),
+        labels=tuple(first_labels(raw.database_labels[rows]).tolist()),
+        lengths=tuple(lengths),
+    )
 
 
 def project(x: NDArray[np.float32], perplexity: float) -> NDArray[np.float64]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.exhibits.shape import PARTS, SCHEMA_VERSION, check_exhibit
+from benchmarks.exhibits import PARTS
+from benchmarks.exhibits.exhibit import KINDS, SCHEMA_VERSION, Exhibit, Gallery
+from benchmarks.record import Record
 from dpq.errors import InputError, one_line
 from dpq.files import write_atomically
 from dpq.json_text import read_json
 from dpq.protocols.archives import DEFAULT_BOUNDS, read_bounded
+from dpq.schema import read_table
 
 _REMEDY = "make that folder writable"
 _AGAIN = "make it again with: python -m benchmarks exhibit RECORD --force"
@@ -27,56 +29,49 @@ def exhibit_path(output: Path, experiment: str, run_id: str, part: str) -> Path:
     return output / experiment / "exhibits" / f"{run_id}-{part}.json"
 
 
-def write_exhibit(path: Path, exhibit: Mapping[str, Any]) -> None:
+def write_exhibit(path: Path, exhibit: Exhibit) -> None:
     """Write an exhibit whole or not at all, a line a key; numbers that are not finite are refused."""
     lines = (
         f"{json.dumps(key)}: {json.dumps(value, separators=(',', ':'), allow_nan=False)}"
-        for key, value in exhibit.items()
+        for key, value in asdict(exhibit).items()
     )
     write_atomically(path, "{\n" + ",\n".join(lines) + "\n}\n", _REMEDY)
 
 
-def read_exhibit(path: Path) -> dict[str, Any]:
+def read_exhibit(path: Path) -> Exhibit:
     """Read an exhibit.
 
     Raises:
         InputError: missing, damaged, of another schema, or not what figures can be made of.
     """
     try:
-        exhibit: Any = read_json(path)
+        table = read_json(path)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read exhibit {path}: {one_line(error)}; {_AGAIN}") from error
-    if (
-        not isinstance(exhibit, dict)
-        or exhibit.get("schema_version") != SCHEMA_VERSION
-        or exhibit.get("kind") not in PARTS
-    ):
+    if not isinstance(table, dict) or table.get("schema_version") != SCHEMA_VERSION or table.get("kind") not in PARTS:
         raise InputError(f"{path} is no exhibit of schema {SCHEMA_VERSION}; {_AGAIN}")
     try:
-        check_exhibit(exhibit)
+        return read_table(KINDS[table["kind"]], table, extra="ignore")
     except ValueError as error:
         raise InputError(f"{path} is no usable exhibit: {one_line(error)}; {_AGAIN}") from error
-    return exhibit
 
 
-def exhibits_of(output: Path, experiment: str, part: str) -> list[dict[str, Any]]:
+def exhibits_of(output: Path, experiment: str, part: str) -> list[Exhibit]:
     """All exhibits of one part of an experiment, by file name; none where there are none."""
     folder = exhibit_path(output, experiment, "", part).parent
     return [read_exhibit(path) for path in sorted(folder.glob(f"*-{part}.json"))]
 
 
-def check_run(exhibit: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+def check_run(exhibit: Exhibit, record: Record) -> None:
     """Refuse an exhibit whose code lengths are not those of its record.
 
     Raises:
         InputError: names both.
     """
-    parts = exhibit["queries"] if exhibit["kind"] == "gallery" else [exhibit]
-    found, wanted = ([entry["bits"] for entry in one["lengths"]] for one in (parts[0], record))
+    shown = exhibit.queries[0].lengths if isinstance(exhibit, Gallery) else exhibit.lengths
+    found, wanted = [length.bits for length in shown], [length.bits for length in record.lengths]
     if found != wanted:
-        raise InputError(
-            f"the {exhibit['kind']} of {record['id']} is of {found} bits, the record of {wanted}; {_AGAIN}"
-        )
+        raise InputError(f"the {exhibit.kind} of {record.id} is of {found} bits, the record of {wanted}; {_AGAIN}")
 
 
 def sprite_path(path: Path) -> Path:
@@ -94,7 +89,7 @@ def write_sprite(path: Path, sprite: NDArray[np.uint8]) -> str:
     return hashlib.sha256(stream.getvalue()).hexdigest()
 
 
-def read_sprite(path: Path, exhibit: Mapping[str, Any]) -> NDArray[np.uint8]:
+def read_sprite(path: Path, exhibit: Gallery) -> NDArray[np.uint8]:
     """The pixels of a gallery's sprite, [rows, columns, 3] RGB.
 
     Args:
@@ -107,16 +102,15 @@ def read_sprite(path: Path, exhibit: Mapping[str, Any]) -> NDArray[np.uint8]:
     from PIL import Image
 
     file = sprite_path(path)
-    if exhibit["sprite"] != file.name:
-        raise InputError(f"{path.name} names the sprite {exhibit['sprite']!r}; its own is {file.name}: {_AGAIN}")
+    if exhibit.sprite != file.name:
+        raise InputError(f"{path.name} names the sprite {exhibit.sprite!r}; its own is {file.name}: {_AGAIN}")
     try:
         content = read_bounded(file, DEFAULT_BOUNDS)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the sprite {file} of {path.name} ({one_line(error)}); {_AGAIN}") from error
-    if hashlib.sha256(content).hexdigest() != exhibit["sprite_sha256"]:
+    if hashlib.sha256(content).hexdigest() != exhibit.sprite_sha256:
         raise InputError(f"{file} is not the sprite that {path.name} was written with; {_AGAIN}")
-    side, columns = exhibit["side"], exhibit["columns"]
-    size = columns * side, -(-len(exhibit["images"]) // columns) * side
+    size = exhibit.columns * exhibit.side, -(-len(exhibit.images) // exhibit.columns) * exhibit.side
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             if image.size == size:

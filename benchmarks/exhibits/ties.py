@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from benchmarks.evaluation import evaluate_lengths
+from benchmarks.evaluation import evaluate_again
 from benchmarks.exhibits.draws import SEED, first_labels, shuffled
-from benchmarks.methods import recorded_query_precision
+from benchmarks.exhibits.exhibit import Orders, Ties
 from benchmarks.raw_results import RawResult
+from benchmarks.record import Record
 from dpq.tie_groups import Ints
 
 log = logging.getLogger(__name__)
 
 
-def measure_orders(record: dict[str, Any], raw: RawResult) -> dict[str, Any]:
-    """The mAP of the record's codes by stable argsort, for three orders of the database.
-
-    Returns:
-        `shuffle_seed`, and in `lengths` an entry a code length, with `bits` and mAP of all `orders`.
-    """
-    bits = [entry["bits"] for entry in record["lengths"]]
-    lengths: list[dict[str, Any]] = [{"bits": length, "orders": {}} for length in bits]
+def measure_orders(record: Record, raw: RawResult) -> Ties:
+    """The mAP of the record's codes by stable argsort, for three orders of the database."""
+    orders: dict[int, dict[str, float]] = {length.bits: {} for length in record.lengths}
     for name, order in _orders(raw).items():
-        log.info("%s: %s database", record["id"], name)
+        log.info("%s: %s database", record.id, name)
         ordered = replace(raw, codes=raw.codes[order], database_labels=raw.database_labels[order])
-        measured = evaluate_lengths(
-            ordered, bits, record["cut"], record["score"], recorded_query_precision(record), progress=True
-        )
-        for entry, values in zip(lengths, measured, strict=True):
-            entry["orders"][name] = values["map_ties_index"]
-    return {"shuffle_seed": SEED, "lengths": lengths}
+        for length in evaluate_again(record, ordered):
+            orders[length.bits][name] = length.map_ties_index
+    return Ties(run=record.id, shuffle_seed=SEED, lengths=tuple(map(Orders, orders, orders.values())))
 
 
 def _orders(raw: RawResult) -> dict[str, Ints]:

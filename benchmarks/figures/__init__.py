@@ -6,32 +6,38 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks import generated
 from benchmarks.figures.ablations import ablations_figure
 from benchmarks.figures.gallery import gallery_figure
 from benchmarks.figures.lengths import map_figure
 from benchmarks.figures.levels import levels_figure
-from benchmarks.figures.material import Material, first_setting
 from benchmarks.figures.projection import projection_figure
 from benchmarks.figures.retrieval import precision_at_k_figure, precision_recall_figure
 from benchmarks.figures.style import SUFFIXES, files_of, style
 from benchmarks.figures.ties import ties_figure
 from benchmarks.figures.training import training_figure
-from dpq.files import write_atomically
+from benchmarks.study import Section, Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Each gives None where there is nothing to draw it from.
-FIGURES: dict[str, Callable[[Material], Figure | None]] = {
-    "map": map_figure,
-    "precision_recall": precision_recall_figure,
-    "precision_at_k": precision_at_k_figure,
-    "levels": levels_figure,
-    "training": training_figure,
-    "projection": projection_figure,
-    "gallery": gallery_figure,
-    "ablations": ablations_figure,
-    "ties": ties_figure,
+# How a figure is drawn, None where there is nothing to draw it from, and what it shows; in the order of the page.
+FIGURES: dict[str, tuple[Callable[[Section], Figure | None], str]] = {
+    "map": (map_figure, "mAP against code length, with 95 % intervals over repetitions; dotted: as printed."),
+    "ablations": (ablations_figure, "What each change to DPQ does to mAP, with 95 % intervals, paired over seeds."),
+    "precision_recall": (precision_recall_figure, "Precision and recall at each code length."),
+    "precision_at_k": (precision_at_k_figure, "Precision among the first K at each code length."),
+    "levels": (levels_figure, "Reconstruction error and use of the codewords, level by level."),
+    "training": (training_figure, "Loss terms of the deep methods, epoch by epoch."),
+    "ties": (
+        ties_figure,
+        "mAP of the same codes by argsort in three orders of the database, the exact value, and its bounds.",
+    ),
+    "projection": (projection_figure, "t-SNE of the reconstructions at each code length."),
+    "gallery": (
+        gallery_figure,
+        "Queries, drawn by a seed, and their ten nearest images at each length; wrong ones are framed.",
+    ),
 }
 
 
@@ -40,32 +46,25 @@ def figure_files() -> set[str]:
     return {name + suffix for name in FIGURES for suffix in SUFFIXES}
 
 
-def make_figures(output: Path, experiment: str) -> dict[str, bytes]:
+def make_figures(study: Study) -> dict[str, bytes]:
     """The files of all figures of an experiment's first setting, by name; the same records give the same bytes.
 
     Raises:
-        InputError: no records, a damaged exhibit, or matplotlib is not installed.
+        InputError: a damaged exhibit, or matplotlib is not installed.
     """
-    material = first_setting(output, experiment)
     files: dict[str, bytes] = {}
-    with style(experiment):
-        for name, draw in FIGURES.items():
-            figure = draw(material)
+    with style(study.experiment):
+        for name, (draw, _) in FIGURES.items():
+            figure = draw(study.sections[0])
             if figure is not None:
                 files |= files_of(name, figure)
     return files
 
 
-def draw_figures(output: Path, experiment: str) -> list[Path]:
+def draw_figures(study: Study) -> list[Path]:
     """Write what `make_figures` gives, and remove figures that have nothing to be drawn from any more.
 
     Raises:
         InputError: as `make_figures`; the folder cannot be written.
     """
-    files = make_figures(output, experiment)
-    folder = output / experiment
-    for name, content in files.items():
-        write_atomically(folder / name, content)
-    for stale in figure_files() - files.keys():
-        (folder / stale).unlink(missing_ok=True)
-    return [folder / name for name in files]
+    return generated.write(study.folder, make_figures(study), figure_files())

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.ablation_table import ablation_rows, summarise_ablations
-from benchmarks.figures.material import Material, Record, independent, setting_line
-from benchmarks.figures.style import STYLES, new_figure, reach
-from benchmarks.intervals import Interval, interval_of_mean
+from benchmarks.figures.series import setting_line
+from benchmarks.figures.style import new_figure, reach, style_of
+from benchmarks.intervals import Interval, interval_of_mean, per_unit
+from benchmarks.statistics import mean_difference
+from benchmarks.study import Section
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,12 +37,12 @@ class Difference:
         return max(abs(end) for end in ends if end is not None)
 
 
-def ablations_figure(material: Material) -> Figure | None:
+def ablations_figure(section: Section) -> Figure | None:
     """A line per ablation: mean paired difference over seeds and code lengths, with its 95 % interval.
 
     Where some differences are far larger than most, a second panel has the scale of the others.
     """
-    found = differences(material.ablated, material.records)
+    found = differences(section)
     if not found:
         return None
     bars = "; bars are 95 % intervals for the mean" if any(one.interval.n > 1 for one in found) else ""
@@ -49,7 +50,7 @@ def ablations_figure(material: Material) -> Figure | None:
         8.4,
         1.3 + 0.42 * len(found),
         "Ablations of DPQ: difference in mAP to DPQ of the same seeds, mean over code lengths\n"
-        + setting_line(_compared(material))
+        + setting_line(section.first)
         + bars,
     )
     near = FAR * median(one.reach for one in found)
@@ -67,36 +68,19 @@ def ablations_figure(material: Material) -> Figure | None:
     return figure
 
 
-def differences(ablated: Sequence[Record], plain: Sequence[Record]) -> list[Difference]:
+def differences(section: Section) -> list[Difference]:
     """Paired differences by ablation, in the order of the table; none for runs whose DPQ is not there."""
-    base = {record["id"]: _maps(record) for record in plain}
-    by_id = {record["id"]: record for record in ablated if record["ablation_of"] in base}
-    if not by_id:
-        return []
-    summary = summarise_ablations(list(by_id.values()), plain)
     found = []
-    for title, part in ablation_rows(summary):
-        records = [by_id[one] for one in sorted({one for joined in part["records"] for one in joined.split()})]
-        pairs = [(r, _mean_difference(_maps(r), base[r["ablation_of"]])) for r in records]
-        found.append(Difference(title, interval_of_mean(independent(pairs).tolist())))
+    for title, part in section.ablation_rows:
+        ids = set(" ".join(part["records"]).split())
+        pairs = [(r.unit, mean_difference(r, plain)) for r, plain in section.pairs if r.id in ids]
+        if pairs:
+            found.append(Difference(title, interval_of_mean(per_unit(pairs).tolist())))
     return found
 
 
-def _maps(record: Record) -> dict[int, float]:
-    return {entry["bits"]: entry["map"] for entry in record["lengths"]}
-
-
-def _mean_difference(one: Mapping[int, float], other: Mapping[int, float]) -> float:
-    return float(np.mean([one[bits] - other[bits] for bits in one if bits in other]))
-
-
-def _compared(material: Material) -> list[Record]:
-    wanted = {record["ablation_of"] for record in material.ablated}
-    return [record for record in material.records if record["id"] in wanted]
-
-
 def _forest(axes: Axes, found: Sequence[Difference]) -> None:
-    colour, marker = STYLES["dpq"]
+    colour, marker = style_of("dpq")
     axes.axvline(0, color="black", linewidth=1)
     for row, one in enumerate(found):
         axes.errorbar(
@@ -121,7 +105,7 @@ def _cut(axes: Axes, found: Sequence[Difference], limit: float) -> None:
         mean = one.interval.mean
         if abs(mean) > limit:
             side = np.sign(mean)
-            axes.plot([0.97 * side * limit], [row], marker="<" if side < 0 else ">", color=STYLES["dpq"][0])
+            axes.plot([0.97 * side * limit], [row], marker="<" if side < 0 else ">", color=style_of("dpq")[0])
             axes.annotate(
                 f"{mean:+.3f}".replace("-", "−"),
                 (0.97 * side * limit, row),

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.aggregate import row_title
+from benchmarks.exhibits.exhibit import Gallery, Nearest, Query
 from benchmarks.exhibits.store import exhibit_path, read_sprite
-from benchmarks.figures.material import Material, Record, setting_line
+from benchmarks.figures.series import setting_line
 from benchmarks.figures.style import DPI, SMALL, new_figure
+from benchmarks.statistics import row_title
+from benchmarks.study import Section
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,23 +31,23 @@ NOTE = (
 )
 
 
-def gallery_figure(material: Material) -> Figure | None:
+def gallery_figure(section: Section) -> Figure | None:
     """A block per query, a row per code length; of the first run that has the exhibit."""
-    found = material.exhibits("gallery")
-    if not found:
+    shown = section.shown(Gallery)
+    if shown is None:
         return None
-    record, exhibit = found[0]
-    sprite = read_sprite(exhibit_path(material.output, material.experiment, record["id"], "gallery"), exhibit)
-    queries, blocks = exhibit["queries"], 1 if len(exhibit["queries"]) <= STACKED else 2
-    height = max(len(query["lengths"]) for query in queries) + 0.5
-    width = LEFT + max(len(length["nearest"]) for query in queries for length in query["lengths"])
+    record, exhibit = shown
+    sprite = read_sprite(exhibit_path(section.output, section.experiment, record.id, "gallery"), exhibit)
+    queries, blocks = exhibit.queries, 1 if len(exhibit.queries) <= STACKED else 2
+    height = max(len(query.lengths) for query in queries) + 0.5
+    width = LEFT + max(len(length.nearest) for query in queries for length in query.lengths)
     rows, columns = height * -(-len(queries) // blocks), blocks * (width + BETWEEN)
-    inches = exhibit["side"] * max(1, round(TILE / exhibit["side"])) / DPI * (1 + GAP)
-    title = row_title(record["method"], record["variant"], "", 0)
+    inches = exhibit.side * max(1, round(TILE / exhibit.side)) / DPI * (1 + GAP)
+    title = row_title(record.method, record.variant, "", 0)
     figure = new_figure(
         columns * inches + 0.2,
         rows * inches + 0.8,
-        f"Nearest database images, {title}, seed {record['seed']}\n{setting_line([record])}",
+        f"Nearest database images, {title}, seed {record.seed}\n{setting_line(record)}",
     )
     axes = figure.add_subplot()
     axes.axis("off")
@@ -57,23 +59,23 @@ def gallery_figure(material: Material) -> Figure | None:
     return figure
 
 
-def tile(sprite: NDArray[np.uint8], exhibit: Record, index: int) -> NDArray[np.uint8]:
+def tile(sprite: NDArray[np.uint8], exhibit: Gallery, index: int) -> NDArray[np.uint8]:
     """Image `index` of a sprite [rows, columns, 3], uint8 [side, side, 3]."""
-    side = exhibit["side"]
-    row, column = divmod(index, exhibit["columns"])
+    side = exhibit.side
+    row, column = divmod(index, exhibit.columns)
     return sprite[row * side : (row + 1) * side, column * side : (column + 1) * side]
 
 
-def is_wrong(exhibit: Record, query: int, image: int) -> bool:
+def is_wrong(exhibit: Gallery, query: int, image: int) -> bool:
     """Whether two images of an exhibit have no class in common."""
-    return not set(exhibit["images"][query]["labels"]) & set(exhibit["images"][image]["labels"])
+    return not set(exhibit.images[query].labels) & set(exhibit.images[image].labels)
 
 
-def _block(axes: Axes, sprite: NDArray[np.uint8], exhibit: Record, query: Record, corner: tuple[float, float]) -> None:
+def _block(axes: Axes, sprite: NDArray[np.uint8], exhibit: Gallery, query: Query, corner: tuple[float, float]) -> None:
     """One query: itself at the left of `corner` with its classes, right of it the nearest, a row for each length."""
     left, top = corner
-    _show(axes, tile(sprite, exhibit, query["image"]), left - LEFT, top)
-    names = [exhibit["classes"][label] for label in exhibit["images"][query["image"]]["labels"]]
+    _show(axes, tile(sprite, exhibit, query.image), left - LEFT, top)
+    names = [exhibit.classes[label] for label in exhibit.images[query.image].labels]
     axes.text(
         left - LEFT + 0.5,
         top + 1.02,
@@ -82,17 +84,17 @@ def _block(axes: Axes, sprite: NDArray[np.uint8], exhibit: Record, query: Record
         va="top",
         fontsize=SMALL,
     )
-    for row, length in enumerate(query["lengths"]):
+    for row, length in enumerate(query.lengths):
         axes.text(left - 0.15, top + row + 0.5, _said(length), ha="right", va="center", fontsize=SMALL)
-        for column, image in enumerate(length["nearest"]):
+        for column, image in enumerate(length.nearest):
             _show(axes, tile(sprite, exhibit, image), left + column, top + row)
-            if is_wrong(exhibit, query["image"], image):
+            if is_wrong(exhibit, query.image, image):
                 _frame(axes, left + column, top + row)
 
 
-def _said(length: Record) -> str:
+def _said(length: Nearest) -> str:
     """What stands left of a row: the code length, and how many images are as near as the row's last."""
-    return f"{length['bits']} bits" + (f"\n{length['tied']:,} tied" if length["tied"] > 1 else "")
+    return f"{length.bits} bits" + (f"\n{length.tied:,} tied" if length.tied > 1 else "")
 
 
 def _show(axes: Axes, pixels: NDArray[np.uint8], x: float, y: float) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
-from benchmarks.aggregate import summarise
-from benchmarks.figures.material import Material, Record, Series, map_of, series_of, setting_line
-from benchmarks.figures.style import LINES, STYLES, dodged, look_of, new_figure, reach
+from benchmarks.figures.series import Series, series_of, setting_line
+from benchmarks.figures.style import LINES, dodged, look_of, new_figure, reach, style_of
 from benchmarks.methods import METHODS
+from benchmarks.study import Section
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,13 +21,14 @@ BIG_SHARE = 0.25  # and than this share of the whole range
 CLOSE = "dpq"  # this method and those on its embedding are drawn larger
 
 
-def map_figure(material: Material) -> Figure:
+def map_figure(section: Section) -> Figure:
     """Mean over repetitions with 95 % intervals; the papers' values dotted.
 
     The axis is broken at a big gap. DPQ and the methods on its embedding, which lie close together, have a panel of
     their own as well.
     """
-    series, printed = series_of(material.records), _printed(material.records)
+    series = series_of(section)
+    printed = section.summary.dropna(subset="paper_map").drop_duplicates(["method", "bits"])
     extents = [(min(reached), max(reached)) for reached in map(_extent, series)]
     extents += [(float(part.min()), float(part.max())) for _, part in printed.groupby("method")["paper_map"]]
     close = [one for one in series if CLOSE in (one.method, METHODS[one.method].source)]
@@ -35,7 +36,7 @@ def map_figure(material: Material) -> Figure:
     figure = new_figure(
         9.2 if len(close) > 1 else 5.6,
         6.6,
-        f"mAP against code length\n{setting_line(material.records, series, 'bars are 95 % intervals for the mean')}",
+        f"mAP against code length\n{setting_line(section.first, series, 'bars are 95 % intervals for the mean')}",
     )
     spans = [high - low for low, high in ranges]
     ratios = [max(span, 0.3 * max(spans)) for span in spans]
@@ -63,13 +64,9 @@ def map_figure(material: Material) -> Figure:
     return figure
 
 
-def _printed(records: Sequence[Record]) -> pd.DataFrame:
-    return summarise(records).dropna(subset="paper_map").drop_duplicates(["method", "bits"])
-
-
 def _extent(one: Series) -> list[float]:
     """Everything that a curve reaches: means and ends of intervals."""
-    intervals = [one.interval(bits, map_of) for bits in one.records]
+    intervals = [one.interval(bits) for bits in one.records]
     return [v for i in intervals for v in (i.mean, i.low, i.high) if v is not None]
 
 
@@ -114,7 +111,7 @@ def _draw(axes: Axes, series: Sequence[Series], printed: pd.DataFrame) -> None:
     lengths = sorted({bits for one in series for bits in one.records})
     step = min((b - a for a, b in pairwise(lengths)), default=8)
     for index, one in enumerate(series):
-        intervals = [one.interval(bits, map_of) for bits in one.records]
+        intervals = [one.interval(bits) for bits in one.records]
         axes.errorbar(
             dodged(list(one.records), index, len(series), 0.45 * step),
             [i.mean for i in intervals],
@@ -126,7 +123,7 @@ def _draw(axes: Axes, series: Sequence[Series], printed: pd.DataFrame) -> None:
             **look_of(one.method, one.variant, one.title, one.training),
         )
     for name, part in printed.groupby("method", sort=False):
-        colour, marker = STYLES[str(name)]
+        colour, marker = style_of(str(name))
         axes.plot(
             part["bits"],
             part["paper_map"],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.figures.material import Material, Record, Series, series_of, setting_line
+from benchmarks.figures.series import Series, series_of, setting_line
 from benchmarks.figures.style import dodged, legend_below, look_of, new_figure, panels, reach
 from benchmarks.intervals import interval_of_mean
-from dpq.additive import levels_for
+from benchmarks.record import Record
+from benchmarks.study import Section
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,11 +23,11 @@ NOTE = (
 )
 
 
-def levels_figure(material: Material) -> Figure:
+def levels_figure(section: Section) -> Figure:
     """Three panels: reconstruction error after each level, codewords used, perplexity; 95 % intervals."""
-    series = series_of(material.records, whole=True)
-    size = material.records[0]["config"]["codebook_size"]
-    setting = setting_line(material.records, series, "bars are 95 % intervals")
+    series = series_of(section, whole=True)
+    size = section.first.config.codebook_size
+    setting = setting_line(section.first, series, "bars are 95 % intervals")
     figure = new_figure(10.4, 5.0, f"Levels of the codes\n{setting}")
     error, used, perplexity = panels(figure, 3, 3, sharex=True)
     ends = []
@@ -34,8 +35,8 @@ def levels_figure(material: Material) -> Figure:
         place = index, len(series)
         if one.method not in NO_EMBEDDING:
             ends.append(_curve(error, one, _relative_errors, *place))
-        ends.append(_curve(used, one, lambda r: r["codewords_used"], *place))
-        _curve(perplexity, one, lambda r: r["codeword_perplexity"], *place)
+        ends.append(_curve(used, one, lambda r: r.codewords_used, *place))
+        _curve(perplexity, one, lambda r: r.codeword_perplexity, *place)
     error.set(ylabel="mean squared error / mean squared norm", yscale="log", title="Reconstruction error after a level")
     used.set(ylabel=f"codewords used (of {size})", title="Codewords in use, database")
     perplexity.set(ylabel=f"perplexity [codewords] (at most {size})", title="Perplexity of the codewords")
@@ -51,17 +52,17 @@ def levels_figure(material: Material) -> Figure:
 
 def _relative_errors(record: Record) -> list[float]:
     """Of each recorded length, in the order of the record."""
-    return [entry["reconstruction_mse"] / record["embedding_mean_squared_norm"] for entry in record["lengths"]]
+    return [length.reconstruction_mse / record.embedding_mean_squared_norm for length in record.lengths]
 
 
 def _levels(record: Record, count: int) -> list[int]:
     """The levels that so many values are of: all of them, or those that a recorded length ends with."""
-    size = record["config"]["codebook_size"]
-    ends = [levels_for(entry["bits"], size) for entry in record["lengths"]]
+    step = record.config.codebook_size.bit_length() - 1  # bits of a level
+    ends = [length.bits // step for length in record.lengths]
     return ends if count == len(ends) else list(range(1, count + 1))
 
 
-def _curve(axes: Any, one: Series, values: Callable[[Record], list[float]], index: int, count: int) -> int:
+def _curve(axes: Any, one: Series, values: Callable[[Record], Sequence[float]], index: int, count: int) -> int:
     """Draw one method's values by level; returns the last level."""
     found = one.values(one.longest, lambda record, _: values(record))
     intervals = [interval_of_mean(column) for column in found.T.tolist()]

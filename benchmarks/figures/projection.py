@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.aggregate import row_title
-from benchmarks.figures.material import Material, setting_line
+from benchmarks.exhibits.exhibit import Projection
+from benchmarks.figures.series import setting_line
 from benchmarks.figures.style import legend_below, new_figure, panels
+from benchmarks.statistics import row_title
+from benchmarks.study import Section
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,23 +33,23 @@ MARKERS = ("o", "s", "^", "x", "v", "+", "D", "1", "*", "P")
 FILLED = {"edgecolors": "white", "linewidths": 0.3}  # apart where they overlap
 
 
-def projection_figure(material: Material) -> Figure | None:
+def projection_figure(section: Section) -> Figure | None:
     """One panel per code length, points by class; of the first run that has the exhibit."""
-    found = material.exhibits("projection")
-    if not found:
+    shown = section.shown(Projection)
+    if shown is None:
         return None
-    record, exhibit = found[0]
-    classes, labels, lengths = exhibit["classes"], np.array(exhibit["labels"]), exhibit["lengths"]
+    record, exhibit = shown
+    classes, labels, lengths = exhibit.classes, np.array(exhibit.labels), exhibit.lengths
     rows = -(-len(lengths) // COLUMNS)
-    title = row_title(record["method"], record["variant"], "", 0)
+    title = row_title(record.method, record.variant, "", 0)
     figure = new_figure(
         8.0,
         1.0 + 3.9 * rows + 0.2 * -(-len(classes) // 5),
-        f"Codes laid out in a plane, {title}, seed {record['seed']}, {len(labels)} images\n{setting_line([record])}",
+        f"Codes laid out in a plane, {title}, seed {record.seed}, {len(labels)} images\n{setting_line(record)}",
     )
     drawn = panels(figure, len(lengths), COLUMNS)
     for place, (axes, length) in enumerate(zip(drawn, lengths, strict=True)):
-        points = np.array(length["points"])
+        points = np.array(length.points)
         for index, name in enumerate(classes):
             shift, place_of_marker = divmod(index, len(MARKERS))
             marker = MARKERS[place_of_marker]
@@ -63,7 +65,7 @@ def projection_figure(material: Material) -> Figure | None:
                 rasterized=True,  # thousands of points are megabytes of SVG
                 label=name,
             )
-        axes.set(title=f"{length['bits']} bits", xticks=[], yticks=[])
+        axes.set(title=f"{length.bits} bits", xticks=[], yticks=[])
         axes.set_ylabel("second axis (no unit)" if place % COLUMNS == 0 else "")
         axes.set_xlabel("first axis (no unit)")
     legend_below(figure, drawn[0], 5, markerscale=1.6)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.figures.material import Material, Record, series_of, setting_line
+from benchmarks.figures.series import series_of, setting_line
 from benchmarks.figures.style import dodged, legend_below, look_of, new_figure, panels
-from benchmarks.table_details import KS
+from benchmarks.record import KS, Length, Record
+from benchmarks.study import Section
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 COLUMNS = 2
 
 
-def precision_recall_figure(material: Material) -> Figure:
+def precision_recall_figure(section: Section) -> Figure:
     """Precision against recall at growing ranks, mean over repetitions; no truncated codes."""
     figure, drawn = _small_multiples(
-        material, "Precision against recall", lambda record, entry: entry["pr"], "recall", "precision", evenly=True
+        section, "Precision against recall", lambda _, length: length.pr, "recall", "precision", evenly=True
     )
     for axes in drawn:
         axes.set_xlim(0, 1)
@@ -29,14 +30,14 @@ def precision_recall_figure(material: Material) -> Figure:
     return figure
 
 
-def precision_at_k_figure(material: Material) -> Figure:
+def precision_at_k_figure(section: Section) -> Figure:
     """Precision at K = 1 to 1000, mean over repetitions; no truncated codes."""
 
-    def points(record: Record, entry: Record) -> list[tuple[int, float]]:
-        return [(k, entry["precision_at"][str(k)]) for k in KS]
+    def points(_: Record, length: Length) -> list[tuple[int, float]]:
+        return [(k, length.precision_at[str(k)]) for k in KS]
 
     figure, drawn = _small_multiples(
-        material, "Precision at K", points, "first K ranks [images, log scale]", "precision at K"
+        section, "Precision at K", points, "first K ranks [images, log scale]", "precision at K"
     )
     for axes in drawn:
         axes.set_xscale("log")
@@ -46,9 +47,9 @@ def precision_at_k_figure(material: Material) -> Figure:
 
 
 def _small_multiples(
-    material: Material,
+    section: Section,
     title: str,
-    points: Callable[[Record, Record], Sequence[Any]],
+    points: Callable[[Record, Length], Sequence[Any]],
     xlabel: str,
     ylabel: str,
     *,
@@ -58,9 +59,9 @@ def _small_multiples(
 
     Markers stand at all points, or `evenly` along the curve and beside those of the others.
     """
-    series = series_of(material.records, whole=True)
+    series = series_of(section, whole=True)
     lengths = sorted({bits for one in series for bits in one.records})
-    setting = setting_line(material.records, series, "curves are means")
+    setting = setting_line(section.first, series, "curves are means")
     figure = new_figure(7.6, 1.0 + 2.9 * -(-len(lengths) // COLUMNS), f"{title}\n{setting}")
     drawn = panels(figure, len(lengths), COLUMNS, sharex=True, sharey=True)
     for place, (axes, bits) in enumerate(zip(drawn, lengths, strict=True)):

@@ -9,24 +9,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.intervals import Interval
+from benchmarks.methods import METHODS
 from dpq.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette and a grey; markers tell methods apart in grey.
-STYLES = {
-    "dpq": ("#0072B2", "o"),
-    "dtq": ("#D55E00", "s"),
-    "dqn": ("#009E73", "^"),
-    "pq": ("#000000", "D"),
-    "rq": ("#E69F00", "v"),
-    "pq-dpq": ("#56B4E9", "P"),
-    "rq-dpq": ("#CC79A7", "X"),
-    "label-code": ("#999999", "*"),
-}
-OTHERS = ("#8C510A", "hp<>d")  # methods of other packages: one colour, a marker by the name
+# Methods that name no style (the others': Okabe and Ito's palette and a grey): one colour, a marker by the name.
+UNSTYLED = ("#8C510A", "hp<>d")
 LINES = {"once": "-", "each": "-", "truncated": "--", "ended": "none"}
 SUFFIXES = (".svg", ".png")
 DPI = 160
@@ -102,12 +93,18 @@ def legend_below(figure: Figure, axes: Axes, columns: int, note: str = "", **loo
     )
 
 
+def style_of(method: str) -> tuple[str, str]:
+    """Colour and marker of a method; markers tell methods apart in grey."""
+    colour, markers = UNSTYLED
+    return METHODS[method].style or (colour, markers[zlib.crc32(method.encode()) % len(markers)])
+
+
 def look_of(method: str, variant: str, title: str, training: str = "") -> dict[str, Any]:
     """Arguments of a method's curve, DPQ in front.
 
     Its markers are hollow where it is not the paper's variant, half filled where its trainings ended at one length.
     """
-    colour, marker = STYLES.get(method) or (OTHERS[0], OTHERS[1][zlib.crc32(method.encode()) % len(OTHERS[1])])
+    colour, marker = style_of(method)
     return {
         "color": colour,
         "marker": marker,

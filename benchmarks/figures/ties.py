@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.figures.material import Material, Record, Series, repetition_of, series_of, setting_line
-from benchmarks.figures.style import STYLES, dodged, legend_below, new_figure, panels
+from benchmarks.exhibits.exhibit import Orders
+from benchmarks.figures.series import Series, series_of, setting_line
+from benchmarks.figures.style import dodged, legend_below, new_figure, panels, style_of
+from benchmarks.record import Length, Record
+from benchmarks.study import Section
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,20 +24,20 @@ WIDTH = 0.8  # of the step between two lengths, for the bar of one
 
 @dataclass(frozen=True)
 class Ties:
-    """One method: its row of the table, the seed, and by code length the record's entry and argsort's mAP by order."""
+    """One method: its row of the table, the seed, and by code length what the record has and argsort's mAP by order."""
 
     row: Series
     seed: int
-    lengths: dict[int, tuple[Record, dict[str, float]]]
+    lengths: dict[int, tuple[Length, Mapping[str, float]]]
 
 
-def ties_figure(material: Material) -> Figure | None:
+def ties_figure(section: Section) -> Figure | None:
     """Worst and best order of ties, the exact expectation, and argsort's value in several orders of the database."""
-    found = ties_of(material)
+    found = ties_of(section)
     if not found:
         return None
     columns = min(COLUMNS, len(found))
-    title = f"mAP and the order of ties, lowest seed\n{setting_line(material.records)}"
+    title = f"mAP and the order of ties, lowest seed\n{setting_line(section.first)}"
     figure = new_figure(max(3.3 * columns, 6.4), 1.3 + 2.9 * -(-len(found) // columns), title)
     drawn = panels(figure, len(found), columns)
     for place, (axes, ties) in enumerate(zip(drawn, found, strict=True)):
@@ -43,23 +47,23 @@ def ties_figure(material: Material) -> Figure | None:
     return figure
 
 
-def ties_of(material: Material) -> list[Ties]:
+def ties_of(section: Section) -> list[Ties]:
     """One a method and variant, of the lowest repetition that has exhibits.
 
     That is the row of codes trained for their length, unless more lengths of truncated ones have an exhibit.
     """
-    made = {record["id"]: exhibit for record, exhibit in material.exhibits("ties")}
+    made = {record.id: exhibit.lengths for record, exhibit in section.ties}
     found: dict[tuple[str, str], Ties] = {}
-    for row in series_of(material.records):
-        having = [r for records in row.records.values() for r in records if r["id"] in made]
+    for row in series_of(section):
+        having = [r for records in row.records.values() for r in records if r.id in made]
         if not having:
             continue
-        lowest = min(map(repetition_of, having))
+        lowest = min(record.repetition for record in having)
         lengths = {
-            bits: _length(record, made[record["id"]], bits)
+            bits: _length(record, made[record.id], bits)
             for bits, records in sorted(row.records.items())
             for record in records
-            if record["id"] in made and repetition_of(record) == lowest
+            if record.id in made and record.repetition == lowest
         }
         known = found.get((row.method, row.variant))
         if known is None or len(lengths) > len(known.lengths):
@@ -67,22 +71,21 @@ def ties_of(material: Material) -> list[Ties]:
     return list(found.values())
 
 
-def _length(record: Record, exhibit: Record, bits: int) -> tuple[Record, dict[str, float]]:
-    entry = next(entry for entry in record["lengths"] if entry["bits"] == bits)
-    return entry, next(length["orders"] for length in exhibit["lengths"] if length["bits"] == bits)
+def _length(record: Record, measured: Sequence[Orders], bits: int) -> tuple[Length, Mapping[str, float]]:
+    return record.at(bits), next(length.orders for length in measured if length.bits == bits)
 
 
 def _panel(axes: Axes, ties: Ties) -> None:
-    colour = STYLES[ties.row.method][0]
-    entries = [entry for entry, _ in ties.lengths.values()]
+    colour = style_of(ties.row.method)[0]
+    lengths = [length for length, _ in ties.lengths.values()]
     orders = [order for _, order in ties.lengths.values()]
-    places = list(range(len(entries)))
-    worst = [entry["map_bounds"][0] for entry in entries]
-    heights = [entry["map_bounds"][1] - entry["map_bounds"][0] for entry in entries]
+    places = list(range(len(lengths)))
+    worst = [length.map_bounds[0] for length in lengths]
+    heights = [length.map_bounds[1] - length.map_bounds[0] for length in lengths]
     axes.use_sticky_edges = False  # the ends of bars stay off the frame
     axes.bar(places, heights, WIDTH, bottom=worst, color="0.88", edgecolor=colour, label="worst to best order of ties")
     axes.hlines(
-        [entry["map"] for entry in entries],
+        [length.map for length in lengths],
         [place - WIDTH / 2 for place in places],
         [place + WIDTH / 2 for place in places],
         color=colour,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.figures.material import Material, Record, Series, independent, series_of, setting_line
-from benchmarks.figures.style import STYLES, new_figure, panels
+from benchmarks.figures.series import Series, series_of, setting_line
+from benchmarks.figures.style import new_figure, panels, style_of
+from benchmarks.intervals import per_unit
+from benchmarks.record import Record
+from benchmarks.study import Section
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,13 +22,13 @@ LOOKS = (("-", "o"), ("--", "s"), ("-.", "^"), (":", "D"), ((0, (5, 1, 1, 1, 1, 
 WIDE = 20.0  # ratio of terms from which the axis is logarithmic
 
 
-def training_figure(material: Material) -> Figure | None:
+def training_figure(section: Section) -> Figure | None:
     """Weighted loss terms, a mean over each epoch: mean and range over repetitions; of the longest code."""
-    series = series_of(material.records, whole=True)
+    series = series_of(section, whole=True)
     trained = [one for one in series if _logs(one)]
     if not trained:
         return None
-    setting = setting_line(material.records, series, "bands are their range")
+    setting = setting_line(section.first, series, "bands are their range")
     title = f"Training: loss terms by epoch, of the longest code\n{setting}"
     columns = min(len(trained), 3)
     figure = new_figure(max(3.5 * columns, 5.0), 0.8 + 3.4 * -(-len(trained) // columns), title)
@@ -35,31 +38,31 @@ def training_figure(material: Material) -> Figure | None:
 
 
 def _logs(one: Series) -> list[Record]:
-    return [record for record in one.records[one.longest] if record["training_log"]]
+    return [record for record in one.records[one.longest] if record.training_log]
 
 
 def _terms(records: list[Record]) -> dict[str, list[float]]:
     """Names of the loss terms, in the order in which training meets them."""
-    epochs = [epoch for record in records for epoch in record["training_log"]]
+    epochs = [epoch for record in records for epoch in record.training_log]
     return {
-        name: [] for epoch in epochs for name, v in epoch.items() if name not in NO_LOSS and not isinstance(v, list)
+        name: [] for epoch in epochs for name, v in epoch.items() if name not in NO_LOSS and not isinstance(v, tuple)
     }
 
 
-def _values(record: Record, name: str) -> list[float]:
+def _values(record: Record, name: str) -> list[Any]:
     """[E]; not a number in epochs without the term."""
-    return [epoch.get(name, np.nan) for epoch in record["training_log"]]
+    return [epoch.get(name, np.nan) for epoch in record.training_log]
 
 
 def _panel(axes: Axes, one: Series) -> None:
     from matplotlib.ticker import MaxNLocator
 
     records = _logs(one)
-    colour = STYLES[one.method][0]
-    epochs = np.arange(1, len(records[0]["training_log"]) + 1)
+    colour = style_of(one.method)[0]
+    epochs = np.arange(1, len(records[0].training_log) + 1)
     shown = []
     for name, (line, marker) in zip(_terms(records), cycle(LOOKS), strict=False):
-        runs = independent([(record, _values(record, name)) for record in records])
+        runs = per_unit((record.unit, _values(record, name)) for record in records)
         if len(runs) > 1:
             axes.fill_between(epochs, runs.min(axis=0), runs.max(axis=0), color=colour, alpha=0.25, linewidth=0)
         axes.plot(epochs, runs.mean(axis=0), color=colour, linestyle=line, marker=marker, markersize=5, label=name)
@@ -75,7 +78,7 @@ def _panel(axes: Axes, one: Series) -> None:
 
 def _mark_features(axes: Axes, record: Record, epochs: int) -> None:
     """Shade the epochs before there are codes."""
-    config = next(iter(record["config"]["methods"].values()))
-    count = int(config.get("feature_epochs", 0) * epochs)
+    config = next(iter(record.config.methods.values()))
+    count = int(float(config.get("feature_epochs") or 0) * epochs)
     if count:
         axes.axvspan(0.5, count + 0.5, color="0.9", label="features alone", zorder=0)

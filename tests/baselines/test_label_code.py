@@ -107,7 +107,7 @@ def test_several_classes_an_image_are_refused():
     labels = torch.eye(4, dtype=torch.bool).repeat(5, 1)
     check_classes(Split(numbered(20), labels), 4)
     labels[3, 0] = True
-    with pytest.raises(InputError, match=r"one class an image, and 1 training images have several"):
+    with pytest.raises(InputError, match=r"one class per image, and 1 training images have several"):
         check_classes(Split(numbered(20), labels), 16)
 
 

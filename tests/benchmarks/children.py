@@ -112,7 +112,7 @@ def results(output):
         if path.is_dir() or ".locks" in path.parts:
             continue
         if path.suffix == ".json":
-            found[name] = {key: value for key, value in read_record(path).items() if key not in NO_RESULTS}
+            found[name] = {key: value for key, value in read_record(path).raw.items() if key not in NO_RESULTS}
         elif path.suffix == ".npz":
             with np.load(path) as arrays:
                 found[name] = {key: arrays[key].tobytes() for key in arrays.files}

@@ -4,6 +4,8 @@ from dataclasses import asdict
 
 from benchmarks.config import describe, load_experiment
 from benchmarks.methods import METHODS
+from benchmarks.records import as_record
+from benchmarks.study import Section
 from tests.benchmarks.conftest import make_record
 
 SHIPPED = load_experiment("cifar10")
@@ -27,3 +29,8 @@ def each(method, seed, maps, bits=(8, 16), **changes):
         else run(method, seed, (maps[k],), (bits[k],), **changes)
         for k in range(len(bits))
     ]
+
+
+def section(records, ablated=(), experiment="cifar10"):
+    """The section of these tables of records."""
+    return Section(experiment, [as_record(r) for r in records], [as_record(r) for r in ablated])

@@ -3,12 +3,13 @@ import io
 
 import pytest
 
-from benchmarks.ablation_table import ablation_section, place_ablations, summarise_ablations
-from benchmarks.aggregate import group_by_setting
-from benchmarks.records import write_record
+from benchmarks.ablation_table import ablation_section
+from benchmarks.records import as_record, write_record
+from benchmarks.study import Study, sections_of
 from benchmarks.tables import make_tables
 from dpq import InputError
 from tests.benchmarks.conftest import make_record
+from tests.benchmarks.made_up import section
 
 
 def make_ablated(name, switch, seed=0, maps=(0.5, 0.6), of=None, **changes):
@@ -44,7 +45,7 @@ def cells(text):
 
 
 def test_differences_are_taken_seed_by_seed():
-    summary = summarise_ablations([no_margin(0, (0.4, 0.6)), no_margin(1, (0.5, 0.7))], PLAIN)
+    summary = section(PLAIN, [no_margin(0, (0.4, 0.6)), no_margin(1, (0.5, 0.7))]).ablations
     eight = summary[summary.bits == 8].iloc[0]
     assert (eight.seeds, eight.pairs) == (2, 2)
     assert eight["map"] == pytest.approx(0.45)
@@ -54,7 +55,7 @@ def test_differences_are_taken_seed_by_seed():
 
 
 def test_a_seed_without_dpq_counts_for_the_mean_but_not_for_the_difference():
-    summary = summarise_ablations([no_margin(0, (0.4, 0.6)), no_margin(7, (0.8, 0.8))], PLAIN)
+    summary = section(PLAIN, [no_margin(0, (0.4, 0.6)), no_margin(7, (0.8, 0.8))]).ablations
     eight = summary[summary.bits == 8].iloc[0]
     assert (eight.seeds, eight.pairs) == (2, 1)
     assert eight["map"] == pytest.approx(0.6)
@@ -63,7 +64,7 @@ def test_a_seed_without_dpq_counts_for_the_mean_but_not_for_the_difference():
 
 def test_the_section_shows_dpq_of_the_same_seeds_then_every_ablation_in_order():
     frozen = make_ablated("frozen", {"train_backbone": False}, maps=(0.2, 0.3))
-    text = ablation_section([frozen, no_margin(0, (0.4, 0.6)), no_margin(1, (0.5, 0.7))], PLAIN)
+    text = ablation_section(section(PLAIN, [frozen, no_margin(0, (0.4, 0.6)), no_margin(1, (0.5, 0.7))]))
     rows = cells(text)
     assert list(dict.fromkeys(title for title, _ in rows if not title.startswith(":"))) == [
         "DPQ",
@@ -84,10 +85,10 @@ def test_the_section_shows_dpq_of_the_same_seeds_then_every_ablation_in_order():
 
 def test_ablated_records_never_enter_the_main_table_nor_its_csv_and_tex(tmp_path):
     put(tmp_path, *PLAIN)
-    alone = make_tables(tmp_path, "cifar10")
+    alone = make_tables(Study.read(tmp_path, "cifar10"))
     assert "Ablations" not in alone["table.md"]
     put(tmp_path, no_margin(0, (0.98, 0.99)))
-    both = make_tables(tmp_path, "cifar10")
+    both = make_tables(Study.read(tmp_path, "cifar10"))
     assert both["table.csv"] == alone["table.csv"]
     assert both["table.tex"] == alone["table.tex"]
     before, _, after = both["table.md"].partition("Ablations of DPQ")
@@ -99,7 +100,7 @@ def test_ablated_records_never_enter_the_main_table_nor_its_csv_and_tex(tmp_path
 
 def test_the_csv_holds_every_length_with_the_records(tmp_path):
     put(tmp_path, *PLAIN, no_margin(0, (0.4, 0.6)), no_margin(1, (0.5, 0.7)))
-    tables = make_tables(tmp_path, "cifar10")
+    tables = make_tables(Study.read(tmp_path, "cifar10"))
     rows = list(csv.DictReader(io.StringIO(tables["ablations.csv"])))
     assert [(row["ablation"], row["bits"], row["difference"]) for row in rows] == [
         ("no-margin", "8", "-0.070000"),
@@ -114,9 +115,9 @@ def test_the_csv_holds_every_length_with_the_records(tmp_path):
 
 def test_words_stand_with_the_run_they_are_an_ablation_of_though_their_setting_differs():
     words = make_ablated("words", {}, label_vectors={"source": "words.txt", "sha256": "d" * 64})
-    groups = group_by_setting(PLAIN)
-    assert place_ablations([words], groups) == {next(iter(groups)): [words]}
-    rows = cells(ablation_section([words], PLAIN))
+    (only,) = sections_of([as_record(record) for record in (words, *PLAIN)])
+    assert [record.id for record in only.ablated] == [words["id"]]
+    rows = cells(ablation_section(only))
     assert rows["word vectors as label vectors", "mAP, n = 1"][1] == "`label_vectors = words.txt`"
 
 
@@ -124,7 +125,7 @@ def test_ablations_of_a_setting_without_dpq_have_a_section_of_their_own(tmp_path
     stray = no_margin(0, (0.4, 0.6), of="dpq-paper-seed0-ffffffffff")
     stray["config"]["training"] = stray["config"]["training"] | {"epochs": 1}
     put(tmp_path, *PLAIN, stray)
-    text = make_tables(tmp_path, "cifar10")["table.md"]
+    text = make_tables(Study.read(tmp_path, "cifar10"))["table.md"]
     first, second = text.split("\n## ")[1:]
     assert "no margin loss" not in first
     assert second.startswith("cifar10-jpeg: 1 epochs")
@@ -135,7 +136,7 @@ def test_ablations_of_a_setting_without_dpq_have_a_section_of_their_own(tmp_path
 def test_records_of_ablations_alone_are_no_table(tmp_path):
     put(tmp_path, no_margin(0, (0.4, 0.6)))
     with pytest.raises(InputError, match="no records under"):
-        make_tables(tmp_path, "cifar10")
+        make_tables(Study.read(tmp_path, "cifar10"))
 
 
 def test_an_unknown_ablation_is_named(tmp_path):
@@ -143,4 +144,4 @@ def test_an_unknown_ablation_is_named(tmp_path):
     with pytest.raises(
         InputError, match="dpq-paper-no-labels-seed0-abcdefabcd is of the ablation 'no-labels'; known are"
     ):
-        make_tables(tmp_path, "cifar10")
+        make_tables(Study.read(tmp_path, "cifar10"))

@@ -1,22 +1,25 @@
 """Ablations from the command line: one field changed, under an identity of their own."""
 
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass, replace
 
 import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.ablations import ABLATIONS, WORDS, ablated, choose_ablations
-from benchmarks.config import known_experiments, load_experiment
+from benchmarks.config import known_experiments, load_experiment, with_settings
 from benchmarks.records import read_record
 from dpq import InputError
-from dpq.model import DPQ
+from dpq.model import DPQMethod
 
 
 def flat(table, prefix=""):
     for key, value in table.items():
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{key}.")
+        elif is_dataclass(value):  # settings of a method
+            yield from flat(asdict(value), f"{prefix}{key}.")
         else:
             yield prefix + key, value
 
@@ -24,7 +27,7 @@ def flat(table, prefix=""):
 @pytest.mark.parametrize("name", ABLATIONS)
 @pytest.mark.parametrize("experiment", known_experiments())
 def test_every_ablation_changes_its_field_and_no_other(experiment, name):
-    own = load_experiment(experiment)
+    own = with_settings(load_experiment(experiment))
     before, after = dict(flat(asdict(own))), dict(flat(asdict(ablated(own, name, "words.txt"))))
     assert {key for key in before if before[key] != after[key]} == {ABLATIONS[name].path}
     assert type(after[ABLATIONS[name].path]) is type(before[ABLATIONS[name].path])
@@ -32,7 +35,7 @@ def test_every_ablation_changes_its_field_and_no_other(experiment, name):
 
 def test_what_the_setting_has_anyway_is_no_ablation(caplog):
     own = load_experiment("digits")
-    changed = replace(own, methods=replace(own.methods, dpq=replace(own.methods.dpq, gamma=100.0)))
+    changed = replace(own, methods={"dpq": replace(own.settings_of("dpq"), gamma=100.0)})
     with pytest.raises(InputError, match=r"sets methods\.dpq\.gamma to 100\.0, which digits has anyway; leave it"):
         choose_ablations(["gamma-large"], changed)
     with caplog.at_level("INFO"):
@@ -65,7 +68,7 @@ def test_refusals(configs, tmp_path, capsys, arguments, words):
 
 
 def by_ablation(paths):
-    return {record.get("ablation"): record for record in map(read_record, paths)}
+    return {record.ablation: record.raw for record in map(read_record, paths)}
 
 
 def test_an_ablated_record_names_its_ablation_and_the_run_it_is_one_of(run_tiny, tmp_path):
@@ -90,13 +93,13 @@ def test_an_ablated_record_names_its_ablation_and_the_run_it_is_one_of(run_tiny,
 def test_a_finished_ablation_is_not_repeated_and_a_forced_one_leaves_dpq_alone(run_tiny, monkeypatch, caplog):
     run_tiny()
     base, ablation = sorted(run_tiny("--ablation", "frozen"), key=lambda path: "frozen" in path.stem)
-    before, value = base.read_bytes(), read_record(ablation)["float_map"]
+    before, value = base.read_bytes(), read_record(ablation).raw["float_map"]
     with caplog.at_level("INFO"):
         run_tiny("--ablation", "frozen", "--force")
     assert "stay as they are" not in caplog.text  # controls quantize DPQ's embedding, not this one
     assert base.read_bytes() == before
-    assert read_record(ablation)["float_map"] == value
-    monkeypatch.setattr(DPQ, "fit", None)
+    assert read_record(ablation).raw["float_map"] == value
+    monkeypatch.setattr(DPQMethod, "fit", None)
     run_tiny("--ablation", "frozen")
     run_tiny()
 

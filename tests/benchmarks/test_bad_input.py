@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.__main__ import main
-from dpq.model import DPQ
+from dpq.model import DPQMethod
 
 
 @pytest.fixture
@@ -112,13 +112,13 @@ def test_an_output_that_is_read_only(refuse, tmp_path):
 
 
 def test_a_loss_that_is_not_finite(configs, tmp_path, monkeypatch, capsys):
-    losses = DPQ.losses
+    losses = DPQMethod.losses
 
     def poisoned(self, inputs, labels, rows, epoch):
         terms = losses(self, inputs, labels, rows, epoch)
         return terms | {"margin": terms["margin"] * float("inf")} if epoch == 1 else terms
 
-    monkeypatch.setattr(DPQ, "losses", poisoned)
+    monkeypatch.setattr(DPQMethod, "losses", poisoned)
     only = ["--limit", "100", "--method", "dpq"]
     assert main(["run", "tiny", *only, "--output", str(tmp_path / "results")]) == 2
     assert "at step 3; the checkpoint of epoch 1 is kept" in capsys.readouterr().err

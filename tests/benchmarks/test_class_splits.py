@@ -1,14 +1,19 @@
 """Queries of unseen classes from end to end, and tables that average over class splits."""
 
 import csv
+from statistics import mean, stdev
 
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.aggregate import group_by_setting, summarise
-from benchmarks.class_splits import class_split_lines
-from benchmarks.records import read_record
-from benchmarks.tables import main_table
+from benchmarks.comparisons import above, components
+from benchmarks.figures.ablations import differences
+from benchmarks.figures.series import series_of, setting_line
+from benchmarks.intervals import interval_of_mean
+from benchmarks.records import as_record, read_record
+from benchmarks.study import sections_of
+from benchmarks.tables import describe_setting, main_table
+from benchmarks.verdicts import OPEN
 from dpq.protocols import PROTOCOLS
 from dpq.protocols.cifar10_unseen import load_cifar10_unseen, unseen_classes
 from tests.benchmarks.conftest import TINY, make_record
@@ -40,16 +45,16 @@ def records(tmp_path):
 def test_every_split_is_run_and_the_table_averages_over_them(run, tmp_path, caplog):
     assert run("--method", "rq", "dpq", "label-code") == 0
     made = records(tmp_path)
-    assert sorted((r["method"], r["config"]["split_seed"]) for r in made) == [
+    assert sorted((r.method, r.config.split_seed) for r in made) == [
         (method, seed) for method in ("dpq", "label-code", "rq") for seed in (0, 2)
     ]
     for record in made:
-        assert record["data"]["unseen"] == list(unseen_classes(record["config"]["split_seed"]))
-        assert (record["data"]["train"], record["data"]["query"], record["data"]["database"]) == (21, 6, 15)
-        assert record["classification_accuracy"] is None
-        assert record["queries_without_relevant"] == 0
-    label_code = next(r for r in made if r["method"] == "label-code")
-    assert label_code["backbone"]["embedding_dim"] == 8  # the seven seen classes and the confidence
+        assert record.data.unseen == unseen_classes(record.config.split_seed)
+        assert (record.data.train, record.data.query, record.data.database) == (21, 6, 15)
+        assert record.classification_accuracy is None
+        assert record.queries_without_relevant == 0
+    label_code = next(r for r in made if r.method == "label-code")
+    assert label_code.backbone.embedding_dim == 8  # the seven seen classes and the confidence
 
     output = ["--output", str(tmp_path / "results")]
     assert main(["table", "unseen", *output]) == main(["figures", "unseen", *output]) == 0
@@ -62,8 +67,8 @@ def test_every_split_is_run_and_the_table_averages_over_them(run, tmp_path, capl
     rows = list(csv.DictReader((tmp_path / "results/unseen/table.csv").open()))
     assert {(row["seeds"], row["splits"]) for row in rows} == {("2", "2")}
     for row in rows:
-        of_row = [record for record in made if record["id"] in row["records"]]
-        values = [entry["map"] for r in of_row for entry in r["lengths"] if str(entry["bits"]) == row["bits"]]
+        of_row = [record for record in made if record.id in row["records"]]
+        values = [length.map for r in of_row for length in r.lengths if str(length.bits) == row["bits"]]
         assert float(row["map"]) == pytest.approx(sum(values) / 2, abs=1e-6)
 
     with caplog.at_level("INFO"):
@@ -74,7 +79,7 @@ def test_every_split_is_run_and_the_table_averages_over_them(run, tmp_path, capl
 def test_one_split_can_be_run_alone(run, tmp_path):
     assert run("--method", "rq", "--split-seeds", "1") == 0
     (record,) = records(tmp_path)
-    assert record["data"]["unseen"] == list(unseen_classes(1))
+    assert record.data.unseen == unseen_classes(1)
     assert main(["table", "unseen", "--output", str(tmp_path / "results")]) == 0
     assert "| ours, n = 1 " in (tmp_path / "results/unseen/table.md").read_text()
 
@@ -85,32 +90,81 @@ def test_a_split_that_is_not_there_is_refused_before_the_others_are_run(run, tmp
     assert not (tmp_path / "results").exists()
 
 
-def class_split(split, seed, maps):
-    record = make_record(seed=seed, maps=maps) | {"protocol": "cifar10-unseen", "id": f"split{split}-seed{seed}"}
+BOTH = ("dpq", "rq")
+
+
+def class_split(split, seed, maps, method="dpq"):
+    record = make_record(method, seed=seed, maps=maps) | {"protocol": "cifar10-unseen"}
+    record |= {"id": f"{method}-split{split}-seed{seed}"}
     own = {"fingerprint": str(split), "fingerprint_of_all": "a", "seen": [], "unseen": list(unseen_classes(split))}
     return record | {"data": record["data"] | own, "config": record["config"] | {"split_seed": split}}
 
 
-def test_n_counts_splits_times_seeds_and_the_deviation_is_over_both():
-    made = [class_split(split, seed, (split / 10, seed / 10)) for split in (0, 1, 2) for seed in (0, 1, 2)]
-    assert len(group_by_setting(made)) == 1
-    eight, sixteen = summarise(made).to_dict("records")
-    for row in (eight, sixteen):
-        assert (row["seeds"], row["splits"]) == (9, 3)
+def ablation(split, seed, maps):
+    record = class_split(split, seed, maps)
+    record["config"]["methods"]["dpq"] |= {"train_backbone": False}
+    return record | {"id": f"frozen-{record['id']}", "ablation": "frozen", "ablation_of": record["id"]}
+
+
+def sections(*records):
+    return sections_of([as_record(record) for record in records])
+
+
+def test_n_counts_splits_each_a_mean_over_its_seeds_and_the_deviation_is_over_them():
+    """By hand: 8 bits are the split's number in tenths, 16 bits the mean over seeds, which is the same in each."""
+    (found,) = sections(
+        *(class_split(split, seed, (split / 10, seed / 10)) for split in (0, 1, 2) for seed in (0, 1, 2))
+    )
+    for row, deviation in zip(found.summary.to_dict("records"), (0.1, 0.0), strict=True):
+        assert (row["seeds"], row["splits"]) == (3, 3)
         assert row["map"] == pytest.approx(0.1)
-        assert row["map_sd"] == pytest.approx((0.06 / 8) ** 0.5)
-    assert main_table(made).iloc[0]["source"] == "ours, n = 9 in 3 class splits"
+        assert row["map_sd"] == pytest.approx(deviation, abs=1e-12)
+        assert len(row["records"].split()) == 9
+    assert main_table(found).iloc[0]["source"] == "ours, n = 3 in 3 class splits"
+    assert "n is the number of class splits, each a mean over its seeds" in describe_setting(found)
+
+
+def test_table_figure_and_claim_agree_on_what_a_repetition_is():
+    """Two class splits of two seeds each, and a third of one: n is 3, however many runs a split has."""
+    maps = {(0, 0): 0.50, (0, 1): 0.60, (1, 0): 0.70, (1, 1): 0.90, (2, 0): 0.66}
+    by_hand = [0.55, 0.80, 0.66]
+    (found,) = sections(
+        *(class_split(split, seed, (m, m)) for (split, seed), m in maps.items()),
+        *(class_split(split, seed, (0.25, 0.25), "rq") for split, seed in maps),
+        *(ablation(split, seed, (m - 0.25, m - 0.25)) for (split, seed), m in maps.items()),
+    )
+    row = found.summary[found.summary["method"] == "dpq"].iloc[0]
+    dpq = next(one for one in series_of(found) if one.method == "dpq")
+    claims = (above(found, "rq")[0].values, [-v for v in components(found, ("frozen",))[0].values])
+    assert (row["seeds"], row["map"], row["map_sd"]) == (3, pytest.approx(mean(by_hand)), pytest.approx(stdev(by_hand)))
+    assert dpq.values(8, lambda _, length: length.map).tolist() == pytest.approx(by_hand)
+    assert claims[0] == pytest.approx([value - 0.25 for value in by_hand])
+    assert claims[1] == pytest.approx([0.25] * 3)
+    assert interval_of_mean(claims[0]).n == dpq.interval(8).n == row["seeds"]
+    assert setting_line(found.first, [dpq]).endswith("n = 3 class splits (each a mean over seeds)")
+    assert [one.interval.n for one in differences(found)] == found.ablations.query("bits == 8")["seeds"].tolist()
+
+
+def test_one_class_split_is_one_repetition_for_table_figure_and_claim():
+    (found,) = sections(*(class_split(0, seed, (m, m), method) for seed, m in enumerate((0.5, 0.6)) for method in BOTH))
+    row = found.summary[found.summary["method"] == "dpq"].iloc[0]
+    (dpq,) = (one for one in series_of(found) if one.method == "dpq")
+    (eight, _) = above(found, "rq")
+    assert row["seeds"] == dpq.interval(8).n == len(eight.values) == 1
+    assert row["map"] == pytest.approx(dpq.interval(8).mean) == pytest.approx(0.55)
+    assert eight.verdict() == OPEN
 
 
 def test_class_splits_of_other_images_are_other_settings():
     one, other = class_split(0, 0, (0.1, 0.2)), class_split(1, 0, (0.3, 0.4))
     other["data"]["fingerprint_of_all"] = "b"
-    assert len(group_by_setting([one, other])) == 2
+    assert len(sections(one, other)) == 2
 
 
 def test_other_draws_of_the_same_classes_are_other_settings():
     """Nothing says that they are of the same images."""
     other = make_record()
     other["config"]["split_seed"] = 1
-    assert len(group_by_setting([make_record(), other])) == 2
-    assert class_split_lines([make_record(), other]) == []
+    found = sections(make_record(), other)
+    assert len(found) == 2
+    assert not any("classes that training has not seen" in describe_setting(section) for section in found)

@@ -6,12 +6,11 @@ from functools import cache, partial
 import pytest
 import torch
 
+from benchmarks.building import build_method, frozen_features, read_ingredients
 from benchmarks.config import parse_experiment
-from benchmarks.methods import BUILT_IN, Context, build_method, frozen_features, read_ingredients, score_of
+from benchmarks.methods import BUILT_IN, score_of
 from dpq import InputError, conformance
 from tests.benchmarks.conftest import TINY
-
-CPU = torch.device("cpu")
 
 
 @cache
@@ -26,11 +25,13 @@ def subject_of(name):
 
     def make(bits=12, seed=0):
         chosen = replace(experiment(), bits=(bits,))
-        context = Context(chosen, dataset, read_ingredients(experiment(), dataset), seed, CPU)
+        ingredients = read_ingredients(experiment(), dataset)
         source, read = None, BUILT_IN[name].source
-        if read is not None:
-            source = frozen_features(context) if read == "backbone" else build_method(read, context)
-        return build_method(name, replace(context, source=source))
+        if read == "backbone":
+            source = frozen_features(chosen, ingredients, torch.device("cpu"))
+        elif read is not None:
+            source = build_method(read, chosen, dataset, ingredients, seed)
+        return build_method(name, chosen, dataset, ingredients, seed, source)
 
     return conformance.Subject(make, BUILT_IN[name].progressive, dataset, experiment().training)
 
@@ -38,7 +39,7 @@ def subject_of(name):
 @pytest.mark.parametrize(
     "check",
     [
-        pytest.param(check, id=f"{name}-{check.name}")
+        pytest.param(check, id=f"{name}-{check.__name__}")
         for name in BUILT_IN
         for check in conformance.checks_of(partial(subject_of, name))
     ],
@@ -50,7 +51,7 @@ def test_conformance(check):
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_the_entry_says_what_the_method_says(name):
     assert BUILT_IN[name].configs
-    assert all(hasattr(experiment().methods, table) for table in BUILT_IN[name].configs)
+    assert all(experiment().settings_of(table).score for table in BUILT_IN[name].configs)
     assert score_of(name, experiment()) in ("inner", "l2")
     assert name.startswith(subject_of(name).make().name)
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.config import Experiment, _build
-from benchmarks.methods import Ingredients
+from benchmarks.building import Ingredients
+from benchmarks.config import Experiment, read_settings
 from benchmarks.plan import plan
 from tests.benchmarks.shipped import RECORDS, RESULTS, weights_of
 
@@ -16,7 +16,7 @@ def experiment_of(record):
     """The setting that a record keeps, as today's code reads it."""
     config = {key: value for key, value in record["config"].items() if key not in ("source", "split_seed")}
     read = {"label_vectors": "orthonormal", "split_seeds": [record["config"]["split_seed"]]}
-    return _build(Experiment, config | read, record["id"])
+    return read_settings(Experiment, config | read, record["id"])
 
 
 def identities(record, experiment):
@@ -47,5 +47,5 @@ def test_a_setting_that_is_used_is_another_identity():
     experiment = experiment_of(record)
     (own,) = identities(record, experiment)
     for switch in ({"soft_terms": False}, {"train_backbone": False}, {"two_step": True}):
-        changed = replace(experiment.methods.dpq, **switch)
-        assert own not in identities(record, replace(experiment, methods=replace(experiment.methods, dpq=changed)))
+        changed = replace(experiment.settings_of("dpq"), **switch)
+        assert own not in identities(record, replace(experiment, methods={"dpq": changed}))

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from benchmarks.__main__ import main
+from benchmarks.building import build_method, read_ingredients
 from benchmarks.config import load_experiment
-from benchmarks.methods import BUILT_IN, Context, build_method, read_ingredients
+from benchmarks.methods import BUILT_IN
 from benchmarks.records import read_record
 from dpq.protocols import ReadOptions, load_protocol
 from dpq.protocols.listed import LISTINGS
@@ -54,7 +55,7 @@ def run(configs, tmp_path, copy, monkeypatch):
 
 
 def records(tmp_path, protocol):
-    return [read_record(path) for path in sorted((tmp_path / "results" / protocol / "runs").glob("*.json"))]
+    return [read_record(path).raw for path in sorted((tmp_path / "results" / protocol / "runs").glob("*.json"))]
 
 
 def lacking(protocol):
@@ -117,8 +118,7 @@ def test_the_methods_learn_from_several_labels(run, copy, tmp_path):
     dataset = load_protocol("nuswide21", copy, tmp_path / "cache", ReadOptions(40, lacking("nuswide21")))
     assert (dataset.train.labels.sum(dim=1) > 1).any()
     experiment = replace(load_experiment("nuswide21"))
-    context = Context(experiment, dataset, read_ingredients(experiment, dataset), 0, torch.device("cpu"))
-    method = build_method("dpq", context)
+    method = build_method("dpq", experiment, dataset, read_ingredients(experiment, dataset), 0)
     assert method.multi_label
     method.training_config = experiment.training
     terms = method.losses(torch.zeros(4, 3, 32, 32), dataset.train.labels[:4], torch.arange(4), 0)
@@ -254,4 +254,4 @@ def test_metrics_at_further_cuts_are_renewed_from_the_codes(run, tmp_path, capsy
     record["lengths"][0]["map_at"]["5000"] = 0.5
     path.write_text(json.dumps(record))
     assert main(["evaluate", str(path)]) == 0
-    assert read_record(path)["lengths"][0]["map_at"]["5000"] == right
+    assert read_record(path).raw["lengths"][0]["map_at"]["5000"] == right

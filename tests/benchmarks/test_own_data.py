@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.config import load_experiment, parse_experiment
-from benchmarks.own_data import with_protocol, with_stored_side
+from benchmarks.overrides import with_protocol, with_stored_side
 from benchmarks.publish import published
 from benchmarks.records import read_record
 from benchmarks.results_page import _not_run
@@ -38,7 +38,7 @@ def call(configs, tmp_path, monkeypatch):
 
 
 def records(experiment="own"):
-    return [read_record(path) for path in sorted(Path(f"results/{experiment}/runs").glob("*.json"))]
+    return [read_record(path).raw for path in sorted(Path(f"results/{experiment}/runs").glob("*.json"))]
 
 
 def test_methods_run_on_a_folder_and_a_table_is_made(call, photos):

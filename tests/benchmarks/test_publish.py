@@ -4,12 +4,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import publish
+from benchmarks import publish, records
 from benchmarks.__main__ import main
 from benchmarks.bench.report import Options, Report, Table, write_report
+from benchmarks.claims import find
 from benchmarks.publish import check_all, published, write_all
 from benchmarks.records import write_record
 from benchmarks.results_page import make_results_page
+from benchmarks.study import Study
 from dpq.errors import InputError
 from tests.benchmarks.conftest import make_record
 from tests.benchmarks.made_up import each, run
@@ -27,7 +29,7 @@ def put(folder, *records, experiment="cifar10"):
 def figures(monkeypatch):
     """Figures have tests of their own, and take seconds to draw."""
     drawn = {"map.svg": b"a drawing", "map.png": b"a picture"}
-    monkeypatch.setattr(publish, "make_figures", lambda output, experiment: dict(drawn))
+    monkeypatch.setattr(publish, "make_figures", lambda study: dict(drawn))
     return drawn
 
 
@@ -57,6 +59,13 @@ def test_what_is_written_is_what_is_checked(output):
     write_all(output)
     assert files(output) == before
     assert {"README.md", "CLAIMS.md", "cifar10/table.md", "cifar10/rows.md", "cifar10/map.svg"} <= set(before)
+
+
+def test_every_record_is_read_once(output, monkeypatch):
+    seen, read = [], records.read_record
+    monkeypatch.setattr(records, "read_record", lambda path: seen.append(path) or read(path))
+    write_all(output)
+    assert sorted(seen) == sorted(output.glob("*/runs/*.json"))
 
 
 @pytest.mark.parametrize("name", GENERATED)
@@ -158,7 +167,8 @@ def test_every_number_of_ours_is_a_link(output):
 
 
 def first_screen(folder):
-    return make_results_page(folder, ["cifar10"], ()).split("## What was run")[0]
+    studies = [Study.read(folder, "cifar10")]
+    return make_results_page(studies, find(studies), ()).split("## What was run")[0]
 
 
 def test_the_first_screen_says_what_holds_and_what_does_not(tmp_path):

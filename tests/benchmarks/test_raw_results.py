@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.raw_results import RawResult, check_fits, read_raw, write_raw
+from benchmarks.records import as_record
 from dpq import InputError
 from tests.benchmarks.conftest import make_record
 
@@ -131,11 +132,14 @@ def test_raw_results_of_another_run_are_refused():
     record["data"] |= {"query": 4, "database": 9}
     record["config"]["codebook_size"] = 16
     record["backbone"]["embedding_dim"] = 3
+    for length in record["lengths"]:
+        length["distinct_codes"] = 9
+    record = as_record(record)
     check_fits(raw(), record)
     for changes, words in (
         ({"queries": raw().queries[:3]}, "3 queries, the record has 4"),
         ({"codes": raw().codes[:8]}, "8 database images, the record has 9"),
-        ({"codebooks": raw().codebooks[:, :8]}, "8 codewords a level, the record has 16"),
+        ({"codebooks": raw().codebooks[:, :8]}, "8 codewords per level, the record has 16"),
         ({"codebooks": raw().codebooks[:, :, :2]}, "2 dimensions, the record has 3"),
         ({"codebooks": raw().codebooks[:1]}, "4 bits, the record has 8"),
     ):

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import commands, config, cost, methods, plan
+from benchmarks import building, call, config, cost, plan
 from benchmarks.__main__ import make_parser
 from benchmarks.ablations import ABLATIONS
-from benchmarks.aggregate import group_by_setting, records_of, rows_of, summarise
+from benchmarks.commands.run import run
 from benchmarks.config import load_experiment
 from benchmarks.plan import reported_lengths
 from benchmarks.records import read_record
 from benchmarks.row_commands import checkout_of, command_of
+from benchmarks.study import Study
 from dpq import InputError
 from dpq.protocols import Split
 from tests.benchmarks.shipped import RECORDS, RESULTS, changed, committed, identity_of, made_up, weights_of
@@ -26,8 +27,14 @@ PLAIN = "python -m benchmarks run cifar10-cpu --method dpq --seeds 0"
 
 
 @pytest.fixture
-def planned(monkeypatch):
-    """Identities that commands plan, all of `run` but data and weights being real."""
+def planned(planned_runs):
+    """Identities that commands plan."""
+    return lambda command, *records: set(planned_runs(command, *records))
+
+
+@pytest.fixture
+def planned_runs(monkeypatch):
+    """Runs that commands plan, by identity; all of `run` but data and weights is real."""
 
     def identities(command, *records):
         record = records[0]
@@ -36,20 +43,20 @@ def planned(monkeypatch):
             monkeypatch.delenv("DPQ_WEIGHTS", raising=False)
         else:
             monkeypatch.setenv("DPQ_WEIGHTS", record["backbone"]["weights"])
-        monkeypatch.setattr(methods, "read_weights", lambda path: weights_of(record))
+        monkeypatch.setattr(building, "read_weights", lambda path: weights_of(record))
         train = Split(torch.zeros(300, 3, 1, 1, dtype=torch.uint8), torch.eye(10).repeat(30, 1).bool())
-        found = set()
+        found = {}
 
         def load(experiment, *_):
             fingerprint = fingerprints.get(experiment.split_seed, record["data"]["fingerprint"])
             return SimpleNamespace(fingerprint=fingerprint, classes=range(10), train=train)
 
-        monkeypatch.setattr(commands, "_load", load)
-        monkeypatch.setattr(cost, "print_plan", lambda runs, *_: found.update(run.identity for run in runs))
+        monkeypatch.setattr(call, "load_data", load)
+        monkeypatch.setattr(cost, "print_plan", lambda runs, *_: found.update((run.identity, run) for run in runs))
         for line in command.splitlines():
-            python, *call = shlex.split(line)
-            assert (python, call[:2]) == ("python", ["-m", "benchmarks"])
-            commands.run(make_parser().parse_args([*call[2:], "--dry-run"]))
+            python, *words = shlex.split(line)
+            assert (python, words[:2]) == ("python", ["-m", "benchmarks"])
+            run(make_parser().parse_args([*words[2:], "--dry-run"]))
         return found
 
     return identities
@@ -78,7 +85,7 @@ def word_vectors(monkeypatch, tmp_path):
 
         def with_label_vectors(weights, experiment, dataset):
             if experiment.label_vectors == source["source"]:
-                return methods.Ingredients(weights, torch.zeros(10, 300), source)
+                return building.Ingredients(weights, torch.zeros(10, 300), source)
             return taken(weights, experiment, dataset)
 
         monkeypatch.setattr(plan, "with_label_vectors", with_label_vectors)
@@ -88,24 +95,35 @@ def word_vectors(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
 def test_the_command_of_a_committed_record_plans_it(path, planned, word_vectors):
-    record = read_record(path)
+    record = read_record(path).raw
     if record["config"]["label_vectors"]["source"] != "orthonormal":
         word_vectors(record["config"]["label_vectors"])
     assert identity_of(record) == record["id"]
     assert record["id"] in planned(command_of([record]), record)
 
 
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_the_arguments_that_a_record_keeps_are_those_that_are_recovered_without(path, planned_runs, word_vectors):
+    record = read_record(path).raw
+    if record["config"]["label_vectors"]["source"] != "orthonormal":
+        word_vectors(record["config"]["label_vectors"])
+    run = planned_runs(command_of([record]), record)[record["id"]]
+    keeping = record | {"arguments": run.arguments}
+    assert command_of([keeping]) == command_of([record])
+    assert record["id"] in planned_runs(shlex.join(["python", "-m", "benchmarks", *run.arguments]), record)
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_the_command_of_a_committed_row_plans_its_records_and_no_others(experiment, planned):
-    records = {record["id"]: record for record in records_of(RESULTS, experiment)}
     rows = 0
-    for group in group_by_setting(list(records.values())).values():
-        for _, part in rows_of(summarise(group)):
+    for section in Study.read(RESULTS, experiment).sections:
+        records = {record.id: record.raw for record in section.records}
+        for _, part in section.rows:
             ids = {one for several in part["records"] for one in several.split()}
             command = command_of([records[one] for one in sorted(ids)])
             lengths = {tuple(records[one]["config"]["bits"]) for one in ids}
             assert len(command.splitlines()) <= len(lengths)  # one for each that other seeds were trained for
-            found = planned(command, *group)
+            found = planned(command, *records.values())
             assert ids <= found
             if part["training"].iloc[0] != "truncated":
                 assert ids == found
@@ -120,7 +138,7 @@ def test_a_plain_row_has_the_short_command():
 
 def test_the_order_of_the_records_is_all_the_same():
     paths = [path for path in RECORDS if path.match("cifar10-cpu/runs/dtq-*") and "717303f2eb" not in path.stem]
-    records = list(map(read_record, paths))
+    records = [read_record(path).raw for path in paths]
     assert len(records) == 20
     assert command_of(records) == command_of(records[::-1])
 
@@ -330,6 +348,21 @@ def test_an_experiment_that_is_not_shipped_is_refused():
 def test_records_of_several_rows_are_refused(other):
     with pytest.raises(InputError, match="2 records of 2 rows have no command in common; give those of one row"):
         command_of([made_up("cifar10-cpu"), other])
+
+
+def test_records_that_keep_their_arguments_need_no_shipped_setting():
+    arguments = ["run", "cifar10", "--method", "dpq", "--seeds", "S", "--split-seeds", "0", "--bits", "8", "--x", "y"]
+    records = [
+        made_up("cifar10-cpu", seed=seed) | {"arguments": [str(seed) if a == "S" else a for a in arguments]}
+        for seed in (1, 0)
+    ]
+    changed_since = [changed(record, "methods.dpq.gamma", 7.0) for record in records]
+    assert command_of(changed_since) == "python -m benchmarks run cifar10 --method dpq --seeds 0,1 --x y"
+    with pytest.raises(InputError, match="2 records of 2 rows"):
+        command_of([records[0], records[1] | {"arguments": [*arguments[:-1], "z"]}])
+    for broken in ([], ["run"], ["table", "digits", "--seeds", "0"]):
+        with pytest.raises(InputError, match="no usable arguments"):
+            command_of([records[0] | {"arguments": broken}])
 
 
 def test_no_records_are_refused():

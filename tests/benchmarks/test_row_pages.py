@@ -5,12 +5,12 @@ import re
 import pytest
 
 from benchmarks.ablations import ABLATIONS
-from benchmarks.aggregate import TRAININGS, row_title
 from benchmarks.methods import BUILT_IN, METHODS
 from benchmarks.records import read_records, write_record
 from benchmarks.row_commands import command_of
-from benchmarks.row_links import anchor_of, anchors_of, linked
-from benchmarks.row_pages import make_row_page
+from benchmarks.row_pages import anchor_of, anchors_of, linked, make_row_page
+from benchmarks.statistics import TRAININGS, row_title
+from benchmarks.study import Study
 from benchmarks.tables import make_tables
 from dpq import InputError
 from tests.benchmarks.conftest import make_record
@@ -52,31 +52,31 @@ def identity(line):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_the_page_of_a_committed_experiment_holds_every_record(experiment):
-    text = make_row_page(RESULTS, experiment)
-    assert make_row_page(RESULTS, experiment) == text
-    records = {record["id"]: record for record in read_records(RESULTS, experiment)}
+    text = make_row_page(Study.read(RESULTS, experiment))
+    assert make_row_page(Study.read(RESULTS, experiment)) == text
+    records = {record.id: record for record in read_records(RESULTS, experiment)}
     rows = rows_on(text)
     assert text.count('<a id="') == len(rows) == text.count("\n### ")
     assert {identity(line) for _, _, lines in rows.values() for line in lines} == set(records)
     for title, block, lines in rows.values():
         of_row = [records[identity(line)] for line in lines]
-        assert block == command_of(of_row)
+        assert block == command_of([record.raw for record in of_row])
         for line, record in zip(lines, of_row, strict=True):
-            maps = {f"{entry['bits']} bits": f"{entry['map']:.4f}" for entry in record["lengths"]}
+            maps = {f"{length.bits} bits": f"{length.map:.4f}" for length in record.lengths}
             shown = {key: cell for key, cell in line.items() if key.endswith("bits") and cell}
             assert shown.items() <= maps.items()
-            alone = not METHODS[record["method"]].progressive and not title.endswith("truncated")
-            assert set(shown) == ({f"{max(record['config']['bits'])} bits"} if alone else set(maps))
-            assert line["seed"] == str(record["seed"])
-            assert line["commit"] == record["environment"]["commit"][:10]
-            environment = record["environment"]
-            processor = environment["cpu"] if environment["device"] == "cpu" else environment["device"]
+            alone = not METHODS[record.method].progressive and not title.endswith("truncated")
+            assert set(shown) == ({f"{max(record.config.bits)} bits"} if alone else set(maps))
+            assert line["seed"] == str(record.seed)
+            assert line["commit"] == record.environment.commit[:10]
+            environment = record.environment
+            processor = environment.cpu if environment.device == "cpu" else environment.device
             assert processor.split(",")[0].split(" Processor")[0] in line["device"]
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_links_lead_to_files_and_settings_to_the_csv(experiment):
-    text = make_row_page(RESULTS, experiment)
+    text = make_row_page(Study.read(RESULTS, experiment))
     csv = (RESULTS / experiment / "table.csv").read_text(encoding="utf-8")
     targets = set(re.findall(r"\]\(([^)]+)\)", text))
     assert len(targets) > 10
@@ -88,9 +88,9 @@ def test_links_lead_to_files_and_settings_to_the_csv(experiment):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_row_of_ours_in_the_table_has_its_anchor(experiment):
-    text = make_row_page(RESULTS, experiment)
+    text = make_row_page(Study.read(RESULTS, experiment))
     keys = re.findall(r"Setting `(\w+)`", text)
-    sections = make_tables(RESULTS, experiment)["table.md"].split("\n## ")
+    sections = make_tables(Study.read(RESULTS, experiment))["table.md"].split("\n## ")
     sections = sections[1:] or sections
     anchors = {
         anchor_of(key, line.split("|")[1].strip())
@@ -105,7 +105,7 @@ def test_commits_that_are_not_clean_and_devices(tmp_path):
     record = make_record()
     record["environment"] |= {"device": "a GPU", "commit": "c" * 40 + "-dirty"}
     put(tmp_path, record)
-    ((_, _, (line,)),) = rows_on(make_row_page(tmp_path, "cifar10")).values()
+    ((_, _, (line,)),) = rows_on(make_row_page(Study.read(tmp_path, "cifar10"))).values()
     assert (line["device"], line["commit"]) == ("a GPU", "cccccccccc-dirty")
     assert (line["8 bits"], line["16 bits"]) == ("0.5000", "0.6000")
 
@@ -113,7 +113,7 @@ def test_commits_that_are_not_clean_and_devices(tmp_path):
 def test_a_row_that_no_option_makes_says_why_and_where_its_code_is(tmp_path):
     record = complete(changed(made_up("cifar10-cpu"), "training.learning_rate", 0.5))
     put(tmp_path, record)
-    text = make_row_page(tmp_path, "cifar10-cpu")
+    text = make_row_page(Study.read(tmp_path, "cifar10-cpu"))
     assert "Today's code has no command for this row: record dpq-paper-seed0-" in text
     assert "has training.learning_rate = 0.5, today's cifar10-cpu 0.001, and no option sets it" in text
     ((_, block, _),) = rows_on(text).values()
@@ -125,7 +125,7 @@ def test_ablations_are_rows_of_the_setting_that_they_change(tmp_path):
     frozen = complete(made_up("cifar10-cpu", ablation="frozen"), (0.1, 0.2, 0.3, 0.4))
     frozen |= {"ablation_of": plain[0]["id"]}
     put(tmp_path, *plain, frozen)
-    text = make_row_page(tmp_path, "cifar10-cpu")
+    text = make_row_page(Study.read(tmp_path, "cifar10-cpu"))
     assert text.count("\n## ") == 1
     rows = rows_on(text)
     assert [title for title, _, _ in rows.values()] == ["DPQ", ABLATIONS["frozen"].title]
@@ -140,7 +140,7 @@ def test_ablations_are_rows_of_the_setting_that_they_change(tmp_path):
 def test_ablations_without_their_dpq_have_a_section_that_names_no_csv_of_others(tmp_path):
     stray = complete(changed(made_up("cifar10-cpu", ablation="frozen"), "training.epochs", 3))
     put(tmp_path, complete(made_up("cifar10-cpu")), stray | {"ablation_of": "dpq-paper-seed0-ffffffffff"})
-    text = make_row_page(tmp_path, "cifar10-cpu")
+    text = make_row_page(Study.read(tmp_path, "cifar10-cpu"))
     first, second = text.split("\n## ")[1:]
     assert stray["id"] not in first
     assert stray["id"] in second
@@ -155,7 +155,7 @@ def test_class_splits_tell_their_classes_and_rows_of_one_title_have_anchors_of_t
         plain = complete(made_up("cifar10-unseen", split=split), **data)
         ablation = complete(made_up("cifar10-unseen", split=split, ablation="frozen"), **data)
         put(tmp_path, plain, ablation | {"ablation_of": plain["id"]})
-    rows = rows_on(make_row_page(tmp_path, "cifar10-unseen"))
+    rows = rows_on(make_row_page(Study.read(tmp_path, "cifar10-unseen")))
     dpq, *frozen = rows.values()
     assert [line["held out"] for line in dpq[2]] == ["bird, dog", "cat, deer"]
     assert dpq[1] == "python -m benchmarks run cifar10-unseen --method dpq --seeds 0 --split-seeds 0,1"
@@ -167,12 +167,12 @@ def test_class_splits_tell_their_classes_and_rows_of_one_title_have_anchors_of_t
 
 def test_a_page_needs_records(tmp_path):
     with pytest.raises(InputError, match="no records under"):
-        make_row_page(tmp_path, "cifar10")
+        make_row_page(Study.read(tmp_path, "cifar10"))
 
 
 def test_seeds_are_in_the_order_of_numbers(tmp_path):
     put(tmp_path, *(make_record(seed=seed) for seed in (2, 10, 1)))
-    ((_, _, lines),) = rows_on(make_row_page(tmp_path, "cifar10")).values()
+    ((_, _, lines),) = rows_on(make_row_page(Study.read(tmp_path, "cifar10"))).values()
     assert [line["seed"] for line in lines] == ["1", "2", "10"]
 
 

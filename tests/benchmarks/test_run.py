@@ -9,19 +9,19 @@ from benchmarks.__main__ import main
 from benchmarks.raw_results import read_raw, write_raw
 from benchmarks.records import read_record
 from dpq.metrics import mean_average_precision
-from dpq.model import DPQ
+from dpq.model import DPQMethod
 from dpq.training import Trainer
 
 TIMES = ("created", "seconds", "images_per_second", "peak_memory_mb")
 
 
 def metrics(path):
-    return {key: value for key, value in read_record(path).items() if key not in TIMES}
+    return {key: value for key, value in read_record(path).raw.items() if key not in TIMES}
 
 
 def test_a_run_writes_one_record_as_contracted(run_tiny):
     (path,) = run_tiny()
-    record = read_record(path)
+    record = read_record(path).raw
     assert path.stem == record["id"]
     assert set(record) >= {
         "schema_version", "id", "experiment", "protocol", "method", "variant", "seed", "created", "data", "backbone",
@@ -43,7 +43,7 @@ def test_a_run_writes_one_record_as_contracted(run_tiny):
 
 def test_the_record_agrees_with_the_stored_codes(run_tiny):
     (path,) = run_tiny()
-    record = read_record(path)
+    record = read_record(path).raw
     with np.load(path.with_suffix(".npz")) as raw:
         relevant = raw["query_labels"] @ raw["database_labels"].T
         assert raw["codes"].dtype == np.uint8
@@ -60,7 +60,7 @@ def test_the_record_agrees_with_the_stored_codes(run_tiny):
 def test_a_finished_run_is_not_repeated(run_tiny, monkeypatch, capsys):
     (path,) = run_tiny()
     before = path.read_bytes()
-    monkeypatch.setattr(DPQ, "fit", None)
+    monkeypatch.setattr(DPQMethod, "fit", None)
     assert run_tiny() == [path]
     assert path.read_bytes() == before
     assert path.stem in capsys.readouterr().out
@@ -86,8 +86,8 @@ def test_another_way_of_evaluating_needs_no_new_training(run_tiny, monkeypatch):
     monkeypatch.setattr(Trainer, "step", None)
     both = run_tiny("--views", "mirror")
     (mirrored,) = set(both) - {path}
-    assert read_record(mirrored)["float_map"] != read_record(path)["float_map"]
-    assert read_record(mirrored)["training_log"] == read_record(path)["training_log"]
+    assert read_record(mirrored).raw["float_map"] != read_record(path).raw["float_map"]
+    assert read_record(mirrored).raw["training_log"] == read_record(path).raw["training_log"]
 
 
 def test_an_interrupted_run_goes_on_to_the_same_numbers(run_tiny, tmp_path, monkeypatch, capsys):
@@ -169,7 +169,7 @@ def test_force_says_which_controls_stay(run_all, caplog):
 
 def test_validation_never_touches_queries_or_database(run_tiny):
     (path,) = run_tiny("--limit", "300", "--validation")
-    record = read_record(path)
+    record = read_record(path).raw
     assert record["data"]["variant"] == "digits-validation-limit300"
     assert record["data"]["train"] == 300
     assert record["data"]["query"] == 50
@@ -199,7 +199,7 @@ def run_all(configs, tmp_path):
 
 
 def records_in(tmp_path):
-    return {path.stem: read_record(path) for path in (tmp_path / "results/tiny/runs").glob("*.json")}
+    return {path.stem: read_record(path).raw for path in (tmp_path / "results/tiny/runs").glob("*.json")}
 
 
 def test_all_methods_train_as_often_as_they_need_and_never_twice(run_all, tmp_path, monkeypatch, caplog):
@@ -261,17 +261,17 @@ def test_the_released_variant_is_that_of_the_methods_that_have_one(run_all, tmp_
 
 
 def test_collapsed_embeddings_are_said_recorded_and_tabulated(run_tiny, monkeypatch, tmp_path, caplog):
-    predict = DPQ.predict
+    predict = DPQMethod.predict
 
     def collapsed(self, images, **options):
         embeddings, logits = predict(self, images, **options)
         return embeddings[:1].repeat(len(embeddings), 1), logits
 
     (healthy,) = run_tiny()
-    assert "warnings" not in read_record(healthy)
-    monkeypatch.setattr(DPQ, "predict", collapsed)
+    assert "warnings" not in read_record(healthy).raw
+    monkeypatch.setattr(DPQMethod, "predict", collapsed)
     (path,) = run_tiny("--force")
-    signs = read_record(path)["warnings"]
+    signs = read_record(path).raw["warnings"]
     assert any("embeddings collapsed" in sign for sign in signs)
     assert "level 1 uses 1 of 16 codewords" in signs
     assert f"{path.stem}: embeddings collapsed" in caplog.text

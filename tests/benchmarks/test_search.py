@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.building import build_method, frozen_features, read_ingredients
 from benchmarks.config import parse_experiment
-from benchmarks.methods import METHODS, Context, build_method, frozen_features, read_ingredients
+from benchmarks.methods import METHODS
 from dpq.protocols import load_protocol
 from dpq.scores import asymmetric_scores
 from dpq.search import CodeIndex
@@ -24,11 +25,13 @@ def dataset():
 @pytest.mark.parametrize("name", list(METHODS))
 def test_faiss_finds_the_ranking_of_every_method_at_every_length(name, dataset):
     experiment = replace(parse_experiment("tiny", TINY.replace("epochs = 2", "epochs = 1")), bits=(max(BITS),))
-    context = Context(experiment, dataset, read_ingredients(experiment, dataset), 0, torch.device("cpu"))
+    ingredients = read_ingredients(experiment, dataset)
     source, read = None, METHODS[name].source
-    if read is not None:
-        source = frozen_features(context) if read == "backbone" else build_method(read, context)
-    method = build_method(name, replace(context, source=source))
+    if read == "backbone":
+        source = frozen_features(experiment, ingredients, torch.device("cpu"))
+    elif read is not None:
+        source = build_method(read, experiment, dataset, ingredients, 0)
+    method = build_method(name, experiment, dataset, ingredients, 0, source)
     method.fit(dataset.train, experiment.training, seed=0)
     embedded = method.embed(dataset.database.images)
     random = torch.Generator().manual_seed(0)

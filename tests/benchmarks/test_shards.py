@@ -3,11 +3,12 @@
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.building import read_ingredients
 from benchmarks.config import load_experiment
-from benchmarks.methods import METHODS, read_ingredients
+from benchmarks.jobs import Shard, take_shard
+from benchmarks.methods import METHODS
 from benchmarks.plan import plan
 from benchmarks.records import read_record, write_record
-from benchmarks.shards import Shard, take_shard
 from dpq.protocols import load_protocol
 from tests.benchmarks.children import NO_RESULTS, results
 
@@ -71,8 +72,8 @@ def test_shards_leave_what_the_whole_leaves(configs, tmp_path):
         assert main(arguments(tmp_path / "shards", "--shard", f"{index}/2")) == 0
     assert results(tmp_path / "shards") == results(tmp_path / "whole")
     for path in tmp_path.glob("shards/tiny/runs/*.json"):  # the table shows times
-        times = {key: read_record(tmp_path / "whole/tiny/runs" / path.name)[key] for key in NO_RESULTS}
-        write_record(path, read_record(path) | times)
+        times = {key: read_record(tmp_path / "whole/tiny/runs" / path.name).raw[key] for key in NO_RESULTS}
+        write_record(path, read_record(path).raw | times)
     for output in ("whole", "shards"):
         assert main(["table", "tiny", "--output", str(tmp_path / output)]) == 0
     for suffix in ("md", "csv", "tex"):

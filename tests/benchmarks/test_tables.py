@@ -2,17 +2,19 @@ import csv
 import io
 from dataclasses import asdict
 
+import pandas as pd
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.aggregate import group_by_setting, rows_of, summarise
 from benchmarks.config import load_experiment
-from benchmarks.records import write_record
+from benchmarks.records import as_record, write_record
 from benchmarks.reported_values import marked, reported, reported_value
+from benchmarks.study import Study, sections_of
 from benchmarks.table_details import cost_table
 from benchmarks.tables import _latex, check_tables, main_table, make_tables, order_notes, write_tables
 from dpq import InputError
 from tests.benchmarks.conftest import make_record
+from tests.benchmarks.made_up import section
 
 
 def put(folder, *records):
@@ -21,7 +23,7 @@ def put(folder, *records):
 
 
 def test_means_and_deviations_over_seeds():
-    summary = summarise([make_record(seed=0, maps=(0.5, 0.6)), make_record(seed=1, maps=(0.7, 0.6))])
+    summary = section([make_record(seed=0, maps=(0.5, 0.6)), make_record(seed=1, maps=(0.7, 0.6))]).summary
     eight = summary[summary.bits == 8].iloc[0]
     assert eight["map"] == pytest.approx(0.6)
     assert eight["map_sd"] == pytest.approx(0.1 * 2**0.5)
@@ -32,7 +34,7 @@ def test_means_and_deviations_over_seeds():
 
 def test_the_markdown_table_shows_ours_the_papers_and_their_status(tmp_path):
     put(tmp_path, make_record(maps=(0.8204, 0.8311)))
-    text = make_tables(tmp_path, "cifar10")["table.md"]
+    text = make_tables(Study.read(tmp_path, "cifar10"))["table.md"]
     assert "0.820" in text
     assert "0.814†" in text  # DPQ at 8 bits was checked, not seen
     assert "+0.006" in text
@@ -48,7 +50,7 @@ def test_a_subset_is_never_put_beside_a_paper(tmp_path):
     record = make_record()
     record["config"]["limit"] = 100
     put(tmp_path, record)
-    text = make_tables(tmp_path, "cifar10")["table.md"]
+    text = make_tables(Study.read(tmp_path, "cifar10"))["table.md"]
     assert "not comparable with any paper" in text
     assert "0.814" not in text
     assert "| DTQ" not in text
@@ -58,21 +60,20 @@ def test_settings_are_never_mixed(tmp_path):
     other = make_record(seed=1, maps=(0.1, 0.2))
     other["config"]["training"] = other["config"]["training"] | {"epochs": 1}
     put(tmp_path, make_record(), other)
-    records = [make_record(), other]
-    assert [len(group) for group in group_by_setting(records).values()] == [1, 1]
-    assert make_tables(tmp_path, "cifar10")["table.md"].count("n = 1") == 2
+    assert [len(found.records) for found in Study.read(tmp_path, "cifar10").sections] == [1, 1]
+    assert make_tables(Study.read(tmp_path, "cifar10"))["table.md"].count("n = 1") == 2
 
 
 def test_the_experiments_own_setting_comes_first():
     own, changed = make_record(), make_record(seed=1)
     own["config"]["training"] = asdict(load_experiment("cifar10").training)
     for records in ([own, changed, changed], [changed, own, changed]):
-        assert next(iter(group_by_setting(records).values())) == [own]
+        assert sections_of([as_record(r) for r in records])[0].records == [as_record(own)]
 
 
 def test_the_csv_holds_every_length_with_its_records(tmp_path):
     put(tmp_path, make_record(seed=0), make_record(seed=1))
-    rows = list(csv.DictReader(io.StringIO(make_tables(tmp_path, "cifar10")["table.csv"])))
+    rows = list(csv.DictReader(io.StringIO(make_tables(Study.read(tmp_path, "cifar10"))["table.csv"])))
     assert [int(row["bits"]) for row in rows] == [8, 16]
     assert rows[0]["records"].split() == ["dpq-paper-seed0-0123456789", "dpq-paper-seed1-0123456789"]
     assert rows[0]["paper_status"] == "checked"
@@ -80,7 +81,7 @@ def test_the_csv_holds_every_length_with_its_records(tmp_path):
 
 def test_the_latex_table_is_a_table(tmp_path):
     put(tmp_path, make_record())
-    text = make_tables(tmp_path, "cifar10")["table.tex"]
+    text = make_tables(Study.read(tmp_path, "cifar10"))["table.tex"]
     assert r"\begin{tabular}" in text
     assert r"0.814$^\dagger$" in text
     assert "mobilenetv2\\_100" in text
@@ -88,19 +89,19 @@ def test_the_latex_table_is_a_table(tmp_path):
 
 def test_check_accepts_what_was_written_and_refuses_what_was_edited(tmp_path):
     put(tmp_path, make_record())
-    write_tables(tmp_path, "cifar10")
-    check_tables(tmp_path, "cifar10")
+    write_tables(Study.read(tmp_path, "cifar10"))
+    check_tables(Study.read(tmp_path, "cifar10"))
     assert main(["table", "cifar10", "--check", "--output", str(tmp_path)]) == 0
     path = tmp_path / "cifar10/table.md"
     path.write_text(path.read_text().replace("0.500", "0.900"))
     with pytest.raises(InputError, match="is not what the records give"):
-        check_tables(tmp_path, "cifar10")
+        check_tables(Study.read(tmp_path, "cifar10"))
     assert main(["table", "cifar10", "--check", "--output", str(tmp_path)]) == 2
 
 
 def test_no_records_is_said(tmp_path):
     with pytest.raises(InputError, match="no records under"):
-        make_tables(tmp_path, "cifar10")
+        make_tables(Study.read(tmp_path, "cifar10"))
 
 
 def test_every_reported_status_has_a_mark_and_missing_stays_missing():
@@ -125,7 +126,7 @@ def full_table():
 
 def rows_by_title(records):
     rows, title = {}, ""
-    for row in main_table(records).to_dict("records"):
+    for row in main_table(section(records)).to_dict("records"):
         title = row["method"] or title
         rows[title, row["source"]] = row
     return rows
@@ -154,7 +155,7 @@ def test_the_best_of_ours_at_each_length_is_bold():
 
 
 def test_rows_stand_in_the_papers_order_with_controls_last():
-    titles = [row["method"] for row in main_table(full_table()).to_dict("records") if row["method"]]
+    titles = [row["method"] for row in main_table(section(full_table())).to_dict("records") if row["method"]]
     assert titles == [
         "ITQ-CCA",
         "PQ on frozen features",
@@ -171,22 +172,22 @@ def test_rows_stand_in_the_papers_order_with_controls_last():
 
 
 def test_controls_and_truncated_codes_have_no_paper_value():
-    summary = summarise(full_table())
+    summary = section(full_table()).summary
     printed = set(summary[summary.paper_map.notna()].method + " " + summary[summary.paper_map.notna()].training)
     assert printed == {"dqn each", "dpq once"}
 
 
 def test_an_order_unlike_the_papers_is_said():
     # In print DPQ is above DQN at every length; here DQN is above it at 8 bits.
-    note = order_notes(full_table())
+    note = order_notes(section(full_table()))
     assert note == (
         "Order of methods unlike the papers': at 8 bits DQN above DPQ (0.605 and 0.555; in print 0.527 and 0.814)."
     )
-    assert order_notes([make_record("dpq"), make_record("dqn", maps=(0.1, 0.2))]) == ""
+    assert order_notes(section([make_record("dpq"), make_record("dqn", maps=(0.1, 0.2))])) == ""
 
 
 def test_cost_counts_trainings_of_a_row():
-    table = cost_table(list(rows_of(summarise(full_table())))).set_index("method")
+    table = pd.DataFrame(cost_table(section(full_table()))).set_index("method")
     assert table.loc["DQN", "trainings"] == 2
     assert table.loc["DQN", "train s"] == "200.0"
     assert table.loc["DQN, trained at 16 bits and truncated", "trainings"] == 1
@@ -203,8 +204,8 @@ def test_trainings_of_different_longest_lengths_are_never_averaged():
 
 def test_the_latex_table_marks_the_best():
     records = full_table()
-    assert r"\textbf{0.605 $\pm$ 0.007}" in _latex(records)
-    assert "**" not in _latex(records)
+    assert r"\textbf{0.605 $\pm$ 0.007}" in _latex(section(records))
+    assert "**" not in _latex(section(records))
 
 
 def test_rows_with_uneven_seeds_say_so():

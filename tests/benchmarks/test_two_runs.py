@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-import benchmarks.commands
+import benchmarks.evaluation
 import benchmarks.locks
 from benchmarks.__main__ import main
 from benchmarks.locks import record_lock
@@ -87,8 +87,8 @@ def test_force_waits_for_a_training_that_goes_on(whole, tmp_path):
 def wrong(run_tiny):
     """A record with one wrong number, and the right one."""
     (path,) = run_tiny()
-    right = read_record(path)
-    record = read_record(path)
+    right = read_record(path).raw
+    record = read_record(path).raw
     record["lengths"][0]["map"] = 0.123
     path.write_text(json.dumps(record, indent=1))
     return path, right
@@ -96,14 +96,14 @@ def wrong(run_tiny):
 
 def test_evaluate_does_not_overwrite_what_a_run_wrote_meanwhile(wrong, monkeypatch, capsys):
     path, right = wrong
-    evaluate_lengths = benchmarks.commands.evaluate_lengths
+    evaluate_again = benchmarks.evaluation.evaluate_again
     other = json.dumps(right | {"float_map": 0.5})
 
     def slow(*args, **kwargs):
         path.write_text(other)
-        return evaluate_lengths(*args, **kwargs)
+        return evaluate_again(*args, **kwargs)
 
-    monkeypatch.setattr(benchmarks.commands, "evaluate_lengths", slow)
+    monkeypatch.setattr(benchmarks.evaluation, "evaluate_again", slow)
     assert main(["evaluate", str(path)]) == 2
     assert "written by another process meanwhile; evaluate it again" in capsys.readouterr().err
     assert path.read_text() == other
@@ -126,7 +126,7 @@ def test_evaluate_waits_for_a_record_that_is_being_written(wrong, tmp_path, monk
     assert main(["evaluate", str(path)]) == 0
     assert seen == [before]
     assert child.end() == 0
-    assert read_record(path) == right
+    assert read_record(path).raw == right
     assert not left.exists()
 
 

@@ -4,7 +4,7 @@ import torch
 from dpq.backbone import Backbone
 from dpq.config import DPQConfig
 from dpq.label_vectors import orthonormal_label_vectors
-from dpq.model import DPQ
+from dpq.model import DPQMethod
 
 # The smallest network of timm with all the usual parts; an epoch of 64 images takes a fraction of a second.
 BACKBONE = "test_resnet"
@@ -13,7 +13,7 @@ BACKBONE = "test_resnet"
 def build_dpq(seed=0, bits=8, dropout=0.0, **switches):
     torch.manual_seed(seed)
     config = DPQConfig(**({"tau": 0.1} | switches))
-    return DPQ(
+    return DPQMethod(
         Backbone(BACKBONE, 4, embedding_dim=16, dropout=dropout),
         orthonormal_label_vectors(4, 16),
         config,

@@ -111,7 +111,7 @@ def test_fit_is_the_training_of_the_benchmarks(images, labels, model):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(dpq.seeds.derive_seed(0, "weights"))
         backbone = Backbone("test_resnet", 3, 8, model.training.dropout)
-        method = dpq.model.DPQ(backbone, orthonormal_label_vectors(3, 8), model.config, bits=8, codebook_size=16)
+        method = dpq.model.DPQMethod(backbone, orthonormal_label_vectors(3, 8), model.config, bits=8, codebook_size=16)
     method.fit(split, model.training, 0, Execution(progress=False))
     assert torch.equal(method.codebooks, model.codebooks)
     assert torch.equal(method.encode(method.embed(split.images)), model.encode(images, batch_size=128))
@@ -293,7 +293,7 @@ def cut(folder):
         (lambda folder: (folder / "config.json").write_text("[]"), "config.json", "schema version is None"),
         (edit(schema_version=2), "config.json", "schema version is 2, and this library reads 1"),
         (edit(more=1), "config.json", "unknown key 'more'"),
-        (edit(classes="cat"), "config.json", "the table.classes cannot be 'cat'"),
+        (edit(classes="cat"), "config.json", "classes must be a list; got 'cat'"),
         (edit(bits=10**400), "model.safetensors", ""),
         (edit(bits=16), "model.safetensors", "no quantizer.codebooks of"),
         (edit(classes=["a", "b"]), "model.safetensors", "no label_vectors of"),

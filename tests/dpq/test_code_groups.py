@@ -8,7 +8,7 @@ from dpq.code_groups import CodeRanking, RelevantImages
 from dpq.errors import InputError
 from dpq.metrics import average_precision
 from dpq.scores import DistinctCodes
-from dpq.sorting import descending, tie_groups
+from dpq.tie_groups import descending, tie_groups
 
 N, U, B = 120, 30, 6
 

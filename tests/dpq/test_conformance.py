@@ -81,10 +81,10 @@ def broken(entry, *names):
     found = set()
     for check in conformance_checks(entry):
         try:
-            if check.name in names or not names:
+            if check.__name__ in names or not names:
                 check()
         except AssertionError:
-            found.add(check.name)
+            found.add(check.__name__)
     return found
 
 

@@ -7,7 +7,7 @@ import torch
 from dpq import DPQConfig, InputError
 from dpq.images import Augmentation, to_input
 from dpq.label_vectors import orthonormal_label_vectors
-from dpq.model import DPQ, codeword_usage
+from dpq.model import DPQMethod, codeword_usage
 
 
 def gradients(method, split, training):
@@ -145,7 +145,7 @@ def test_training_separates_the_classes(make_dpq, split, training):
 def test_multi_label_training_runs(make_dpq, split, training):
     both = dataclasses.replace(split, labels=split.labels | split.labels.roll(1, dims=1))
     source = make_dpq()
-    method = DPQ(
+    method = DPQMethod(
         source.backbone, orthonormal_label_vectors(4, 16), source.config, bits=8, codebook_size=16, multi_label=True
     )
     log = method.fit(both, training, seed=0)
@@ -157,7 +157,7 @@ def test_refusals(make_dpq, split, training):
     with pytest.raises(InputError, match="multiples of 4 bits"):
         make_dpq(bits=10)
     with pytest.raises(InputError, match=r"label vectors are \[3, 16\]"):
-        DPQ(method.backbone, orthonormal_label_vectors(3, 16))
+        DPQMethod(method.backbone, orthonormal_label_vectors(3, 16))
     with pytest.raises(InputError, match="at least as many training images; got 15"):
         method.fit(split.take(torch.arange(15)), training)
 

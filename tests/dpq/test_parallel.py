@@ -4,7 +4,7 @@ import time
 import pytest
 import torch
 
-from dpq.parallel import in_threads
+from dpq.ranking import in_threads
 
 
 def test_results_keep_the_order_of_the_items():

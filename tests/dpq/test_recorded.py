@@ -1,7 +1,7 @@
 from dataclasses import asdict, dataclass, field, fields
 
 from dpq import DPQConfig
-from dpq.recorded import added_later, as_recorded
+from dpq.settings import added_later, as_recorded
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import commands
-from benchmarks.aggregate import row_title, setting_of, setting_title, tidy
+from benchmarks import call
 from benchmarks.evaluation import evaluate_lengths
 from benchmarks.exhibits.store import check_run, read_exhibit, read_sprite
 from benchmarks.raw_results import RawResult, read_raw
 from benchmarks.records import digest, read_record
 from benchmarks.regress import REFERENCES, interval, read_reference
 from benchmarks.reported_values import MARKS, REPORTED, read_reported
-from benchmarks.table_details import device_of, short_commit
+from benchmarks.statistics import row_title, tidy
+from benchmarks.study import Section, setting_of
 from benchmarks.tables import describe_setting
 from tests.benchmarks.conftest import make_record
-from tests.benchmarks.exhibits.test_store import EXHIBIT, GALLERY, PROJECTION
+from tests.benchmarks.exhibits.test_store import EXHIBIT, GALLERY, PROJECTION, typed
 from tests.fuzz.damage import damaged, json_texts
 
 ROOT = Path(__file__).parents[2]
@@ -39,27 +39,28 @@ RECORDS = [
 def test_records(read, content):
     record = read("r.json", content, read_record)
     if record is not None:
-        json.dumps(record, allow_nan=False, ensure_ascii=False).encode()
+        json.dumps(record.raw, allow_nan=False, ensure_ascii=False).encode()
         rows = tidy([record])
         assert rows["map"].between(0, 1).all()
-        assert {"mAP", record["id"]} & set(commands.summary(SimpleNamespace(record="r.json"), record).split())
+        assert {"mAP", record.id} & set(call.summary(SimpleNamespace(record="r.json"), record).split())
         digest(setting_of(record))
-        assert all([describe_setting([record]), device_of(record), setting_title(record)])
-        short_commit(record)
-        row_title(record["method"], record["variant"], "each", 8)
+        section = Section("cifar10", [record])
+        assert all([describe_setting(section), record.environment.processor, section.title])
+        assert record.environment.short_commit is not None
+        row_title(record.method, record.variant, "each", 8)
 
 
 @given(content=st.sampled_from([EXHIBIT, PROJECTION, GALLERY]).flatmap(json_texts))
 def test_exhibits(read, content):
     exhibit = read("r-gallery.json", content, read_exhibit)
     if exhibit is not None:
-        lengths = (exhibit["queries"][0] if exhibit["kind"] == "gallery" else exhibit)["lengths"]
-        check_run(exhibit, {"id": "r", "lengths": lengths})
-        if exhibit["kind"] == "projection":
-            points = np.array([entry["points"] for entry in exhibit["lengths"]])
-            assert points.shape == (len(lengths), len(exhibit["labels"]), 2)
+        lengths = (exhibit.queries[0] if exhibit.kind == "gallery" else exhibit).lengths
+        check_run(exhibit, SimpleNamespace(id="r", lengths=lengths))
+        if exhibit.kind == "projection":
+            points = np.array([length.points for length in exhibit.lengths])
+            assert points.shape == (len(lengths), len(exhibit.labels), 2)
             assert np.isfinite(points).all()
-            assert max(exhibit["labels"]) < len(exhibit["classes"])
+            assert max(exhibit.labels) < len(exhibit.classes)
 
 
 @given(data=st.data())
@@ -72,7 +73,7 @@ def test_sprites(read, data):
     stream = io.BytesIO()
     Image.fromarray(np.zeros((6, 32, 3), np.uint8)).save(stream, format="png")
     content = data.draw(damaged(stream.getvalue(), (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff")))
-    exhibit = GALLERY | {"sprite_sha256": sha256(content).hexdigest()}
+    exhibit = typed(GALLERY | {"sprite_sha256": sha256(content).hexdigest()})
     pixels = read("r-gallery.png", content, lambda path: read_sprite(path.with_suffix(".json"), exhibit))
     assert pixels is None or (pixels.shape == (6, 32, 3) and pixels.dtype == np.uint8)
 
@@ -85,8 +86,8 @@ SHORT = {key: dict(list(value.items())[:3]) for key, value in REFERENCE.items() 
 def test_references(read, content):
     reference = read("reference.json", content, read_reference)
     if reference is not None:
-        assert all(math.isfinite(value) for value in reference["terms"].values())
-        for values in reference["metrics"].values():
+        assert all(math.isfinite(value) for value in reference.terms.values())
+        for values in reference.metrics.values():
             low, high = interval(values)
             assert not low > high
 
@@ -169,8 +170,8 @@ def raw_files(draw):
 def test_raw_results(read, content):
     result = read("r.npz", content, read_raw)
     if result is not None:
-        (entry,) = evaluate_lengths(result, [2], None, "inner", "float32")
-        assert math.isnan(entry["map"]) or 0 <= entry["map"] <= 1
+        (entry,) = evaluate_lengths(result, {2: 0.0}, None, "inner", "float32")
+        assert math.isnan(entry.map) or 0 <= entry.map <= 1
 
 
 def test_a_raw_result_that_is_sound_is_read(read):

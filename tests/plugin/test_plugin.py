@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import config, plugins
+from benchmarks import config
 from benchmarks.__main__ import main
-from benchmarks.config import describe, parse_experiment
-from benchmarks.figures.style import STYLES, look_of
+from benchmarks.config import describe, parse_experiment, with_settings
+from benchmarks.figures.style import look_of, style_of
 from benchmarks.methods import BUILT_IN, METHODS
 from benchmarks.publish import check_all
 from benchmarks.records import read_record, read_records, write_record
-from dpq import InputError
+from dpq import InputError, registry
 from tests.benchmarks.conftest import TINY, make_record
 from tests.plugin.installed import EXAMPLE, install, install_example, write_metadata
 
@@ -43,8 +43,8 @@ def site(tmp_path, monkeypatch):
 
 
 def _forget():
-    plugins.declared.cache_clear()
-    plugins.load.cache_clear()
+    registry.declared.cache_clear()
+    registry.load_declared.cache_clear()
     importlib.invalidate_caches()
 
 
@@ -61,7 +61,7 @@ def run(output, *arguments):
 def test_an_installed_method_is_run_and_tabulated(example, tmp_path, capsys):
     output = tmp_path / "out"
     assert run(output, "rotated-pq", "pq") == 0
-    records = {(r["method"], max(r["config"]["bits"])): r for r in read_records(output, "tiny")}
+    records = {(r.method, max(r.config.bits)): r.raw for r in read_records(output, "tiny")}
     assert set(records) == {(method, bits) for method in ("pq", "rotated-pq") for bits in (4, 8)}
     record = records["rotated-pq", 8]
     assert record["plugin"] == {"package": "dpq-example-method", "version": "0.1.0"}
@@ -93,11 +93,11 @@ from dpq_example_method import METHOD
 METHOD = replace(METHOD, source="dpq")
 """
 DEEP = """
-from dpq.model import DPQ
+from dpq.model import DPQMethod
 from dpq.registry import MethodEntry
 def build(context):
     network = context.backbone(context.classes)
-    return DPQ(network, context.label_vectors, bits=context.bits, codebook_size=context.codebook_size)
+    return DPQMethod(network, context.label_vectors, bits=context.bits, codebook_size=context.codebook_size)
 METHOD = MethodEntry(build, "Deep", progressive=True)
 """
 
@@ -115,15 +115,15 @@ def test_it_may_quantize_a_trained_dpq_or_train_itself(example, tmp_path, capsys
     assert run(output, "other", "--dry-run") == 0
     assert planned in capsys.readouterr().out
     assert run(output, "other") == 0
-    assert all(set(record["config"]["methods"]) == tables for record in read_records(output, "tiny"))
+    assert all(set(record.config.methods) == tables for record in read_records(output, "tiny"))
     assert main(["table", "tiny", "--output", str(output)]) == 0
     assert f"| {title} " in (output / "tiny/table.md").read_text()
 
 
-def test_its_curve_is_unlike_those_of_this_repository():
+def test_its_curve_is_unlike_those_of_this_repository(example):
     look = look_of("rotated-pq", "paper", "Rotated PQ")
-    assert look["color"] not in {colour for colour, _ in STYLES.values()}
-    assert look["marker"] not in {marker for _, marker in STYLES.values()}
+    assert look["color"] not in {style_of(name)[0] for name in BUILT_IN}
+    assert look["marker"] not in {style_of(name)[1] for name in BUILT_IN}
 
 
 def test_all_stays_the_methods_of_this_repository(example, tmp_path, capsys):
@@ -157,9 +157,9 @@ def test_an_experiment_sets_what_the_package_lets_it(example):
     assert own == {"rotated-pq": {"score": "l2", "rotate": False}}
     assert "plugins" not in describe(experiment, ("pq",))
     with pytest.raises(InputError, match=r"unknown key 'turn' in tiny.methods.rotated-pq; known are rotate, score"):
-        parse_experiment("tiny", TINY + "\n[methods.rotated-pq]\nturn = 1\n")
-    with pytest.raises(InputError, match=r"rotated-pq\.rotate must be bool"):
-        parse_experiment("tiny", TINY + "\n[methods.rotated-pq]\nrotate = 1\n")
+        with_settings(parse_experiment("tiny", TINY + "\n[methods.rotated-pq]\nturn = 1\n"))
+    with pytest.raises(InputError, match=r"rotated-pq\.rotate must be true or false"):
+        with_settings(parse_experiment("tiny", TINY + "\n[methods.rotated-pq]\nrotate = 1\n"))
     with pytest.raises(InputError, match="unknown key 'plugins'"):
         parse_experiment("tiny", "plugins = [1]\n" + TINY)
 
@@ -182,18 +182,20 @@ def test_records_of_a_method_that_is_gone_are_named(example, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("method", "change", "said"),
     [
-        ("rotated-pq", {"plugin": None}, r"plugin must be a table; got None"),
+        ("rotated-pq", {"plugin": None}, r"plugin\.package must be dpq-example-method, .* got None"),
+        ("rotated-pq", {"plugin": 3}, r"plugin must be a table; got 3"),
         ("rotated-pq", {}, r"plugin\.package must be dpq-example-method, which has the method rotated-pq; got None"),
         ("rotated-pq", {"plugin": {"package": "dpq-other", "version": "2.0"}}, r"got 'dpq-other'"),
         ("rotated-pq", {"plugin": {"package": "dpq-example-method", "version": "a\nb"}}, r"must be a version"),
         ("pq", {"plugin": {"package": "dpq-other", "version": "2.0"}}, "plugin must be absent, as pq is a method of"),
-        ("gone", {"plugin": {"package": "dpq-other", "version": "a\nb"}}, "method must be one of"),
+        ("gone", {}, "method must be one of"),
+        ("gone", {"plugin": {"package": "dpq-other", "version": "a\nb"}}, r"must be a version"),
     ],
 )
 def test_a_record_that_is_unclear_about_its_package_is_refused(example, tmp_path, method, change, said):
     path = tmp_path / "record.json"
     record = {key: value for key, value in _record_of_the_example().items() if key != "plugin"}
-    write_record(path, record | {"method": method} | change)
+    path.write_text(json.dumps(record | {"method": method} | change))
     with pytest.raises(InputError, match=said) as refusal:
         read_record(path)
     assert len(str(refusal.value).splitlines()) == 1
@@ -202,7 +204,7 @@ def test_a_record_that_is_unclear_about_its_package_is_refused(example, tmp_path
 def test_a_record_of_a_broken_package_is_not_blamed(example, tmp_path):
     path = tmp_path / "record.json"
     write_record(path, _record_of_the_example())
-    assert read_record(path)["method"] == "rotated-pq"
+    assert read_record(path).raw["method"] == "rotated-pq"
     (example / "dpq_example_method.py").write_text("import nothing_of_this_name")
     del sys.modules["dpq_example_method"]
     _forget()
@@ -212,6 +214,7 @@ def test_a_record_of_a_broken_package_is_not_blamed(example, tmp_path):
 
 def test_published_pages_refuse_it(example, tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.publish.published", lambda output: ["cifar10"])
+    (tmp_path / "configs/cifar10.toml").write_text(TINY)
     record = _record_of_the_example()
     write_record(tmp_path / f"out/cifar10/runs/{record['id']}.json", record)
     with pytest.raises(InputError, match="is of a method of dpq-example-method, and these pages are of this"):

@@ -5,6 +5,7 @@ import torch
 
 from benchmarks.evaluation import evaluate_lengths
 from benchmarks.raw_results import RawResult
+from benchmarks.records import as_record
 from dpq.protocols.base import Dataset, Split
 from tests.benchmarks.conftest import make_record
 
@@ -29,10 +30,12 @@ def coded(score="inner", cut=None, precision="float32", items=90, queries=12):
 
 
 def record_of(raw, score="inner", cut=None, precision="float32"):
-    lengths = evaluate_lengths(raw, list(BITS), cut, score, precision)
-    record = make_record(bits=BITS, maps=[0.5] * len(BITS), score=score, cut=cut, lengths=lengths)
+    lengths = evaluate_lengths(raw, dict.fromkeys(BITS, 1.0), cut, score, precision)
+    tables = [length.table for length in lengths]
+    record = make_record(bits=BITS, maps=[0.5] * len(BITS), score=score, cut=cut, lengths=tables)
     record["config"]["methods"]["dpq"]["query_precision"] = precision
-    return record
+    record["config"]["codebook_size"] = 4
+    return as_record(record)
 
 
 def reference_scores(raw, bits, score, queries=None):
@@ -56,4 +59,5 @@ def dataset_of(raw, side=8, **changes):
         return Split(images, torch.from_numpy(labels))
 
     query, database = split(raw.query_labels), split(raw.database_labels)
-    return Dataset("made-up", "made-up", CLASSES, query, query, database, "f" * 64, **changes)
+    classes = (*CLASSES, *map(str, range(4, raw.query_labels.shape[1])))
+    return Dataset("made-up", "made-up", classes, query, query, database, "f" * 64, **changes)

@@ -49,9 +49,9 @@ def test_all_parts_are_written_beside_the_records_and_named(run_tiny, tmp_path, 
     assert exhibits_in(path) == sorted([*places, places[2].with_suffix(".png")])
     for part, place in zip(PARTS, places, strict=True):
         made = read_exhibit(place)
-        assert (made["kind"], made["run"]) == (part, path.stem)
-        assert set(made["environment"]) == set(read_record(path)["environment"])
-        assert [entry["bits"] for entry in made.get("lengths", made.get("queries", [{}])[0].get("lengths"))] == [4, 8]
+        assert (made.kind, made.run) == (part, path.stem)
+        assert set(made.environment) == set(read_record(path).raw["environment"])
+        assert [length.bits for length in (made.queries[0] if part == "gallery" else made).lengths] == [4, 8]
         assert exhibits_of(tmp_path / "results", "tiny", part) == [made]
 
 
@@ -59,10 +59,10 @@ def test_the_orders_lie_within_the_bounds_of_the_record(run_tiny):
     (path,) = run_tiny()
     assert exhibit(path, "--parts", "ties") == 0
     (place,) = exhibits_in(path)
-    for entry, recorded in zip(read_exhibit(place)["lengths"], read_record(path)["lengths"], strict=True):
-        worst, best = recorded["map_bounds"]
-        assert set(entry["orders"]) == {"class-sorted", "shuffled", "reversed"}
-        assert all(worst - 1e-12 <= value <= best + 1e-12 for value in entry["orders"].values())
+    for entry, recorded in zip(read_exhibit(place).lengths, read_record(path).lengths, strict=True):
+        worst, best = recorded.map_bounds
+        assert set(entry.orders) == {"class-sorted", "shuffled", "reversed"}
+        assert all(worst - 1e-12 <= value <= best + 1e-12 for value in entry.orders.values())
 
 
 def test_the_gallery_shows_the_digits_themselves(run_tiny):
@@ -71,20 +71,20 @@ def test_the_gallery_shows_the_digits_themselves(run_tiny):
     place, _ = exhibits_in(path)
     gallery, raw = read_exhibit(place), read_raw(path.with_suffix(".npz"))
     sprite, dataset = read_sprite(place, gallery), load_protocol("digits").limited(300)
-    assert gallery["side"] == 8
-    assert gallery["classes"] == [str(digit) for digit in range(10)]
-    for query, row in zip(gallery["queries"], reference_draw(raw.query_labels), strict=True):
-        assert np.array_equal(tile(sprite, gallery, query["image"]), dataset.query.images[row].permute(1, 2, 0))
-        for levels, entry in enumerate(query["lengths"], 1):
+    assert gallery.side == 8
+    assert gallery.classes == tuple(str(digit) for digit in range(10))
+    for query, row in zip(gallery.queries, reference_draw(raw.query_labels), strict=True):
+        assert np.array_equal(tile(sprite, gallery, query.image), dataset.query.images[row].permute(1, 2, 0))
+        for levels, entry in enumerate(query.lengths, 1):
             # Of distinct codes, as a product may differ in its last digits from row to row.
             codes, inverse = np.unique(raw.codes[:, :levels], axis=0, return_inverse=True)
             rebuilt = sum(raw.codebooks[m][codes[:, m]] for m in range(levels)).astype(float)
             scores = (rebuilt @ raw.queries[row])[inverse.ravel()]
             expected = np.argsort(-scores, kind="stable")[:10]
-            assert entry["tied"] == (scores == scores[expected[-1]]).sum()
-            for k, i in zip(entry["nearest"], expected.tolist(), strict=True):
+            assert entry.tied == (scores == scores[expected[-1]]).sum()
+            for k, i in zip(entry.nearest, expected.tolist(), strict=True):
                 assert np.array_equal(tile(sprite, gallery, k), dataset.database.images[i].permute(1, 2, 0))
-                assert gallery["images"][k]["labels"] == np.flatnonzero(raw.database_labels[i]).tolist()
+                assert gallery.images[k].labels == tuple(np.flatnonzero(raw.database_labels[i]).tolist())
 
 
 def test_what_exists_is_made_again_only_by_force(run_tiny, capsys, monkeypatch):
@@ -135,7 +135,7 @@ def test_controls_and_ablations_have_exhibits_too(configs, tmp_path, monkeypatch
     assert len(loaded) == 1
     for part in PARTS:
         made = exhibits_of(tmp_path / "results", "tiny", part)
-        assert [one["run"] for one in made] == [path.stem for path in paths]
+        assert [one.run for one in made] == [path.stem for path in paths]
         assert len(made) == 4  # PQ at two lengths
 
 
@@ -158,7 +158,7 @@ def test_raw_codes_that_are_missing_or_of_another_run(run_tiny, refuse):
 
 def test_images_that_are_not_those_of_the_record_are_refused_before_anything_is_made(run_tiny, refuse):
     (path,) = run_tiny()
-    record = read_record(path)
+    record = read_record(path).raw
     record["data"]["fingerprint"] = "0" * 64
     path.write_text(json.dumps(record))
     assert "give --data-root the copy that the run was made on" in refuse(path)
@@ -196,7 +196,7 @@ def test_images_on_disk_with_several_labels(configs, tmp_path, monkeypatch):
     assert stored
     assert exhibit(path, *where) == 0
     gallery = read_exhibit(exhibit_path(tmp_path / "results", "nuswide21", path.stem, "gallery"))
-    assert gallery["side"] == 64
-    assert len(gallery["classes"]) == 21
-    assert any(len(image["labels"]) > 1 for image in gallery["images"])
+    assert gallery.side == 64
+    assert len(gallery.classes) == 21
+    assert any(len(image.labels) > 1 for image in gallery.images)
     assert {file: file.stat().st_mtime_ns for file in stored} == stored  # nothing is decoded again

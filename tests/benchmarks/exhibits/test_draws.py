@@ -51,5 +51,5 @@ def test_no_label_no_row():
 
 def test_the_names_are_those_of_the_label_columns_of_queries():
     dataset = dataset_of(coded()[1])
-    assert class_names(dataset) == list(CLASSES)
-    assert class_names(replace(dataset, unseen=True, facts={"unseen": ["emu", "fox"]})) == ["emu", "fox"]
+    assert class_names(dataset) == CLASSES
+    assert class_names(replace(dataset, unseen=True, facts={"unseen": ["emu", "fox"]})) == ("emu", "fox")

@@ -19,8 +19,8 @@ def reference_draw(labels, most=5):
 
 
 def tile(sprite, gallery, k):
-    side = gallery["side"]
-    y, x = divmod(k, gallery["columns"])
+    side = gallery.side
+    y, x = divmod(k, gallery.columns)
     return sprite[y * side : (y + 1) * side, x * side : (x + 1) * side]
 
 
@@ -58,26 +58,26 @@ def test_every_tile_is_the_image_that_it_stands_for(side):
     record, raw = coded()
     dataset = dataset_of(raw, side)
     gallery, sprite = show_nearest(record, raw, dataset)
-    assert (gallery["side"], gallery["columns"]) == (min(side, 64), 16)
-    assert gallery["classes"] == ["cat", "dog", "owl", "yak"]
+    assert (gallery.side, gallery.columns) == (min(side, 64), 16)
+    assert gallery.classes == ("cat", "dog", "owl", "yak")
     drawn = reference_draw(raw.query_labels)
     shown = {}
-    for query, row in zip(gallery["queries"], drawn, strict=True):
-        shown[query["image"]] = raw.query_labels[row], dataset.query.images[row]
-        for bits, entry in zip(BITS, query["lengths"], strict=True):
-            assert entry["bits"] == bits
+    for query, row in zip(gallery.queries, drawn, strict=True):
+        shown[query.image] = raw.query_labels[row], dataset.query.images[row]
+        for bits, entry in zip(BITS, query.lengths, strict=True):
+            assert entry.bits == bits
             scores = reference_scores(raw, bits, "inner")[row]
             expected = np.argsort(-scores, kind="stable")[:10].tolist()
-            assert entry["tied"] == (scores == scores[expected[-1]]).sum()
-            for k, i in zip(entry["nearest"], expected, strict=True):
+            assert entry.tied == (scores == scores[expected[-1]]).sum()
+            for k, i in zip(entry.nearest, expected, strict=True):
                 image = raw.database_labels[i], dataset.database.images[i]
                 assert np.array_equal(shown.setdefault(k, image)[1], image[1])
-    assert sorted(shown) == list(range(len(gallery["images"])))
+    assert sorted(shown) == list(range(len(gallery.images)))
     for k, (labels, pixels) in shown.items():
-        assert gallery["images"][k]["labels"] == [c for c in range(4) if labels[c]]
+        assert gallery.images[k].labels == tuple(c for c in range(4) if labels[c])
         if side == 8:
             assert np.array_equal(tile(sprite, gallery, k), pixels.permute(1, 2, 0))
-    assert sprite.shape == (-(-len(shown) // 16) * gallery["side"], 16 * gallery["side"], 3)
+    assert sprite.shape == (-(-len(shown) // 16) * gallery.side, 16 * gallery.side, 3)
     assert len({pixels.numpy().tobytes() for _, pixels in shown.values()}) == len(shown)  # none twice
 
 
@@ -89,8 +89,8 @@ def test_queries_are_of_different_classes_and_no_choice_of_results():
     before = show_nearest(record, raw, images)[0]
     raw.codes[:] = raw.codes[::-1].copy()
     after = show_nearest(record_of(raw), raw, images)[0]
-    labels = [[gallery["images"][q["image"]]["labels"] for q in gallery["queries"]] for gallery in (before, after)]
-    assert labels[0] == labels[1] == [np.flatnonzero(raw.query_labels[row]).tolist() for row in drawn]
+    labels = [[gallery.images[q.image].labels for q in gallery.queries] for gallery in (before, after)]
+    assert labels[0] == labels[1] == [tuple(np.flatnonzero(raw.query_labels[row]).tolist()) for row in drawn]
     assert len({of_query[0] for of_query in labels[0]}) == 4
 
 
@@ -99,8 +99,8 @@ def test_at_most_five_queries_are_drawn():
     eight = np.eye(8, dtype=bool)
     raw = replace(raw, query_labels=eight[np.arange(40) % 8], database_labels=eight[np.arange(90) % 8])
     gallery, _ = show_nearest(record, raw, dataset_of(raw))
-    assert len({gallery["images"][q["image"]]["labels"][0] for q in gallery["queries"]}) == 5
-    assert len(gallery["queries"]) == 5
+    assert len({gallery.images[q.image].labels[0] for q in gallery.queries}) == 5
+    assert len(gallery.queries) == 5
 
 
 def test_queries_without_a_label_make_no_gallery():

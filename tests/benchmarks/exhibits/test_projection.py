@@ -6,6 +6,7 @@ from benchmarks.exhibits import projection
 from benchmarks.exhibits.projection import fitted, project, project_lengths
 from benchmarks.exhibits.store import write_exhibit
 from benchmarks.raw_results import RawResult
+from benchmarks.records import as_record
 from dpq import InputError
 from dpq.seeds import derive_seed
 from tests.benchmarks.conftest import make_record
@@ -13,7 +14,7 @@ from tests.benchmarks.exhibits.conftest import BITS, coded, dataset_of, seeded
 
 
 def same_points(projected):
-    return [entry["points"] for entry in projected["lengths"]]
+    return [entry.points for entry in projected.lengths]
 
 
 @pytest.fixture
@@ -35,15 +36,15 @@ def test_points_are_of_the_reconstructions_of_one_sample(plain):
     first = [list(row).index(True) if row.any() else -1 for row in raw.database_labels]
     drawn = [i for i in seeded(derive_seed(0, "projection"), range(len(first))) if first[i] >= 0]
     drawn = sorted(drawn, key=lambda i: [j for j in drawn if first[j] == first[i]].index(i))
-    assert projected["labels"] == [first[i] for i in drawn]
-    assert projected["sampled"] == len(drawn) == sum(c >= 0 for c in first)
-    assert projected["classes"] == ["cat", "dog", "owl", "yak"]
-    assert (projected["method"], projected["seed"]) == ("t-SNE", 0)
-    assert [entry["bits"] for entry in projected["lengths"]] == list(BITS)
-    for levels, (entry, x) in enumerate(zip(projected["lengths"], plain, strict=True), 1):
+    assert projected.labels == tuple(first[i] for i in drawn)
+    assert projected.sampled == len(drawn) == sum(c >= 0 for c in first)
+    assert projected.classes == ("cat", "dog", "owl", "yak")
+    assert (projected.method, projected.seed) == ("t-SNE", 0)
+    assert [entry.bits for entry in projected.lengths] == list(BITS)
+    for levels, (entry, x) in enumerate(zip(projected.lengths, plain, strict=True), 1):
         rebuilt = sum(raw.codebooks[m][raw.codes[drawn, m]] for m in range(levels))
         assert np.array_equal(x, rebuilt)
-        assert np.allclose(entry["points"], fitted(rebuilt[:, :2].astype(float)), atol=0.005 + 1e-9)
+        assert np.allclose(entry.points, fitted(rebuilt[:, :2].astype(float)), atol=0.005 + 1e-9)
 
 
 def test_a_thousand_points_at_four_lengths_are_a_small_file(plain, tmp_path):
@@ -56,11 +57,11 @@ def test_a_thousand_points_at_four_lengths_are_a_small_file(plain, tmp_path):
         labels[:20],
         labels,
     )
-    record = make_record(bits=(8, 16, 24, 32), maps=(0.5,) * 4)
+    record = as_record(make_record(bits=(8, 16, 24, 32), maps=(0.5,) * 4))
     projected = project_lengths(record, raw, dataset_of(raw))
-    assert projected["sampled"] == 1000
-    assert set(np.bincount(projected["labels"])) == {100}
-    assert projected["perplexity"] == 30
+    assert projected.sampled == 1000
+    assert set(np.bincount(projected.labels)) == {100}
+    assert projected.perplexity == 30
     write_exhibit(tmp_path / "p.json", projected)
     assert (tmp_path / "p.json").stat().st_size < 80_000
     coordinates = np.array(same_points(projected))
@@ -82,8 +83,8 @@ def test_tsne_is_seeded_and_looks_at_fewer_neighbours_of_few_images(monkeypatch)
     monkeypatch.setattr(manifold, "TSNE", Recorded)
     record, raw = coded(items=90)
     projected = project_lengths(record, raw, dataset_of(raw))
-    expected = (projected["sampled"] - 1) // 3
-    assert 1 < expected == projected["perplexity"] < 30
+    expected = (projected.sampled - 1) // 3
+    assert 1 < expected == projected.perplexity < 30
     assert asked == [{"init": "pca", "perplexity": expected, "random_state": derive_seed(0, "projection")}] * 3
 
 

@@ -28,15 +28,15 @@ def slow_orders(raw):
 def test_every_order_gives_what_sorting_a_score_matrix_gives(score, cut):
     record, raw = coded(score, cut)
     measured = measure_orders(record, raw)
-    assert measured["shuffle_seed"] == 0
-    assert [entry["bits"] for entry in measured["lengths"]] == list(BITS)
+    assert measured.shuffle_seed == 0
+    assert [entry.bits for entry in measured.lengths] == list(BITS)
     relevant = (raw.query_labels[:, None] & raw.database_labels).any(axis=2)
-    for entry, recorded in zip(measured["lengths"], record["lengths"], strict=True):
-        scores = reference_scores(raw, entry["bits"], score)
+    for entry, recorded in zip(measured.lengths, record.lengths, strict=True):
+        scores = reference_scores(raw, entry.bits, score)
         expected = {name: slow_map(scores[:, o], relevant[:, o], cut) for name, o in slow_orders(raw).items()}
-        assert entry["orders"] == pytest.approx(expected, abs=1e-12)
-        assert len(set(entry["orders"].values())) == 3
-        worst, best = recorded["map_bounds"]
+        assert entry.orders == pytest.approx(expected, abs=1e-12)
+        assert len(set(entry.orders.values())) == 3
+        worst, best = recorded.map_bounds
         assert all(worst - 1e-12 <= value <= best + 1e-12 for value in expected.values())
 
 

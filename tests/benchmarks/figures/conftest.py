@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from benchmarks.exhibits.store import sprite_path
-from benchmarks.figures.material import first_setting
 from benchmarks.figures.style import style
 from benchmarks.records import write_record
+from benchmarks.study import Study
 
 CLASSES = ["cat", "dog", "frog"]
 
@@ -32,11 +32,11 @@ def put(tmp_path):
 
 @pytest.fixture
 def material(put, tmp_path):
-    """The material of these records."""
+    """The first section of these records, read from files."""
 
     def make(*records):
         put(*records)
-        return first_setting(tmp_path, "cifar10")
+        return Study.read(tmp_path, "cifar10").sections[0]
 
     return make
 
@@ -61,7 +61,7 @@ def put_ties(exhibit):
             {"bits": entry["bits"], "orders": {"class-sorted": entry["map"] + 0.08 + shift, "shuffled": entry["map"]}}
             for entry in record["lengths"]
         ]
-        return exhibit(record, "ties", lengths=lengths)
+        return exhibit(record, "ties", shuffle_seed=0, lengths=lengths)
 
     return write
 
@@ -70,7 +70,8 @@ def put_ties(exhibit):
 def put_projection(exhibit):
     def write(record):
         lengths = [{"bits": bits, "points": [[0, bits], [1, 0], [2, 0], [3, 0]]} for bits in (8, 16)]
-        return exhibit(record, "projection", classes=CLASSES, labels=[0, 1, 2, 0], lengths=lengths)
+        made = {"method": "t-SNE", "perplexity": 1, "seed": 0, "sampled": 4}
+        return exhibit(record, "projection", **made, classes=CLASSES, labels=[0, 1, 2, 0], lengths=lengths)
 
     return write
 

@@ -4,6 +4,7 @@ from scipy import stats
 
 from benchmarks.figures.ablations import ablations_figure, differences
 from tests.benchmarks.conftest import make_record
+from tests.benchmarks.made_up import section
 from tests.benchmarks.test_ablation_table import PLAIN, make_ablated, no_margin
 
 FROZEN = make_ablated("frozen", {"train_backbone": False}, maps=(0.1, 0.1))
@@ -11,7 +12,7 @@ FROZEN = make_ablated("frozen", {"train_backbone": False}, maps=(0.1, 0.1))
 
 def test_differences_are_paired_by_seed_and_averaged_over_lengths():
     made = [no_margin(0, (0.48, 0.60)), no_margin(1, (0.50, 0.62)), no_margin(2, (0.9, 0.88))]
-    (found,) = differences(made, PLAIN)
+    (found,) = differences(section(PLAIN, made))
     by_hand = [-0.01, -0.03, -0.01]
     assert found.title == "no margin loss"
     assert found.interval.mean == pytest.approx(np.mean(by_hand))
@@ -20,14 +21,14 @@ def test_differences_are_paired_by_seed_and_averaged_over_lengths():
 
 
 def test_runs_whose_dpq_is_not_there_take_no_part():
-    assert differences([no_margin(7, (0.4, 0.6))], PLAIN) == []
-    (found,) = differences([no_margin(7, (0.9, 0.9)), no_margin(0, (0.4, 0.6))], PLAIN)
+    assert differences(section(PLAIN, [no_margin(7, (0.4, 0.6))])) == []
+    (found,) = differences(section(PLAIN, [no_margin(7, (0.9, 0.9)), no_margin(0, (0.4, 0.6))]))
     assert (found.interval.n, found.interval.low) == (1, None)
     assert found.interval.mean == pytest.approx(-0.05)
 
 
 def test_only_lengths_that_both_have_are_compared():
-    (found,) = differences([no_margin(0, (0.4, 0.6))], [make_record(bits=(16,), maps=(0.7,))])
+    (found,) = differences(section([make_record(bits=(16,), maps=(0.7,))], [no_margin(0, (0.4, 0.6))]))
     assert found.interval.mean == pytest.approx(-0.1)
 
 

@@ -104,8 +104,8 @@ def test_ties_are_of_the_lowest_seed_and_of_codes_trained_for_their_length(mater
     for record in records[1:]:
         put_ties(record)
     dqn, dpq = ties_of(material(*records))
-    assert (dpq.seed, [entry["map"] for entry, _ in dpq.lengths.values()]) == (1, [0.1, 0.2])
-    assert (dqn.row.title, [entry["map"] for entry, _ in dqn.lengths.values()]) == ("DQN", [0.3, 0.6])
+    assert (dpq.seed, [length.map for length, _ in dpq.lengths.values()]) == (1, [0.1, 0.2])
+    assert (dqn.row.title, [length.map for length, _ in dqn.lengths.values()]) == ("DQN", [0.3, 0.6])
 
 
 def test_truncated_codes_stand_in_where_only_they_have_ties(material, put_ties):

@@ -8,7 +8,7 @@ import matplotlib as mpl
 import pytest
 
 from benchmarks.figures import FIGURES, draw_figures, make_figures
-from benchmarks.figures.material import first_setting
+from benchmarks.study import Study
 from dpq import InputError
 from tests.benchmarks.conftest import make_record
 from tests.benchmarks.test_ablation_table import no_margin
@@ -32,18 +32,19 @@ def everything(put, put_ties, put_projection, put_gallery, tmp_path):
 
 def test_records_alone_give_the_figures_that_need_nothing_else(put, tmp_path):
     put(make_record())
-    material = first_setting(tmp_path, "cifar10")
-    assert tuple(name for name, draw in FIGURES.items() if draw(material)) == ALWAYS
+    material = Study.read(tmp_path, "cifar10").sections[0]
+    assert tuple(name for name, (draw, _) in FIGURES.items() if draw(material)) == ALWAYS
 
 
 def test_the_same_records_give_the_same_bytes_in_another_process_whatever_the_reader_has_set(everything):
     with mpl.rc_context({"font.size": 20, "lines.linewidth": 7}):
-        made = make_figures(everything, "cifar10")
+        made = make_figures(Study.read(everything, "cifar10"))
     assert made.keys() == files(*FIGURES)
     assert {path.name for path in (everything / "cifar10").iterdir()} == {"runs", "exhibits"}  # nothing is written
     code = (
         "import sys, pathlib, hashlib; from benchmarks.figures import make_figures\n"
-        "for name, content in make_figures(pathlib.Path(sys.argv[1]), 'cifar10').items():\n"
+        "from benchmarks.study import Study\n"
+        "for name, content in make_figures(Study.read(pathlib.Path(sys.argv[1]), 'cifar10')).items():\n"
         "    print(name, hashlib.sha256(content).hexdigest())"
     )
     command = [sys.executable, "-c", code, str(everything)]
@@ -54,20 +55,20 @@ def test_the_same_records_give_the_same_bytes_in_another_process_whatever_the_re
 def test_files_are_written_as_made_and_those_without_a_source_removed(everything, monkeypatch):
     for name in FIGURES.keys() - {"ties", "projection"}:  # for time
         monkeypatch.delitem(FIGURES, name)
-    made = make_figures(everything, "cifar10")
+    made = make_figures(Study.read(everything, "cifar10"))
     folder = everything / "cifar10"
     (folder / "table.md").write_text("stays")
-    assert draw_figures(everything, "cifar10") == [folder / name for name in made]
+    assert draw_figures(Study.read(everything, "cifar10")) == [folder / name for name in made]
     assert {name: (folder / name).read_bytes() for name in made} == made
     for exhibit in (folder / "exhibits").glob("*-projection.json"):
         exhibit.unlink()
-    draw_figures(everything, "cifar10")
+    draw_figures(Study.read(everything, "cifar10"))
     assert {path.name for path in folder.iterdir() if path.is_file()} == {"table.md"} | files("ties")
 
 
 def test_every_axis_is_labelled_and_no_print_is_small(everything):
-    material = first_setting(everything, "cifar10")
-    for name, draw in FIGURES.items():
+    material = Study.read(everything, "cifar10").sections[0]
+    for name, (draw, _) in FIGURES.items():
         figure = draw(material)
         figure.canvas.draw()
         assert "cifar10-jpeg, 224 pixels, 4 epochs" in figure.get_suptitle()
@@ -84,4 +85,4 @@ def test_without_matplotlib_the_extra_is_named(put, tmp_path, monkeypatch):
     put(make_record())
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(InputError, match="figures need matplotlib"):
-        make_figures(tmp_path, "cifar10")
+        make_figures(Study.read(tmp_path, "cifar10"))

@@ -8,7 +8,7 @@ from PIL import Image
 from dpq import InputError
 from dpq.backbone import Backbone
 from dpq.label_vectors import orthonormal_label_vectors
-from dpq.model import DPQ
+from dpq.model import DPQMethod
 from dpq.protocols import ReadOptions, Split, load_protocol
 from dpq.protocols.imagenet import list_imagenet100
 from dpq.protocols.listed import find_copy
@@ -99,7 +99,7 @@ def test_training_on_disk_equals_training_in_memory(nuswide, load):
     states = []
     for split in (stored, Split(stored.images[:], stored.labels)):
         torch.manual_seed(0)
-        method = DPQ(Backbone(BACKBONE, 21, 24), orthonormal_label_vectors(21, 24), bits=8, codebook_size=16)
+        method = DPQMethod(Backbone(BACKBONE, 21, 24), orthonormal_label_vectors(21, 24), bits=8, codebook_size=16)
         method.fit(split, TrainingConfig(epochs=2, batch_size=16, image_size=32), seed=0)
         states.append((method.codebooks, method.embed(split.images)))
     assert all(torch.equal(one, other) for one, other in zip(*states, strict=True))

@@ -1,0 +1,81 @@
+"""The curves of figures: the rows of a section's table, with one value per repetition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.intervals import Interval, interval_of_mean, per_unit
+from benchmarks.record import Length, Record
+from benchmarks.statistics import ROW, row_title
+from benchmarks.study import Section
+
+
+@dataclass(frozen=True)
+class Series:
+    """A row of the table, which is a curve of a figure.
+
+    Attributes:
+        title: as in the table.
+        method: name.
+        variant: "paper" or "released".
+        training: how its lengths were trained; "ended" where one training serves all, but each of these ended at one.
+        records: by code length in bits.
+    """
+
+    title: str
+    method: str
+    variant: str
+    training: str
+    records: dict[int, list[Record]]
+
+    def values(self, bits: int, value: Callable[[Record, Length], Any]) -> NDArray[np.float64]:
+        """`value` of record and what it measured at one length, [n, ...], one per repetition."""
+        return per_unit((record.unit, value(record, record.at(bits))) for record in self.records[bits])
+
+    def interval(self, bits: int) -> Interval:
+        """Mean of mAP over repetitions, with its interval."""
+        return interval_of_mean(self.values(bits, lambda _, length: length.map).tolist())
+
+    @property
+    def longest(self) -> int:
+        """Bits of the longest code."""
+        return max(self.records)
+
+
+def series_of(section: Section, *, whole: bool = False) -> list[Series]:
+    """The rows of the table; a method that one training serves has those that ended earlier as one series of its own.
+
+    `whole` leaves out that series and truncated codes.
+    """
+    by_id = {record.id: record for record in section.records}
+    made: dict[tuple[str, ...], Series] = {}
+    for title, part in section.rows:
+        method, variant, settings, training, trained = (str(part[key].iloc[0]) for key in ROW)
+        if training == "once" and int(trained) < max(section.lengths):
+            title = f"{row_title(method, variant, training, 0)}, a training for each length"
+            part = part[part["bits"] == int(trained)]
+            training, trained = "ended", "any"
+        row = made.setdefault(
+            (method, variant, settings, training, trained), Series(title, method, variant, training, {})
+        )
+        for bits, joined in zip(part["bits"], part["records"], strict=True):
+            row.records[int(bits)] = [by_id[one] for one in joined.split()]
+    return [one for one in made.values() if not (whole and one.training in ("truncated", "ended"))]
+
+
+def setting_line(record: Record, series: Sequence[Series] = (), spread: str = "") -> str:
+    """Data and setting; of `series`, how many repetitions they have, and where several, `spread`."""
+    line = f"{record.data.variant}, {record.backbone.image_size} pixels, {record.config.training.epochs} epochs"
+    if not series:
+        return line
+    counts = {len({record.unit for record in records}) for one in series for records in one.records.values()}
+    fewest, most = min(counts), max(counts)
+    plural = "s" if most > 1 else ""
+    unit = f"class split{plural} (each a mean over seeds)" if record.has_unseen_classes else f"seed{plural}"
+    line += f", n = {most} {unit}" if fewest == most else f", n = {fewest} to {most} {unit}"
+    return line + (f"; {spread}" if spread and most > 1 else "")
