@@ -160,9 +160,9 @@ def package(session: nox.Session) -> None:
     (wheel,) = folder.glob("*.whl")
     session.install(str(wheel), *CONSTRAINTS)
     session.run("python", "-m", "pip", "check")
-    session.run("python", "-m", "supply.distributions", str(folder))
+    session.run("python", "-m", "tools.distributions", str(folder))
     # Isolated: the checkout is not on its path.
-    session.run("python", "-I", "supply/smoke.py", runpy.run_path("dpq/version.py")["__version__"])
+    session.run("python", "-I", "tools/smoke.py", runpy.run_path("dpq/version.py")["__version__"])
     # The lock resolves, and every digest that it needs is there; 3 GB are not fetched for that.
     target = (
         "--python-version",
@@ -182,21 +182,21 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
-    session.run("python", "-m", "supply.audit")
-    session.run("python", "-m", "supply.licences", "--check")
+    session.run("python", "-m", "tools.audit")
+    session.run("python", "-m", "tools.licences", "--check")
 
 
 @nox.session
 def audit(session: nox.Session) -> None:
     """Ask for known vulnerabilities, and fail where nobody answers; what follows `--` goes to pip-audit."""
     session.install("pip-audit", *CONSTRAINTS)
-    session.run("python", "-m", "supply.audit", "--strict", *session.posargs)
+    session.run("python", "-m", "tools.audit", "--strict", *session.posargs)
 
 
 @nox.session
 def lock(session: nox.Session) -> None:
     """Write requirements.lock, constraints.txt and docs/licences.md again, keeping every version that they hold."""
     _install(session, "dev")
-    session.run("python", "-m", "supply.lock")
+    session.run("python", "-m", "tools.lock")
     session.install("--require-hashes", "-r", "requirements.lock")
-    session.run("python", "-m", "supply.licences")
+    session.run("python", "-m", "tools.licences")

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from supply import licences
-from supply.licences import PAGE, differences, listed, main, page
-from supply.locked import LOCK, RENEW, of_cuda, parse
+from tools import licences
+from tools.licences import PAGE, differences, listed, main, page
+from tools.lock import LOCK, RENEW, of_cuda, parse
 
 TEXT = PAGE.read_text(encoding="utf-8")
 TABLE = listed(TEXT)

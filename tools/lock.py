@@ -1,4 +1,4 @@
-"""`python -m supply.lock`: write `requirements.lock` again from `pyproject.toml` and `constraints.txt`.
+"""The lock, exact versions with digests of their files; `python -m tools.lock` writes it again from `pyproject.toml`.
 
 No version of `constraints.txt` changes: it gains the packages that it lacks and loses those that nothing needs now.
 To move to another version, write it into `constraints.txt` first.
@@ -6,21 +6,63 @@ To move to another version, write it into `constraints.txt` first.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 from dpq.files import write_atomically
-from supply.locked import CONSTRAINTS, LOCK, ROOT, of_cuda, parse
+from tools import ROOT
 
+LOCK = ROOT / "requirements.lock"
+CONSTRAINTS = ROOT / "constraints.txt"
+RENEW = "nox -s lock"
 HEADER = (
     "# The whole environment of the committed results, with digests: Python 3.11 on Linux x86-64, torch's CUDA build.\n"
-    "# Made by `nox -s lock`; docs/dependencies.md says how to install it.\n"
+    f"# Made by `{RENEW}`; docs/dependencies.md says how to install it.\n"
 )
 _COMPILE = ("pip", "compile", "pyproject.toml", "--all-extras", "-c", CONSTRAINTS.name, "--generate-hashes")
 _TARGET = ("--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28")
 _BARE = ("--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links", "--quiet")
+
+# Come with the CUDA build of torch, which pins them; another build of torch needs others or none.
+_CUDA = re.compile(r"nvidia-|cuda-|triton$")
+_PIN = re.compile(r"([a-z0-9][a-z0-9.-]*)==([^\s;]+)")
+_DIGEST = re.compile(r"--hash=sha256:([0-9a-f]{64})(?!\S)")
+
+
+class Pin(NamedTuple):
+    """One line of a lock: a version, and the SHA-256 digests of its files."""
+
+    version: str
+    digests: tuple[str, ...]
+
+
+def parse(text: str) -> dict[str, Pin]:
+    """Name of a package -> its pin, from a requirements file.
+
+    Raises:
+        ValueError: a line is anything else than an exact version with digests, or a package stands there twice.
+    """
+    pins: dict[str, Pin] = {}
+    for line in re.sub(r"\\\n", " ", text).splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        requirement, *options = line.split()
+        match = _PIN.fullmatch(requirement)
+        if match is None or not all(_DIGEST.fullmatch(option) for option in options):
+            raise ValueError(f"not an exact version with SHA-256 digests: {line}")
+        if match[1] in pins:
+            raise ValueError(f"{match[1]} stands there twice")
+        pins[match[1]] = Pin(match[2], tuple(_DIGEST.findall(line)))
+    return pins
+
+
+def of_cuda(name: str) -> bool:
+    """Whether a package is part of torch's CUDA build."""
+    return _CUDA.match(name) is not None
 
 
 def compiled() -> str:

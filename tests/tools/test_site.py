@@ -1,7 +1,8 @@
 """Where links of pages lead in the site, and that the picture is what its program draws."""
 
-from documentation.blocks import PICTURE, picture
-from documentation.links import ROOT, linked, place, relinked, target
+from tools import ROOT
+from tools.blocks import PICTURE, picture
+from tools.links import linked, place, relinked, target
 
 
 def test_a_link_is_read_from_its_page():

@@ -1,4 +1,4 @@
-"""`python -m supply.distributions DIR`: check the wheel and the sdist in DIR against the checkout.
+"""`python -m tools.distributions DIR`: check the wheel and the sdist in DIR against the checkout.
 
 The wheel was built from the sdist, so what it lacks, the sdist lacks.
 """
@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from supply.locked import ROOT
+from tools import ROOT
 
 Files = Mapping[str, bytes]
 """Path below the root of a distribution -> content."""

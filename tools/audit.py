@@ -1,4 +1,4 @@
-"""`python -m supply.audit`: ask the advisory service of PyPI about every locked version.
+"""`python -m tools.audit`: ask the advisory service of PyPI about every locked version.
 
 A mirror of PyPI that lacks its advisories looks to pip-audit like a lock without vulnerabilities. So a release with
 published ones is asked about along with the lock: only a service that knows of them has audited anything.
@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from supply.locked import LOCK
+from tools.lock import LOCK
 
 # Many published advisories, and no dependency of this project.
 CANARY = ("django", "3.2")
@@ -78,7 +78,7 @@ def audit(arguments: list[str]) -> Verdict:
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status 1 for a vulnerability or a package that the service does not know; `--strict`: for no answer too."""
-    parser = argparse.ArgumentParser(prog="python -m supply.audit", allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="python -m tools.audit", allow_abbrev=False)
     parser.add_argument("--strict", action="store_true", help="fail where the advisory service cannot be reached")
     options, further = parser.parse_known_args(arguments)
     verdict = audit(further)

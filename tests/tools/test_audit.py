@@ -5,8 +5,9 @@ import re
 
 import pytest
 
-from supply.audit import CANARY, judge, main
-from supply.locked import LOCK, ROOT, parse
+from tools import ROOT
+from tools.audit import CANARY, judge, main
+from tools.lock import LOCK, parse
 
 ADVISORY = {"id": "PYSEC-0", "fix_versions": ["9.1", "9.2"]}
 FLAGGED = {"name": CANARY[0], "version": CANARY[1], "vulns": [ADVISORY]}
@@ -114,6 +115,6 @@ def test_the_whole_lock_is_asked_about_with_digests_required(pip_audit):
 def test_lint_audits_and_ci_lints():
     noxfile = (ROOT / "noxfile.py").read_text(encoding="utf-8")
     (lint,) = re.findall(r"^def lint\(.*?(?=^@|\Z)", noxfile, re.MULTILINE | re.DOTALL)
-    assert '"supply.audit")' in lint
-    assert '"supply.licences", "--check")' in lint
+    assert '"tools.audit")' in lint
+    assert '"tools.licences", "--check")' in lint
     assert "nox -s lint" in (ROOT / ".ci/run").read_text(encoding="utf-8")

@@ -1,10 +1,10 @@
-"""`python -m documentation.blocks`: write `docs/blocks.svg`, the picture of the Q-blocks in series."""
+"""`python -m tools.blocks`: write `docs/blocks.svg`, the picture of the Q-blocks in series."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from tools import ROOT
 
-PICTURE = Path(__file__).parent.parent / "docs/blocks.svg"
+PICTURE = ROOT / "docs/blocks.svg"
 LEVELS = 4
 _WIDTH, _HEIGHT = 760, 250
 _LEFT, _STEP = 75, 165  # of the first block, and from each to the next

@@ -7,8 +7,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from supply.lock import HEADER, constraints
-from supply.locked import CONSTRAINTS, LOCK, RENEW, ROOT, of_cuda, parse
+from tools import ROOT
+from tools.lock import CONSTRAINTS, HEADER, LOCK, RENEW, constraints, of_cuda, parse
 
 TEXT = LOCK.read_text(encoding="utf-8")
 PINS = parse(TEXT)

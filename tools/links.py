@@ -6,7 +6,8 @@ import posixpath
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from tools import ROOT
+
 DOCS = "docs"
 # A link or an image of Markdown, up to its anchor.
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)[^)#\s]+")

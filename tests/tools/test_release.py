@@ -6,8 +6,8 @@ import tomllib
 import pytest
 
 import dpq
-from supply.distributions import BESIDE, differences, library
-from supply.locked import ROOT
+from tools import ROOT
+from tools.distributions import BESIDE, differences, library
 
 CHANGES = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 KINDS = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}

@@ -1,4 +1,4 @@
-"""`python -m supply.licences`: write `docs/licences.md`, the licence of every locked package, from what is installed.
+"""`python -m tools.licences`: write `docs/licences.md`, the licence of every locked package, from what is installed.
 
 `--check` compares instead, package by package; what this platform or build of torch leaves uninstalled is not compared.
 """
@@ -14,7 +14,8 @@ import sys
 from packaging.utils import canonicalize_name
 
 from dpq.files import write_atomically
-from supply.locked import LOCK, RENEW, ROOT, parse
+from tools import ROOT
+from tools.lock import LOCK, RENEW, parse
 
 PAGE = ROOT / "docs/licences.md"
 
@@ -96,7 +97,7 @@ def _check() -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Write or check the page; exit status 1 where it is wrong, 2 where the lock is not what is installed."""
-    parser = argparse.ArgumentParser(prog="python -m supply.licences", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.licences", description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare with what is installed, write nothing")
     return _check() if parser.parse_args(arguments).check else _write()
 

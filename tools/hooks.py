@@ -14,7 +14,8 @@ from typing import Any
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File, InclusionLevel
 
-from documentation.links import DOCS, ROOT, linked, place, relinked
+from tools import ROOT
+from tools.links import DOCS, linked, place, relinked
 
 # What pymdownx.arithmatex makes of $...$ and $$...$$.
 _EQUATION = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)

@@ -1,4 +1,4 @@
-"""What an installed wheel has to do: `python -I supply/smoke.py VERSION`, away from the checkout.
+"""What an installed wheel has to do: `python -I tools/smoke.py VERSION`, away from the checkout.
 
 Imports nothing but the installed package and what it brings.
 """
@@ -20,7 +20,7 @@ def main(version: str) -> None:
     assert place.is_relative_to(sys.prefix), f"{place} is not what was installed"
     assert dpq.__version__ == version, f"{dpq.__version__} is installed, not {version}"
     assert (place.parent / "py.typed").exists()
-    for name in ("baselines", "benchmarks", "supply", "tests"):
+    for name in ("baselines", "benchmarks", "tests", "tools"):
         assert not (place.parent.parent / name).exists(), f"the wheel also holds {name}"
 
     images = np.random.default_rng(0).integers(0, 256, (32, 24, 24, 3), dtype=np.uint8)
