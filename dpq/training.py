@@ -25,8 +25,7 @@ from dpq.checkpoint import (
 from dpq.errors import InputError, one_line
 from dpq.health import batch_signs, loss_signs, one_class
 from dpq.images import Views, send, to_input
-from dpq.protocols.base import Split
-from dpq.protocols.stored_images import StoredImages
+from dpq.protocols.base import Split, take_images
 from dpq.seeds import derive_seed
 from dpq.settings import Epoch, Execution, TrainingConfig, TrainLog
 
@@ -153,8 +152,7 @@ class Trainer:
     def _embeddings(self, views: Views) -> Tensor:
         """Embeddings [N, D] of the training images, on the CPU; every process makes its share of them."""
         mine = distributed.share(len(self.images))
-        rows = torch.arange(mine.start, mine.stop)
-        images = self.images.take(rows) if isinstance(self.images, StoredImages) else self.images[mine]
+        images = take_images(self.images, torch.arange(mine.start, mine.stop))
         embeddings: Tensor = self.method.embed(images, views=views)
         return distributed.gather(embeddings, len(self.images))
 

@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch.utils.data import Dataset
 
 from dpq.errors import InputError
 from dpq.image_inputs import ImageInput, dataset_items, list_images, square_images
 from dpq.label_inputs import LabelInput, Labels, read_labels
-from dpq.protocols.base import Split
-from dpq.scratch_images import keep_images
+from dpq.protocols.base import Images, Split
+from dpq.protocols.store_files import write_all
+from dpq.protocols.stored_images import ImageStore, Inspection, StoredImages
+
+IN_MEMORY = 1 << 30  # bytes of decoded images; from here on they stay on the disk
 
 
 def training_split(
@@ -51,6 +55,33 @@ def training_split(
     if len(kept) != len(read.matrix):
         raise InputError(f"there are {len(kept)} images but {len(read.matrix)} labels; give one for each")
     return Split(kept, read.matrix), read
+
+
+def keep_images(images: Iterable[npt.NDArray[np.uint8]], side: int, folder: Path, in_memory: int = IN_MEMORY) -> Images:
+    """Every image of a stream, for reading in any order.
+
+    Args:
+        images: [3, side, side] each.
+        side: of the images.
+        folder: for a file of 3 * side**2 bytes per image; in use until the result is, where that stays on the disk.
+        in_memory: bytes up to which the result is a tensor.
+
+    Raises:
+        InputError: no image, or no room for the file.
+    """
+    path = folder / "images"
+    with path.open("wb", buffering=0) as file:  # so that closing it has nothing left to write
+        for image in images:
+            try:
+                write_all(file, np.ascontiguousarray(image).data.cast("B"))
+            except OSError as error:
+                raise InputError(
+                    f"cannot keep decoded images in {folder} ({error.strerror}); set TMPDIR to a folder with more room"
+                ) from error
+    if not (size := path.stat().st_size):
+        raise InputError("there are no images; give at least one")
+    stored = StoredImages(ImageStore(path, (), side, Inspection((), {})), torch.arange(size // (3 * side**2)))
+    return stored if size > in_memory else stored[:]
 
 
 def _labelled(

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 from dpq.errors import InputError
-from dpq.protocols.stored_images import StoredImages
 
 Denominator = Literal["hits", "total", "capped"]
 
 
 class Images(Protocol):
-    """[N, 3, H, W] uint8, RGB: a tensor in memory, or `StoredImages` on disk, which indexing reads."""
+    """[N, 3, H, W] uint8, RGB: a tensor in memory, or `StoredImages` on disk, which indexing reads.
+
+    A tensor has a `take` of its own, which counts pixels: rows of either are taken by `take_images`.
+    """
 
     @property
     def shape(self) -> torch.Size:
@@ -31,7 +33,15 @@ class Images(Protocol):
         """Number of images N."""
 
     def __getitem__(self, rows: slice | Tensor, /) -> Tensor:
-        """The images at a slice or at [n] int64 positions."""
+        """The images at a slice or at [n] int64 positions, in memory."""
+
+    def take(self, rows: Tensor, /) -> Images:
+        """The images at `rows` ([n] int64), in that order; what is on disk stays there."""
+
+
+def take_images(images: Images, rows: Tensor) -> Images:
+    """The images at `rows` ([n] int64), in that order; what is on disk stays there."""
+    return images[rows] if isinstance(images, Tensor) else images.take(rows)
 
 
 @dataclass(frozen=True)
@@ -59,8 +69,7 @@ class Split:
 
     def take(self, rows: Tensor) -> Split:
         """The images at `rows` ([n] int64), in that order; what is on disk stays there."""
-        images = self.images.take(rows) if isinstance(self.images, StoredImages) else self.images[rows]
-        return Split(images, self.labels[rows])
+        return Split(take_images(self.images, rows), self.labels[rows])
 
     def balanced(self, limit: int) -> Split:
         """The first `limit // L` images of every class, in the order of the split.

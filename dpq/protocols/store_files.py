@@ -116,7 +116,7 @@ class StoreFiles:
             for row, image in rows:
                 with self._writing():
                     pixels.seek(row * self._row_bytes)
-                    _write_all(pixels, image.pixels.data.cast("B"))
+                    write_all(pixels, image.pixels.data.cast("B"))
                 pending[row] = Record(image.pixels_digest, image.file_digest, image.problem, states[row])
                 if len(pending) * self._row_bytes >= _COMMIT:
                     self._commit(pixels, pending)
@@ -183,6 +183,7 @@ class StoreFiles:
             ) from error
 
 
-def _write_all(file: FileIO, content: memoryview) -> None:
+def write_all(file: FileIO, content: memoryview) -> None:
+    """Write to an unbuffered file, which may take a part at a time."""
     while content:
         content = content[file.write(content) :]

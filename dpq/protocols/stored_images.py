@@ -32,7 +32,7 @@ class ImageStore:
 
     Attributes:
         path: [N, 3, side, side] uint8, RGB, without a header.
-        names: N relative paths.
+        names: N relative paths; none where the images came from no listing.
         side: height and width in pixels.
         inspection: of the files; a row with a problem holds zeros and cannot be selected.
     """

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from dpq import InputError
-from dpq.scratch_images import ScratchImages, keep_images
+from dpq.protocols.stored_images import StoredImages
+from dpq.training_inputs import keep_images
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 3, 4, 4), np.uint8)
 
@@ -11,7 +12,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (6, 3, 4, 4), np.uint8)
 def test_on_disk_as_in_memory(tmp_path):
     stored = keep_images(iter(PIXELS), 4, tmp_path, in_memory=0)
     tensor = keep_images(iter(PIXELS), 4, tmp_path)
-    assert isinstance(stored, ScratchImages)
+    assert isinstance(stored, StoredImages)
     assert isinstance(tensor, torch.Tensor)
     assert (stored.shape, stored.dtype, len(stored)) == (tensor.shape, tensor.dtype, 6)
     rows = torch.tensor([5, 0, 5])
