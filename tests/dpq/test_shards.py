@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dpq import DPQ, InputError
-from dpq.shards import shard
+from dpq.distributed import shard
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
