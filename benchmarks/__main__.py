@@ -19,6 +19,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from benchmarks import commands
 from benchmarks.ablations import ABLATIONS
+from benchmarks.advice import advice_for
 from benchmarks.config import known_experiments
 from benchmarks.exhibits.shape import PARTS
 from benchmarks.methods import METHODS
@@ -272,7 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0, 1 for a regression, 2 for a mistake of the caller, 130 when interrupted."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        return status_of(lambda: _run(sys.argv[1:] if arguments is None else arguments))
+        return status_of(lambda: _run(sys.argv[1:] if arguments is None else arguments), advice_for)
     except Moved as moved:
         print(f"regression:\n{moved}", file=sys.stderr)
         return 1

@@ -29,12 +29,17 @@ def positive(text: str) -> int:
     return value
 
 
-def status_of(command: Callable[[], object]) -> int:
-    """Run a command, and say in one line what ended it: 0, 2 for a mistake of the caller, 130 when interrupted."""
+def status_of(command: Callable[[], object], advice: Callable[[InputError], str] = lambda error: "") -> int:
+    """Run a command, and say in one line what ended it: 0, 2 for a mistake of the caller, 130 when interrupted.
+
+    Args:
+        command: to run.
+        advice: what to add to the line, as options of this command line are unknown to the library.
+    """
     try:
         command()
     except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {' '.join((str(error) + advice(error)).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return interruption.say()

@@ -43,7 +43,8 @@ def start(device: torch.device) -> bool:
             if local >= torch.cuda.device_count():
                 raise InputError(
                     f"process {local + 1} of this machine has no GPU of its own; start one process for each of the "
-                    f"{torch.cuda.device_count()} GPUs, or give --device cpu"
+                    f"{torch.cuda.device_count()} GPUs, or train on the CPU",
+                    "device",
                 )
             torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"

@@ -154,6 +154,7 @@ class EmbeddingQuantizer:
         if width != own:
             raise InputError(
                 f"expected embeddings [N, {own}], as the codebooks of {self.name}; got {width} dimensions; "
-                "where a checkpoint holds those codebooks, run with --force"
+                "where a checkpoint holds those codebooks, delete it",
+                "checkpoint",
             )
         return additive.encode(embeddings, self._codebooks)[:, :wanted]

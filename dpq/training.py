@@ -92,7 +92,9 @@ class Trainer:
         """Train what is left to train and return the log of all epochs."""
         self._resume()
         if not distributed.agree(self.epoch):
-            raise InputError("the processes see different checkpoints; give an --output that all machines share")
+            raise InputError(
+                "the processes see different checkpoints; keep them in a folder that all machines share", "output"
+            )
         distributed.follow_leader(self.module)
         total = self.steps * self.config.epochs
         bar = tqdm(

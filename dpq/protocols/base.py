@@ -82,7 +82,7 @@ class Split:
         per_class = limit // self.labels.shape[1]
         if per_class < 1:
             raise InputError(
-                f"--limit {limit} leaves no image for some of the {self.labels.shape[1]} classes; raise it"
+                f"a limit of {limit} leaves no image for some of the {self.labels.shape[1]} classes; raise it", "limit"
             )
         first_label = self.labels.int().argmax(dim=1)
         rows = [torch.nonzero(first_label == c).flatten()[:per_class] for c in range(self.labels.shape[1])]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dpq.errors import InputError
 from dpq.protocols.base import Dataset, Split
-from dpq.protocols.class_folders import read_class_folders
+from dpq.protocols.class_folders import LAYOUTS, read_class_folders
 from dpq.protocols.division import Division, divide
 from dpq.protocols.entries import Entry, checked_folder, some
 from dpq.protocols.image_store import store_images
@@ -69,8 +69,7 @@ def find_images(data_root: Path | None, options: ReadOptions) -> OwnImages:
     """
     if data_root is None:
         raise InputError(
-            "folder needs your images: give --data-root FOLDER; "
-            "python -m benchmarks check-data folder says how to lay them out"
+            f"folder needs your images; give their folder as data root, laid out as {LAYOUTS}", "images", "folder"
         )
     root = checked_folder(data_root)
     if os.path.lexists(root / MANIFEST):
@@ -146,7 +145,4 @@ def _facts(images: OwnImages, division: Division) -> dict[str, object]:
 
 def _refuse(division: Division, root: Path) -> None:
     for title, found in division.problems.items():
-        raise InputError(
-            f"{root} has {title}: {some(list(found))}; mend it: "
-            "python -m benchmarks check-data folder names everything, and how to lay images out"
-        )
+        raise InputError(f"{root} has {title}: {some(list(found))}; mend it", "data", "folder")

@@ -201,5 +201,7 @@ def _refuse(problems: Mapping[str, str], root: Path, total: int, allowed: int) -
     more = f" and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
     raise InputError(
         f"{len(problems)} of {total} images in {root} cannot be used: {named}{more}; complete the copy, "
-        "list them all with check-data, or go on without them with the --allow-missing that it names"
+        f"or go on without them with allow_missing={len(problems)}",
+        "allow_missing",
+        len(problems),
     )

@@ -72,7 +72,7 @@ def read_list(path: Path, labels: LabelForm, *, strip_prefix: str | None = None)
             listed, row = labels(line)
             paths.append(relative_path(listed, prefix))
         except ValueError as error:
-            raise InputError(f"{path}:{number}: {error}") from error
+            raise InputError(f"{path}:{number}: {error}", getattr(error, "about", None)) from error
         rows.append(row)
     digits = np.frombuffer("".join(rows).encode(), dtype=np.uint8).reshape(len(rows), -1)  # [N, L]
     names = tuple(paths)
@@ -144,7 +144,7 @@ def relative_path(listed: str, prefix: str = "", plain: Callable[[str], bool] = 
         raise ValueError(f"path {listed!r} does not start with the prefix {prefix!r} that is to be stripped")
     path = path[len(prefix) :]
     if path.startswith("/") or _DRIVE.match(path):
-        raise ValueError(f"path {listed!r} is absolute; give --strip-prefix the part that ends at the data root")
+        raise InputError(f"path {listed!r} is absolute; strip the prefix that ends at the data root", "strip_prefix")
     if not path or ".." in path.split("/") or not plain(path):
         raise ValueError(f"path {listed!r} names no file below the data root; correct it")
     return path

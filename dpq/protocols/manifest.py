@@ -39,7 +39,7 @@ def read_manifest(root: Path, strip_prefix: str | None = None) -> list[Entry]:
     prefix = normal_prefix(strip_prefix)
     entries: dict[str, Entry] = {}
     first_line: dict[str, int] = {}
-    faults = []
+    faults, about = [], None
     for number, line in lines:
         try:
             entry = _entry(root, columns, line, prefix)
@@ -48,9 +48,10 @@ def read_manifest(root: Path, strip_prefix: str | None = None) -> list[Entry]:
             entries[entry.path], first_line[entry.path] = entry, number
         except ValueError as error:
             faults.append(f"line {number}: {error}")
+            about = about or getattr(error, "about", None)
     if faults:
         more = f"; and {len(faults) - NAMED} more lines" if len(faults) > NAMED else ""
-        raise InputError(f"{manifest}: {'; '.join(faults[:NAMED])}{more}")
+        raise InputError(f"{manifest}: {'; '.join(faults[:NAMED])}{more}", about)
     if not entries:
         raise InputError(f"{manifest} lists no images; write a line for each under its header")
     return sorted(entries.values(), key=lambda entry: entry.path)

@@ -119,7 +119,7 @@ def test_processes_that_see_different_checkpoints_are_refused(split, training, t
     train("dqn", split, replace(training, epochs=1), tmp_path / "last.safetensors")
     assert (
         together(resume, split, training, tmp_path)
-        == ["the processes see different checkpoints; give an --output that all machines share"] * 2
+        == ["the processes see different checkpoints; keep them in a folder that all machines share"] * 2
     )
 
 

@@ -166,7 +166,7 @@ def test_one_hot_needs_all_columns(write: Callable[..., Path], row: str) -> None
 @pytest.mark.parametrize("listed", ["/a/1.jpg", "\\a\\1.jpg", "\\\\server\\a.jpg", "C:\\a.jpg", "c:/a.jpg", "c:a.jpg"])
 def test_absolute_paths_are_refused(write: Callable[..., Path], listed: str) -> None:
     message = refusal(write("a.jpg 0", f"{listed} 0"), column(2))
-    assert message == f":2: path {listed!r} is absolute; give --strip-prefix the part that ends at the data root"
+    assert message == f":2: path {listed!r} is absolute; strip the prefix that ends at the data root"
 
 
 @pytest.mark.parametrize(
