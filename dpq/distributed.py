@@ -197,8 +197,9 @@ def _batch_norm(
     """`F.batch_norm` of [b, C, ...], with mean and variance over the rows of all processes."""
     if not training:
         return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
-    from torch.distributed.nn.functional import all_reduce  # with gradient, which is summed as well
+    from torch.distributed.nn import functional
 
+    all_reduce: Any = functional.all_reduce  # with gradient, which is summed as well
     axes = [0, *range(2, x.ndim)]
     shape = [1, -1] + [1] * (x.ndim - 2)
     sums = all_reduce(torch.cat([x.sum(axes), x.new_tensor([x.numel() // x.shape[1]])]))
@@ -210,7 +211,7 @@ def _batch_norm(
         running_mean.lerp_(mean.detach(), momentum)
         running_var.lerp_(var.detach() * count / (count - 1), momentum)
     scale = torch.rsqrt(var + eps) * (1 if weight is None else weight)
-    scaled = centred * scale.view(shape)
+    scaled: Tensor = centred * scale.view(shape)
     return scaled if bias is None else scaled + bias.view(shape)
 
 

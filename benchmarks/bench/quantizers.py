@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.bench.clustered import ABOUT, DIM, clustered
+from benchmarks.bench.measure import side_by_side
 from benchmarks.bench.report import Options, Report, Row, Table
-from benchmarks.bench.side_by_side import side_by_side
+from benchmarks.bench.synthetic import ABOUT, DIM, clustered
 from dpq.additive import decode, encode, kmeans, residual_kmeans
 from dpq.faiss_index import set_codebooks
 from dpq.icm import icm_encode
