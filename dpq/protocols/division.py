@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dpq.protocols.base import seeded_order
-from dpq.protocols.entries import Entry
+from dpq.protocols.class_folders import Entry
 from dpq.protocols.listing import SPLITS, SplitName
 
 FEWEST = 3  # images of a class from which one of every split can be drawn

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from dpq.errors import InputError
 from dpq.protocols.base import Dataset, Split
-from dpq.protocols.class_folders import LAYOUTS, read_class_folders
+from dpq.protocols.class_folders import LAYOUTS, Entry, read_class_folders, some
 from dpq.protocols.division import Division, divide
-from dpq.protocols.entries import Entry, checked_folder, some
+from dpq.protocols.image_files import checked_folder
 from dpq.protocols.image_store import store_images
 from dpq.protocols.listing import SPLITS, SplitName, listed_fingerprint
 from dpq.protocols.manifest import MANIFEST, read_manifest

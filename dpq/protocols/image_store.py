@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from dpq.errors import InputError
 from dpq.protocols.archives import leaves_root
 from dpq.protocols.decode_workers import decode_files
 from dpq.protocols.decoding import UnusableError, find_file
+from dpq.protocols.image_files import checked_folder
 from dpq.protocols.store_files import StoreFiles
 from dpq.protocols.store_records import Record
 from dpq.protocols.stored_images import ImageStore, Inspection, StoredImages
@@ -162,8 +162,7 @@ class _Work:
 
 def _checked_root(root: Path, names: Sequence[str]) -> Path:
     """The folder without symbolic links, once it and the names are found to be sound."""
-    if not os.path.isdir(root):
-        raise InputError(f"no image folder {root}; correct the path")
+    root = checked_folder(root)
     if not names:
         raise InputError(f"no images are listed for {root}; give the complete list")
     name, times = Counter(names).most_common(1)[0]
@@ -172,7 +171,7 @@ def _checked_root(root: Path, names: Sequence[str]) -> Path:
     for name in names:
         if leaves_root(name):
             raise InputError(f"{name!r} is a path that leaves {root}; refused: correct the list")
-    return Path(os.path.realpath(root))
+    return root
 
 
 def _survey(root: Path, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:

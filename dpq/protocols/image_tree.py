@@ -19,8 +19,9 @@ from tqdm import tqdm
 from dpq.errors import InputError, one_line
 from dpq.files import write_atomically
 from dpq.json_text import parse_json
-from dpq.protocols.archives import DEFAULT_BOUNDS, Bounds, is_image, read_bounded, tar_files
+from dpq.protocols.archives import DEFAULT_BOUNDS, Bounds, read_bounded, tar_files
 from dpq.protocols.decoding import FORMATS
+from dpq.protocols.image_files import walk_images
 
 _logger = logging.getLogger(__name__)
 
@@ -59,7 +60,9 @@ def read_image_tree(source: Path, size: tuple[int, int], cache: Path, bounds: Bo
     """
     try:
         if source.is_dir():
-            listed = _list_folder(source)
+            names = [name for name in walk_images(source) if name.count("/") == 2]
+            status = [(source / name).stat() for name in names]
+            listed = sorted((name, one.st_size, one.st_mtime_ns) for name, one in zip(names, status, strict=True))
             key = hashlib.sha256(repr(listed).encode(errors="surrogateescape")).hexdigest()
             files = _folder_files(source, [name for name, _, _ in listed], bounds)
         else:
@@ -73,17 +76,6 @@ def read_image_tree(source: Path, size: tuple[int, int], cache: Path, bounds: Bo
         tree = _decode_all(source, files, size, bounds)
         _save_cached(cache / f"{key}.npy", tree)
     return tree
-
-
-def _list_folder(source: Path) -> list[tuple[str, int, int]]:
-    """Name, size in bytes and time of change in nanoseconds of every image file, sorted by name."""
-    listed = []
-    for path in source.glob("*/*/*"):
-        name = path.relative_to(source).as_posix()
-        if is_image(name) and path.is_file():
-            status = path.stat()
-            listed.append((name, status.st_size, status.st_mtime_ns))
-    return sorted(listed)
 
 
 def _folder_files(source: Path, names: Iterable[str], bounds: Bounds) -> Iterator[tuple[str, bytes]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
@@ -12,7 +11,7 @@ from pathlib import Path
 import torch
 
 from dpq.errors import InputError, one_line
-from dpq.protocols.archives import SUFFIXES
+from dpq.protocols.image_files import read_folder
 from dpq.protocols.imagenet_classes import columns_of
 from dpq.protocols.lists import Listed
 
@@ -75,7 +74,7 @@ def list_training_folders(root: Path, layout: str, wnids: Sequence[str]) -> List
     for at, wnid in enumerate(wnids):
         folder = _place(layout, f"{wnid}/", wnid)
         try:
-            names = [name for name in os.listdir(root / folder) if _is_image(name)]
+            names = read_folder(root / folder).images
         except OSError as error:
             raise InputError(
                 f"cannot list {root / folder} ({one_line(error)}): the database is the whole training folders of "
@@ -88,7 +87,3 @@ def list_training_folders(root: Path, layout: str, wnids: Sequence[str]) -> List
     paths, columns, files = zip(*found, strict=True)
     labels = torch.nn.functional.one_hot(torch.tensor(columns), len(wnids)).bool()
     return Listed(tuple(paths), labels, "training folders", tuple(files))
-
-
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import get_args
 
 from dpq.errors import InputError
-from dpq.protocols.entries import NAMED, Entry, normal_name, stays_inside
+from dpq.protocols.class_folders import NAMED, Entry, normal_name
+from dpq.protocols.image_files import stays_inside
 from dpq.protocols.listing import SplitName
 from dpq.protocols.lists import is_plain, normal_prefix, read_lines, relative_path
 

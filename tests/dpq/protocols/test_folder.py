@@ -101,7 +101,7 @@ def test_neither_names_nor_times_nor_the_file_system_decide_the_draw(tmp_path, l
         def __exit__(self, *_):
             self.listing.close()
 
-    monkeypatch.setattr("dpq.protocols.class_folders.os.scandir", Reversed)
+    monkeypatch.setattr("dpq.protocols.image_files.os.scandir", Reversed)
     second = load(root.rename(tmp_path / "elsewhere"))
     assert contents(second) == contents(first)
     assert second.fingerprint == first.fingerprint
