@@ -10,11 +10,10 @@ import pandas as pd
 from torch import Tensor
 
 from benchmarks.reported_values import OTHER_DATA, reported, reported_methods
-from dpq.protocols.defects import find_defects
+from dpq.protocols.base import ReadOptions
 from dpq.protocols.image_store import Inspection, inspect_images
 from dpq.protocols.listed import Copy, find_copy
-from dpq.protocols.listing import SPLITS, Listing, SplitName
-from dpq.protocols.options import ReadOptions
+from dpq.protocols.listing import SPLITS, Listing, SplitName, find_defects
 
 _WHOLE = "fit: the published lists, whole and readable (digests of the images were never published)"
 SHOWN = 10  # of everything that the report names in full

@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.check_data import Findings, twins
+from dpq.protocols.base import ReadOptions
 from dpq.protocols.division import Division, divide
 from dpq.protocols.folder import OwnImages, find_images
 from dpq.protocols.image_store import Inspection, inspect_images
 from dpq.protocols.listing import SPLITS
-from dpq.protocols.options import ReadOptions
 
 _FROM = {
     "classes": "class folders; splits are drawn",

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.methods import METHODS, Context, Ingredients, build_method
 from benchmarks.plan import Run
-from dpq.embedding import BATCH
+from dpq.on_embeddings import BATCH
 from dpq.protocols import Dataset
 from dpq.settings import Execution
 from dpq.training import Trainer

@@ -25,13 +25,12 @@ from dpq.config import DPQConfig
 from dpq.errors import InputError
 from dpq.image_inputs import ImageInput, batches, square_images
 from dpq.images import Augmentation
-from dpq.label_inputs import LabelInput, Labels
 from dpq.label_vectors import orthonormal_label_vectors
 from dpq.protocols.base import Split
 from dpq.saved import SCHEMA_VERSION, SavedBackbone, SavedConfig, read_model, unusable, write_model
 from dpq.seeds import derive_seed
 from dpq.settings import Execution, TrainingConfig, TrainLog
-from dpq.training_inputs import training_split
+from dpq.training_inputs import LabelInput, Labels, training_split
 from dpq.version import __version__
 
 # The optimisation of the benchmarks' photographs, with crops of 7/8 of the image.

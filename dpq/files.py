@@ -12,7 +12,7 @@ ELSEWHERE = "choose another folder"
 _RANDOM = 8  # characters that `tempfile` adds to a name
 
 
-def write_atomically(path: Path, content: bytes | str, remedy: str = ELSEWHERE) -> None:
+def write_atomically(path: Path, content: bytes | bytearray | memoryview | str, remedy: str = ELSEWHERE) -> None:
     """Write a temporary file beside `path`, flush it to the disk, then rename it into place.
 
     Args:

@@ -14,8 +14,8 @@ from benchmarks.bench.measure import Work, alternate, ratio
 from benchmarks.bench.report import Options, Promise, Report, Table
 from benchmarks.bench.setting import bare_body, generated_method, generated_split, random_inputs, setting
 from benchmarks.bench.synthetic import rough_codebooks
-from dpq.embedding import BATCH
 from dpq.images import to_input
+from dpq.on_embeddings import BATCH
 
 LEAST = 0.95
 BARE, WHOLE = "bare backbone", "embeddings and codes"

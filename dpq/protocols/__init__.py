@@ -10,13 +10,12 @@ from pathlib import Path
 import platformdirs
 
 from dpq.errors import InputError
-from dpq.protocols.base import Dataset, Split
+from dpq.protocols.base import Dataset, ReadOptions, Split
 from dpq.protocols.cifar10 import load_cifar10
 from dpq.protocols.cifar10_unseen import load_cifar10_unseen
 from dpq.protocols.digits import load_digits_protocol
 from dpq.protocols.folder import load_folder
 from dpq.protocols.listed import LISTINGS, load_listed
-from dpq.protocols.options import ReadOptions
 
 __all__ = ["PROTOCOLS", "Dataset", "ReadOptions", "Split", "load_protocol"]
 

@@ -234,3 +234,21 @@ def draw_splits(
     )
     train_split, query_split, database = (whole.take(torch.tensor(rows)) for rows in parts)
     return train_split, query_split, database
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """For protocols whose images are listed and come in sizes of their own.
+
+    Attributes:
+        side: height and width in pixels that images are resized to when they are decoded, once, whatever their own
+            proportion (the papers: 256).
+        allow_missing: how many of the published images a copy may lack, over all splits.
+        strip_prefix: what to take off the paths in lists that name another machine's folders.
+        workers: processes that decode; 0 decodes in this one, None takes one a core, at most 8.
+    """
+
+    side: int = 256
+    allow_missing: int = 0
+    strip_prefix: str | None = None
+    workers: int | None = None

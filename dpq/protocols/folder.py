@@ -15,14 +15,13 @@ import torch
 from torch import Tensor
 
 from dpq.errors import InputError
-from dpq.protocols.base import Dataset, Split
+from dpq.protocols.base import Dataset, ReadOptions, Split
 from dpq.protocols.class_folders import LAYOUTS, Entry, read_class_folders, some
 from dpq.protocols.division import Division, divide
 from dpq.protocols.image_files import checked_folder
 from dpq.protocols.image_store import store_images
 from dpq.protocols.listing import SPLITS, SplitName, listed_fingerprint
 from dpq.protocols.manifest import MANIFEST, read_manifest
-from dpq.protocols.options import ReadOptions
 
 _logger = logging.getLogger(__name__)
 _NO_NAME = re.compile(r"[^\w.-]+")

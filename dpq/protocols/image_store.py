@@ -17,8 +17,7 @@ from dpq.protocols.archives import leaves_root
 from dpq.protocols.decode_workers import decode_files
 from dpq.protocols.decoding import UnusableError, find_file
 from dpq.protocols.image_files import checked_folder
-from dpq.protocols.store_files import StoreFiles
-from dpq.protocols.store_records import Record
+from dpq.protocols.store_files import Record, StoreFiles
 from dpq.protocols.stored_images import ImageStore, Inspection, StoredImages
 
 __all__ = ["ImageStore", "Inspection", "StoredImages", "inspect_images", "store_images"]
@@ -61,7 +60,7 @@ def store_images(
     states, missing = _survey(root, names)
     _refuse(missing, root, len(names), allow_unreadable)
     key = hashlib.sha256(repr((side, PIL.__version__, list(names))).encode(errors="surrogateescape"))
-    files = StoreFiles(cache, key.hexdigest(), len(names), 3 * side**2, progress=progress)
+    files = StoreFiles(cache, key.hexdigest(), 3 * side**2, len(names), progress=progress)
     work = _Work(files, root, names, states, side, workers, progress, allow_unreadable)
     records = work.finished()
     if records is None:

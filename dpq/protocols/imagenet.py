@@ -8,12 +8,19 @@ from os.path import isfile
 from pathlib import Path
 
 from dpq.errors import InputError
-from dpq.protocols.imagenet_classes import ILSVRC_CLASSES, check_wnids, read_classes, wnids_by_column
-from dpq.protocols.imagenet_layout import TRAINING, VALIDATION, find_layout, list_training_folders, located
-from dpq.protocols.label_forms import column, column_or_one_hot, mapped
-from dpq.protocols.list_folder import find_lists
+from dpq.protocols.imagenet_layout import (
+    ILSVRC_CLASSES,
+    TRAINING,
+    VALIDATION,
+    check_wnids,
+    find_layout,
+    list_training_folders,
+    located,
+    read_classes,
+    wnids_by_column,
+)
 from dpq.protocols.listing import Listing, Published
-from dpq.protocols.lists import Listed, read_list
+from dpq.protocols.lists import Listed, column, column_or_one_hot, find_lists, mapped, read_list
 
 PUBLISHED = Published(
     sizes={"train": 10_000, "query": 5_000, "database": 128_564},

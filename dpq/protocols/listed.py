@@ -10,13 +10,11 @@ import torch
 from torch import Tensor
 
 from dpq.errors import InputError
-from dpq.protocols.base import Dataset, Split, seeded_order
-from dpq.protocols.defects import find_defects
+from dpq.protocols.base import Dataset, ReadOptions, Split, seeded_order
 from dpq.protocols.image_store import store_images
 from dpq.protocols.imagenet import list_imagenet100, list_imagenet100_hashnet
-from dpq.protocols.listing import SPLITS, Listing, SplitName, listed_fingerprint
+from dpq.protocols.listing import SPLITS, Listing, SplitName, find_defects, listed_fingerprint
 from dpq.protocols.nuswide import list_nuswide21
-from dpq.protocols.options import ReadOptions
 
 LISTINGS: dict[str, Callable[..., Listing]] = {
     "nuswide21": list_nuswide21,

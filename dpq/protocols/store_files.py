@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import logging
 import os
 import shutil
@@ -11,14 +12,84 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from dpq.errors import InputError
 from dpq.files import write_atomically
+from dpq.json_text import parse_json
 from dpq.protocols.decoding import Decoded
-from dpq.protocols.store_records import Record, journal_lines, read_about, read_journal, write_about
+
+
+class Record(NamedTuple):
+    """What is known of a stored row.
+
+    Attributes:
+        pixels: SHA-256 of its pixels.
+        file: SHA-256 of the image file; None where there is a problem.
+        problem: why the file cannot be used; None where it can.
+        state: of the file when it was decoded, where another one means another content; or its format and name.
+    """
+
+    pixels: str
+    file: str | None
+    problem: str | None
+    state: str
+
+
+def journal_lines(records: Mapping[int, Record]) -> str:
+    """A line for each row; a later line for the same row counts."""
+    return "".join(json.dumps([row, *record]) + "\n" for row, record in records.items())
+
+
+def read_journal(path: Path) -> dict[int, Record]:
+    """The records of a journal by row; none where it is missing, and without its last line where that is torn."""
+    records = {}
+    with suppress(OSError), path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            with suppress(ValueError, TypeError):
+                row, *record = parse_json(line)
+                records[_whole(row)] = _record(record)
+    return records
+
+
+def write_about(path: Path, records: Sequence[Record], changed: int) -> None:
+    """Writes the records of all rows of a finished store, whose pixels changed last at that time, in nanoseconds."""
+    about = {"mtime_ns": changed, "sha256": _digest(records), "records": records}
+    write_atomically(path, json.dumps(about), _REMEDY)
+
+
+def read_about(path: Path, count: int | None) -> tuple[list[Record], int] | None:
+    """The records, `count` of them if given, and when the pixels changed; None where the file is missing or damaged."""
+    try:
+        about = parse_json(path.read_text("utf-8"))
+        records = [_record(record) for record in about["records"]]
+        whole = count in (None, len(records)) and about["sha256"] == _digest(records)
+        return (records, _whole(about["mtime_ns"])) if whole else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _record(values: Any) -> Record:
+    """A record from JSON; a TypeError where it is none."""
+    record = Record(*values)
+    texts = (record.pixels, record.state, record.file or "", record.problem or "")
+    if not isinstance(values, list) or not all(isinstance(text, str) for text in texts):
+        raise TypeError("no record of a row")
+    return record
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError("no whole number")
+    return value
+
+
+def _digest(records: Sequence[Record]) -> str:
+    return hashlib.sha256(json.dumps(records).encode()).hexdigest()
+
 
 _COMMIT = 64 << 20  # bytes of pixels that an interruption may cost
 _CHECKED = 64  # rows that are read again when work goes on; all are at the end
@@ -35,34 +106,44 @@ class StoreFiles:
     Args:
         cache: their folder.
         key: stands for the listing and the side.
-        count: number of images N.
         row_bytes: bytes of one image's pixels.
+        count: number of images N; None for a store that is kept whole, which says it itself.
         progress: draw a progress bar on a terminal.
     """
 
-    def __init__(self, cache: Path, key: str, count: int, row_bytes: int, *, progress: bool) -> None:
+    def __init__(self, cache: Path, key: str, row_bytes: int, count: int | None, *, progress: bool = False) -> None:
         self.pixels, self._about = cache / f"{key}.pixels", cache / f"{key}.json"
         self._partial, self._journal = cache / f"{key}.partial", cache / f"{key}.journal"
         self._lock, self._cache = cache / f"{key}.lock", cache
-        self._count, self._row_bytes, self._progress = count, row_bytes, progress
+        self._count, self._row_bytes, self._progress = count or 0, row_bytes, progress
+        self._expected = count
 
     def load(self) -> list[Record] | None:
         """The records of the finished store; None where there is none, or, with a warning, where it is damaged."""
-        about = read_about(self._about, self._count)
+        about = read_about(self._about, self._expected)
         try:
             status = self.pixels.stat()
         except OSError:
             return None
-        if about is not None and status.st_size == self._count * self._row_bytes:
+        if about is not None and status.st_size == len(about[0]) * self._row_bytes:
             records, changed = about
             if changed == status.st_mtime_ns:
                 return records
             if not self._damaged(self.pixels, dict(enumerate(records))):
                 with suppress(InputError):  # a cache that is only read is as good
-                    write_about(self._about, records, status.st_mtime_ns, _REMEDY)
+                    write_about(self._about, records, status.st_mtime_ns)
                 return records
         _logger.warning("decoded images in %s are damaged or not finished; restoring them", self.pixels)
         return None
+
+    def keep(self, records: Sequence[Record], pixels: bytes | bytearray | memoryview) -> None:
+        """Store what is decoded already, all at once: the record of each row, and their pixels.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        write_atomically(self.pixels, pixels, _REMEDY)
+        write_about(self._about, records, self.pixels.stat().st_mtime_ns)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -85,7 +166,7 @@ class StoreFiles:
 
         A store that was finished becomes one in the making. Only inside `locked`.
         """
-        about = read_about(self._about, self._count)
+        about = read_about(self._about, self._expected)
         records = dict(enumerate(about[0])) if about is not None else read_journal(self._journal)
         pixels = self.pixels if self.pixels.exists() else self._partial
         stored = min(pixels.stat().st_size // self._row_bytes, self._count) if pixels.exists() else 0
@@ -140,7 +221,7 @@ class StoreFiles:
                 os.truncate(self._partial, self._count * self._row_bytes)
                 os.replace(self._partial, self.pixels)
                 known = [records[row] for row in range(self._count)]
-                write_about(self._about, known, self.pixels.stat().st_mtime_ns, _REMEDY)
+                write_about(self._about, known, self.pixels.stat().st_mtime_ns)
                 self._journal.unlink()
         return damaged
 

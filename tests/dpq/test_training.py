@@ -30,7 +30,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(make_dpq, s
 
 
 def test_images_on_disk_are_never_all_in_memory(make_dpq, split, training, tmp_path, monkeypatch):
-    monkeypatch.setattr("dpq.embedding.BATCH", 16)
+    monkeypatch.setattr("dpq.on_embeddings.BATCH", 16)
     expected = make_dpq()
     expected.fit(split, training)
     stored = keep_images(split.images.numpy(), split.images.shape[-1], tmp_path, in_memory=0)
@@ -45,7 +45,7 @@ def test_images_on_disk_are_never_all_in_memory(make_dpq, split, training, tmp_p
 
 
 def test_images_of_another_package_are_taken_not_indexed(make_dpq, split, training, monkeypatch):
-    monkeypatch.setattr("dpq.embedding.BATCH", 16)
+    monkeypatch.setattr("dpq.on_embeddings.BATCH", 16)
 
     class Elsewhere:
         def __init__(self, images):

@@ -15,7 +15,7 @@ from dpq.checkpoint import flatten_optimizer, load_checkpoint
 from dpq.label_vectors import read_label_vectors
 from dpq.protocols.base import Split
 from dpq.protocols.image_tree import _load_cached
-from dpq.protocols.store_records import Record, journal_lines, read_about, read_journal, write_about
+from dpq.protocols.store_files import Record, journal_lines, read_about, read_journal, write_about
 from dpq.settings import Execution, TrainingConfig
 from dpq.training import Trainer
 from tests.fuzz.damage import changed, checked, damaged, json_texts

@@ -10,10 +10,18 @@ import pytest
 import torch
 
 from dpq.errors import InputError
-from dpq.protocols.defects import find_defects
-from dpq.protocols.label_forms import LabelForm, bits, column, column_or_one_hot, mapped
-from dpq.protocols.listing import Listing, Published, list_digest
-from dpq.protocols.lists import MAX_BYTES, MAX_LINE, Listed, read_list
+from dpq.protocols.listing import Listing, Published, find_defects, list_digest
+from dpq.protocols.lists import (
+    MAX_BYTES,
+    MAX_LINE,
+    LabelForm,
+    Listed,
+    bits,
+    column,
+    column_or_one_hot,
+    mapped,
+    read_list,
+)
 from tests.dpq.protocols.miniatures import real_lists, write_lines
 
 CLASS_IDS = mapped({339: 0, 502: 1, 12: 2}, "the class ids of the 3 classes")

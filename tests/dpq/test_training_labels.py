@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from dpq import InputError
-from dpq.label_inputs import read_labels
+from dpq.training_inputs import read_labels
 
 
 @pytest.mark.parametrize(
