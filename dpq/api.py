@@ -55,7 +55,7 @@ class DPQ:
     >>> model = model.fit(images, ["cat", "dog"] * 16)
     >>> model.classes
     ('cat', 'dog')
-    >>> codes = model.encode(images)  # one byte a level
+    >>> codes = model.encode(images)  # one byte per level
     >>> codes.shape, codes.dtype
     (torch.Size([32, 2]), torch.uint8)
     >>> bool((model.encode(images, bits=4) == codes[:, :1]).all())  # a shorter code is a prefix
@@ -223,7 +223,7 @@ class DPQ:
             progress: draw a progress bar on a terminal.
 
         Returns:
-            [N, M] uint8 on the CPU, one level a column: with 256 codewords a level, `bits / 8` of them.
+            [N, M] uint8 on the CPU, one level per column: with 256 codewords per level, `bits / 8` of them.
 
         Raises:
             InputError: not trained; an image cannot be used; `bits` is no multiple of log2 K or more than was trained.

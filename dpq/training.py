@@ -133,7 +133,7 @@ class Trainer:
         shuffled = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
         order = torch.randperm(len(self.images), generator=shuffled).to(self.labels.device)
         sums: dict[str, Tensor] = {}
-        peak = alike = torch.zeros((), device=self.labels.device)  # read once an epoch: reading stalls a GPU
+        peak = alike = torch.zeros((), device=self.labels.device)  # read once per epoch: reading stalls a GPU
         for index in range(self.steps):
             rows = order[index * self.batch_size : (index + 1) * self.batch_size]
             terms = self.step(rows, geometry, self.epoch * self.steps + index)

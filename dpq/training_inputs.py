@@ -101,7 +101,7 @@ def _labelled(
 def _class_folder(file: Path, root: Path) -> str:
     parts = file.relative_to(root).parts
     if len(parts) < 2:
-        raise InputError(f"{file} is in no class folder; sort images into one folder a class, or give labels")
+        raise InputError(f"{file} is in no class folder; sort images into one folder per class, or give labels")
     return parts[0]
 
 

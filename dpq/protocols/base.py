@@ -50,7 +50,7 @@ class Split:
 
     Attributes:
         images: [N, 3, H, W] uint8, RGB.
-        labels: [N, L] bool, one column a class; single-label sets have one True a row.
+        labels: [N, L] bool, one column per class; single-label sets have one True per row.
     """
 
     images: Images
@@ -77,7 +77,7 @@ class Split:
         An image counts for its first label. A class with fewer images gives what it has.
 
         Raises:
-            InputError: `limit` is below one image a class.
+            InputError: `limit` is below one image per class.
         """
         per_class = limit // self.labels.shape[1]
         if per_class < 1:
@@ -245,7 +245,7 @@ class ReadOptions:
             proportion (the papers: 256).
         allow_missing: how many of the published images a copy may lack, over all splits.
         strip_prefix: what to take off the paths in lists that name another machine's folders.
-        workers: processes that decode; 0 decodes in this one, None takes one a core, at most 8.
+        workers: processes that decode; 0 decodes in this one, None takes one per core, at most 8.
     """
 
     side: int = 256

@@ -40,7 +40,7 @@ def decode_files(root: Path, names: Sequence[str], side: int | None, workers: in
         root: the folder, without symbolic links.
         names: relative paths.
         side: height and width to resize to; None keeps no pixels.
-        workers: processes; 0 decodes in this one, None takes one a core, at most 8. More than 32, or more than
+        workers: processes; 0 decodes in this one, None takes one per core, at most 8. More than 32, or more than
             hold a decoded image each in bounded memory, are not started.
     """
     count, batch = _plan(workers, len(names), 3 * side**2 if side is not None else 1)
@@ -64,7 +64,7 @@ def decode_files(root: Path, names: Sequence[str], side: int | None, workers: in
 
 
 def _plan(workers: int | None, files: int, row_bytes: int) -> tuple[int, int]:
-    """Number of workers and images a batch, such that all batches in flight stay within bounds."""
+    """Number of workers and images per batch, such that all batches in flight stay within bounds."""
     if workers is None:
         workers = min(_cores(), 8)
     rows = _IN_FLIGHT // (row_bytes * _COPIES * _PREFETCH)

@@ -91,7 +91,7 @@ def load_folder(data_root: Path | None, cache: Path, options: ReadOptions, split
 
     Args:
         data_root: the folder.
-        cache: folder for decoded pixels: 3 * side**2 bytes an image.
+        cache: folder for decoded pixels: 3 * side**2 bytes per image.
         options: how it is read; `allow_missing` counts missing and unreadable images.
         split_seed: of the draw; 0 where the folder says its splits.
 

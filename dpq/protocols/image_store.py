@@ -39,14 +39,14 @@ def store_images(
     """Decodes what is not stored yet; an interrupted call goes on where it stopped.
 
     A file that is there or gone since, or has another size or time of change, is decoded anew, alone. Another
-    listing, side or version of Pillow is another store; old ones stay in the cache until somebody deletes them.
+    listing, side or version of Pillow is another store; old ones stay in the cache until they are deleted.
 
     Args:
         root: folder of the images.
         names: N distinct relative POSIX paths.
         side: every image is resized to this height and width, whatever its own proportion.
-        cache: folder for the store, 3 * side**2 bytes an image.
-        workers: processes that decode; 0 decodes in this one, None takes one a core, at most 8.
+        cache: folder for the store, 3 * side**2 bytes per image.
+        workers: processes that decode; 0 decodes in this one, None takes one per core, at most 8.
         progress: draw a progress bar on a terminal.
         allow_unreadable: how many missing and unreadable files to put up with.
 
@@ -79,7 +79,7 @@ def inspect_images(
     Args:
         root: folder of the images.
         names: N distinct relative POSIX paths.
-        workers: processes that decode; 0 decodes in this one, None takes one a core, at most 8.
+        workers: processes that decode; 0 decodes in this one, None takes one per core, at most 8.
         progress: draw a progress bar on a terminal.
 
     Raises:

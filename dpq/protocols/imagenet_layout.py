@@ -1,4 +1,4 @@
-"""Where ImageNet's images lie: the official archives and competitions unpack to different folders."""
+"""Where ImageNet's images lie, and of which classes they are: archives and competitions unpack to different folders."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def find_layout(root: Path, split: Listed, layouts: Sequence[str], wnids: Sequen
 
     Args:
         root: the data root.
-        split: one label an image.
+        split: one label per image.
         layouts: patterns of a path, of the listed `path`, its `file` name, and the `wnid` of the label.
         wnids: WordNet ids of the label columns.
     """

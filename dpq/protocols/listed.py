@@ -89,7 +89,7 @@ def load_listed(protocol: str, data_root: Path | None, cache: Path, options: Rea
     Args:
         protocol: a key of `LISTINGS`.
         data_root: holds the images and the lists.
-        cache: folder for decoded pixels: 3 * side**2 bytes an image.
+        cache: folder for decoded pixels: 3 * side**2 bytes per image.
         options: how the copy is read.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Reads list files: one image a line, its path and then its labels."""
+"""Reads list files: one image per line, its path and then its labels."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Listed:
 
     Attributes:
         paths: N paths as listed, relative, with '/' between their parts.
-        labels: [N, L] bool, one column a class.
+        labels: [N, L] bool, one column per class.
         source: name of the list, for messages.
         files: N paths below the data root where the images lie; `paths` unless a layout was found.
     """

@@ -1,4 +1,4 @@
-"""Reads `manifest.csv`: one image a line, with its path, labels and split."""
+"""Reads `manifest.csv`: one image per line, with its path, labels and split."""
 
 from __future__ import annotations
 

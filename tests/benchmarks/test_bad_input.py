@@ -46,7 +46,7 @@ def refuse(configs, tmp_path, capsys):
             ["--limit", "5"],
             "some of the 10 classes; raise it; on the command line: --limit N",
         ),
-        (["--limit", "10"], "16 codewords a level need at least as many training images; got 10"),
+        (["--limit", "10"], "16 codewords per level need at least as many training images; got 10"),
         (
             ["--weights", "nowhere.safetensors"],
             "or none to start from scratch; on the command line: --weights FILE",
