@@ -122,14 +122,8 @@ class Dataset:
 
     def limited(self, limit: int) -> Dataset:
         """A class-balanced subset of about `limit` images in every split; its name and fingerprint say so."""
-        return replace(
-            self,
-            name=f"{self.name}-limit{limit}",
-            train=self.train.balanced(limit),
-            query=self.query.balanced(limit),
-            database=self.database.balanced(limit),
-            fingerprint=f"{self.fingerprint}-limit{limit}",
-        )
+        parts = (split.balanced(limit) for split in (self.train, self.query, self.database))
+        return self._reduced(f"limit{limit}", *parts)
 
     def validation(self) -> Dataset:
         """A protocol of the same kind made from the training split alone, for choosing settings.
@@ -156,14 +150,11 @@ class Dataset:
         parts = [self.train.take(torch.cat(rows).sort().values) for rows in (train, query, database)]
         if min(len(part) for part in parts) < len(self.classes):
             raise InputError("a validation part needs at least 10 training images of every class")
-        return replace(
-            self,
-            name=f"{self.name}-validation",
-            train=parts[0],
-            query=parts[1],
-            database=parts[2],
-            fingerprint=f"{self.fingerprint}-validation",
-        )
+        return self._reduced("validation", *parts)
+
+    def _reduced(self, how: str, train: Split, query: Split, database: Split) -> Dataset:
+        name, fingerprint = f"{self.name}-{how}", f"{self.fingerprint}-{how}"
+        return replace(self, name=name, train=train, query=query, database=database, fingerprint=fingerprint)
 
 
 def seeded_order(keys: Sequence[str], seed: int) -> list[int]:

@@ -66,7 +66,7 @@ def store_images(
     if records is None:
         with files.locked():
             records = work.finished() or work.make()
-    inspection = _inspection(names, [(record.file, record.problem) for record in records])
+    inspection = Inspection.of(names, records)
     _refuse(inspection.problems, root, len(names), allow_unreadable)
     return ImageStore(files.pixels, tuple(names), side, inspection)
 
@@ -94,7 +94,7 @@ def inspect_images(
         leave=False,
         disable=None if progress else True,
     )
-    return _inspection(names, [(image.file_digest, image.problem) for image in images])
+    return Inspection.of(names, images)
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,7 @@ class _Work:
         for _ in range(2):
             self._decode(records)
             known = [records[row] for row in range(len(self.names))]
-            problems = _inspection(self.names, [(record.file, record.problem) for record in known]).problems
-            _refuse(problems, self.root, len(self.names), self.allowed)
+            _refuse(Inspection.of(self.names, known).problems, self.root, len(self.names), self.allowed)
             damaged = self.files.finish(records)
             if not damaged:
                 return known
@@ -184,12 +183,6 @@ def _survey(root: Path, names: Sequence[str]) -> tuple[list[str], dict[str, str]
             missing[name] = str(error)
             states.append(missing[name])
     return states, missing
-
-
-def _inspection(names: Sequence[str], found: Sequence[tuple[str | None, str | None]]) -> Inspection:
-    """From the digest and the problem of every file."""
-    problems = {name: problem for name, (_, problem) in zip(names, found, strict=True) if problem is not None}
-    return Inspection(tuple(digest for digest, _ in found), problems)
 
 
 def _refuse(problems: Mapping[str, str], root: Path, total: int, allowed: int) -> None:

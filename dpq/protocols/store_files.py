@@ -28,13 +28,13 @@ class Record(NamedTuple):
 
     Attributes:
         pixels: SHA-256 of its pixels.
-        file: SHA-256 of the image file; None where there is a problem.
+        file_digest: SHA-256 of the image file; None where there is a problem.
         problem: why the file cannot be used; None where it can.
         state: of the file when it was decoded, where another one means another content; or its format and name.
     """
 
     pixels: str
-    file: str | None
+    file_digest: str | None
     problem: str | None
     state: str
 
@@ -75,7 +75,7 @@ def read_about(path: Path, count: int | None) -> tuple[list[Record], int] | None
 def _record(values: Any) -> Record:
     """A record from JSON; a TypeError where it is none."""
     record = Record(*values)
-    texts = (record.pixels, record.state, record.file or "", record.problem or "")
+    texts = (record.pixels, record.state, record.file_digest or "", record.problem or "")
     if not isinstance(values, list) or not all(isinstance(text, str) for text in texts):
         raise TypeError("no record of a row")
     return record

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -24,6 +26,13 @@ class Inspection:
 
     digests: tuple[str | None, ...]
     problems: dict[str, str]
+
+    @classmethod
+    def of(cls, names: Sequence[str], files: Iterable[Any]) -> Self:
+        """From whatever tells the `file_digest` and `problem` of each named file."""
+        found = [(name, file.file_digest, file.problem) for name, file in zip(names, files, strict=True)]
+        problems = {name: problem for name, _, problem in found if problem is not None}
+        return cls(tuple(digest for _, digest, _ in found), problems)
 
 
 @dataclass(frozen=True)
