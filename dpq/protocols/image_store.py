@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import PIL
-from tqdm import tqdm
 
 from dpq.errors import InputError
 from dpq.protocols.archives import leaves_root
 from dpq.protocols.decode_workers import decode_files
 from dpq.protocols.decoding import UnusableError, find_file
 from dpq.protocols.image_files import checked_folder
-from dpq.protocols.store_files import Record, StoreFiles
+from dpq.protocols.store_files import Record, StoreFiles, image_bar
 from dpq.protocols.stored_images import ImageStore, Inspection, StoredImages
 
 __all__ = ["ImageStore", "Inspection", "StoredImages", "inspect_images", "store_images"]
@@ -33,7 +32,6 @@ def store_images(
     cache: Path,
     *,
     workers: int | None = None,
-    progress: bool = True,
     allow_unreadable: int = 0,
 ) -> ImageStore:
     """Decodes what is not stored yet; an interrupted call goes on where it stopped.
@@ -47,7 +45,6 @@ def store_images(
         side: every image is resized to this height and width, whatever its own proportion.
         cache: folder for the store, 3 * side**2 bytes per image.
         workers: processes that decode; 0 decodes in this one, None takes one per core, at most 8.
-        progress: draw a progress bar on a terminal.
         allow_unreadable: how many missing and unreadable files to put up with.
 
     Returns:
@@ -60,8 +57,8 @@ def store_images(
     states, missing = _survey(root, names)
     _refuse(missing, root, len(names), allow_unreadable)
     key = hashlib.sha256(repr((side, PIL.__version__, list(names))).encode(errors="surrogateescape"))
-    files = StoreFiles(cache, key.hexdigest(), 3 * side**2, len(names), progress=progress)
-    work = _Work(files, root, names, states, side, workers, progress, allow_unreadable)
+    files = StoreFiles(cache, key.hexdigest(), 3 * side**2, len(names))
+    work = _Work(files, root, names, states, side, workers, allow_unreadable)
     records = work.finished()
     if records is None:
         with files.locked():
@@ -71,30 +68,19 @@ def store_images(
     return ImageStore(files.pixels, tuple(names), side, inspection)
 
 
-def inspect_images(
-    root: Path, names: Sequence[str], *, workers: int | None = None, progress: bool = True
-) -> Inspection:
+def inspect_images(root: Path, names: Sequence[str], *, workers: int | None = None) -> Inspection:
     """Reads and decodes every file, and keeps no pixels.
 
     Args:
         root: folder of the images.
         names: N distinct relative POSIX paths.
         workers: processes that decode; 0 decodes in this one, None takes one per core, at most 8.
-        progress: draw a progress bar on a terminal.
 
     Raises:
         InputError: there is no such folder, or a name leaves it.
     """
     root = _checked_root(root, names)
-    images = tqdm(
-        decode_files(root, names, None, workers),
-        f"reading {root.name}",
-        len(names),
-        unit="image",
-        leave=False,
-        disable=None if progress else True,
-    )
-    return Inspection.of(names, images)
+    return Inspection.of(names, image_bar(decode_files(root, names, None, workers), f"reading {root.name}", len(names)))
 
 
 @dataclass(frozen=True)
@@ -107,7 +93,6 @@ class _Work:
     states: Sequence[str]
     side: int
     workers: int | None
-    progress: bool
     allowed: int
 
     def finished(self) -> list[Record] | None:
@@ -145,16 +130,8 @@ class _Work:
         if rows:
             _logger.info("decoding %d of %d images into %s", len(rows), len(self.names), self.files.pixels)
         images = decode_files(self.root, [self.names[row] for row in rows], self.side, self.workers)
-        bar = tqdm(
-            zip(rows, images, strict=True),
-            f"decoding {self.root.name}",
-            len(self.names),
-            initial=len(records),
-            unit="image",
-            leave=False,
-            disable=None if self.progress else True,
-        )
-        with bar:
+        done, what = len(records), f"decoding {self.root.name}"
+        with image_bar(zip(rows, images, strict=True), what, len(self.names), initial=done) as bar:
             self.files.write(bar, self.states, records)
 
 

@@ -13,13 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import PIL
 from PIL import Image
-from tqdm import tqdm
 
 from dpq.errors import InputError, one_line
 from dpq.protocols.archives import DEFAULT_BOUNDS, Bounds, read_bounded, tar_files
 from dpq.protocols.decoding import FORMATS
 from dpq.protocols.image_files import walk_images
-from dpq.protocols.store_files import Record, StoreFiles
+from dpq.protocols.store_files import Record, StoreFiles, image_bar
 
 _logger = logging.getLogger(__name__)
 
@@ -99,7 +98,7 @@ def _decode_all(
     source: Path, files: Iterable[tuple[str, bytes]], size: tuple[int, int], bounds: Bounds
 ) -> tuple[list[Record], npt.NDArray[np.uint8]]:
     names, records, pixels = [], [], bytearray()
-    for name, content in tqdm(files, desc=f"decoding {source.name}", unit=" images", disable=None, leave=False):
+    for name, content in image_bar(files, f"decoding {source.name}"):
         file_format, decoded = _decode(source, name, content, size)
         names.append(PurePosixPath(name))
         of_pixels, of_file = hashlib.sha256(decoded).hexdigest(), hashlib.sha256(content).hexdigest()

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -93,6 +94,7 @@ def _digest(records: Sequence[Record]) -> str:
 
 _COMMIT = 64 << 20  # bytes of pixels that an interruption may cost
 _CHECKED = 64  # rows that are read again when work goes on; all are at the end
+image_bar = partial(tqdm, unit="image", leave=False, disable=None)  # on a terminal alone
 _REMEDY = "set DPQ_CACHE to a folder that can be written"
 _logger = logging.getLogger(__name__)
 
@@ -108,15 +110,13 @@ class StoreFiles:
         key: stands for the listing and the side.
         row_bytes: bytes of one image's pixels.
         count: number of images N; None for a store that is kept whole, which says it itself.
-        progress: draw a progress bar on a terminal.
     """
 
-    def __init__(self, cache: Path, key: str, row_bytes: int, count: int | None, *, progress: bool = False) -> None:
+    def __init__(self, cache: Path, key: str, row_bytes: int, count: int | None) -> None:
         self.pixels, self._about = cache / f"{key}.pixels", cache / f"{key}.json"
         self._partial, self._journal = cache / f"{key}.partial", cache / f"{key}.journal"
         self._lock, self._cache = cache / f"{key}.lock", cache
-        self._count, self._row_bytes, self._progress = count or 0, row_bytes, progress
-        self._expected = count
+        self._count, self._row_bytes, self._expected = count or 0, row_bytes, count
 
     def load(self) -> list[Record] | None:
         """The records of the finished store; None where there is none, or, with a warning, where it is damaged."""
@@ -236,7 +236,7 @@ class StoreFiles:
     def _damaged(self, path: Path, records: Mapping[int, Record]) -> list[int]:
         """Rows whose pixels are not those of their record."""
         damaged = []
-        rows = tqdm(sorted(records), "checking", unit="image", leave=False, disable=None if self._progress else True)
+        rows = image_bar(sorted(records), "checking")
         try:
             with path.open("rb") as file:
                 for row in rows:
