@@ -21,8 +21,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dpq.errors import InputError, one_line
-from dpq.protocols.decode_workers import decode_files
-from dpq.protocols.decoding import MOST_PIXELS, decode_file, square_pixels, upright_rgb
+from dpq.protocols.decoding import MOST_PIXELS, decode_file, decode_files, square_pixels, upright_rgb
 from dpq.protocols.image_files import SUFFIXES, walk_images
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]

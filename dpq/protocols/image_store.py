@@ -13,8 +13,7 @@ import PIL
 
 from dpq.errors import InputError
 from dpq.protocols.archives import leaves_root
-from dpq.protocols.decode_workers import decode_files
-from dpq.protocols.decoding import UnusableError, find_file
+from dpq.protocols.decoding import UnusableError, decode_files, find_file
 from dpq.protocols.image_files import checked_folder
 from dpq.protocols.store_files import Record, StoreFiles, image_bar
 from dpq.protocols.stored_images import ImageStore, Inspection, StoredImages
