@@ -23,6 +23,9 @@ from dpq.protocols.stored_images import ImageStore, Inspection, StoredImages
 IN_MEMORY = 1 << 30  # bytes of decoded images; from here on they stay on the disk
 
 
+LabelInput: TypeAlias = "Sequence[str] | Sequence[int] | npt.NDArray[Any] | Tensor"
+
+
 def training_split(
     images: ImageInput,
     labels: LabelInput | None,
@@ -119,9 +122,6 @@ def _stacked(labels: list[Any]) -> npt.NDArray[Any]:
         return np.stack([np.asarray(label) for label in labels])
     except ValueError as error:
         raise InputError(f"labels of images differ in form: {error}") from error
-
-
-LabelInput: TypeAlias = "Sequence[str] | Sequence[int] | npt.NDArray[Any] | Tensor"
 
 
 @dataclass(frozen=True)

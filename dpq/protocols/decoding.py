@@ -30,6 +30,13 @@ MOST_PIXELS = 64_000_000
 LARGE_PIXELS, LARGE_FILE = 2_000_000, 4 << 20
 
 
+# A forked worker shares its parent's memory; a started one would import everything anew. Elsewhere forks are unsafe.
+_START = "fork" if sys.platform == "linux" else "spawn"
+_MOST_WORKERS, _MOST_BATCH, _PREFETCH = 32, 8, 2
+_IN_FLIGHT = 256 << 20  # bytes of decoded pixels between workers and parent
+_COPIES = 2  # a batch on its way exists as an array and as a message
+
+
 class UnusableError(Exception):
     """A file is no usable image; the message is the reason, on one line."""
 
@@ -149,13 +156,6 @@ def upright_rgb(image: Image.Image) -> Image.Image:
         deep = np.asarray(image)
         image = Image.fromarray((np.clip(deep, 0, 0xFFFF) >> 8).astype(np.uint8))
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-# A forked worker shares its parent's memory; a started one would import everything anew. Elsewhere forks are unsafe.
-_START = "fork" if sys.platform == "linux" else "spawn"
-_MOST_WORKERS, _MOST_BATCH, _PREFETCH = 32, 8, 2
-_IN_FLIGHT = 256 << 20  # bytes of decoded pixels between workers and parent
-_COPIES = 2  # a batch on its way exists as an array and as a message
 
 
 class _Files(Dataset[Decoded]):

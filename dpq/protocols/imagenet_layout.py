@@ -20,6 +20,24 @@ _WNID = re.compile("n[0-9]{8}")
 _CLASS_IDS = frozenset(str(i) for i in range(ILSVRC_CLASSES))
 
 
+TRAINING = (
+    "train/{wnid}/{file}",  # first: where the guide tells to put them, so that a message names it
+    "{path}",
+    "{wnid}/{file}",
+    "ILSVRC2012_img_train/{wnid}/{file}",
+    "ILSVRC/Data/CLS-LOC/train/{wnid}/{file}",
+)
+VALIDATION = (
+    "val/{file}",
+    "{path}",
+    "{file}",
+    "val/{wnid}/{file}",
+    "ILSVRC2012_img_val/{file}",
+    "ILSVRC/Data/CLS-LOC/val/{file}",
+)
+_PROBES = 100
+
+
 def wnid_of(path: str) -> str | None:
     """The WordNet id that the name of a training image starts with, as in `n02389026_5113.JPEG`."""
     name = path.rpartition("/")[2]
@@ -86,24 +104,6 @@ def read_classes(path: Path) -> Mapping[int, str]:
             raise InputError(f"{path}:{number}: {line!r} repeats a class; correct it")
         wnids[int(fields[2])] = fields[1]
     return wnids
-
-
-TRAINING = (
-    "train/{wnid}/{file}",  # first: where the guide tells to put them, so that a message names it
-    "{path}",
-    "{wnid}/{file}",
-    "ILSVRC2012_img_train/{wnid}/{file}",
-    "ILSVRC/Data/CLS-LOC/train/{wnid}/{file}",
-)
-VALIDATION = (
-    "val/{file}",
-    "{path}",
-    "{file}",
-    "val/{wnid}/{file}",
-    "ILSVRC2012_img_val/{file}",
-    "ILSVRC/Data/CLS-LOC/val/{file}",
-)
-_PROBES = 100
 
 
 def find_layout(root: Path, split: Listed, layouts: Sequence[str], wnids: Sequence[str]) -> str:

@@ -25,6 +25,11 @@ Fields count from the end, so that paths may hold blanks; a path that ends like 
 """
 
 
+MAX_BYTES = 1 << 27  # unpacked; the longest published list, 128,503 images with 100 columns, has 32 MB
+MAX_LINE = 4096
+_DRIVE = re.compile("[A-Za-z]:")
+
+
 def bits(classes: int) -> LabelForm:
     """One field of 0 or 1 for each of the classes, as in `a/b.jpg 0 1 0`."""
 
@@ -97,11 +102,6 @@ def _miscounted(line: str, classes: int) -> str:
     return f"ends in {found} bits (0 or 1) after {before!r}; needs a path and {classes} bits"
 
 
-MAX_BYTES = 1 << 27  # unpacked; the longest published list, 128,503 images with 100 columns, has 32 MB
-MAX_LINE = 4096
-_DRIVE = re.compile("[A-Za-z]:")
-
-
 @dataclass(frozen=True)
 class Listed:
     """The images of one split, in the order of the list.
@@ -135,7 +135,7 @@ def read_list(path: Path, labels: LabelForm, *, strip_prefix: str | None = None)
 
     Args:
         path: the list.
-        labels: how the end of a line is read (`dpq.protocols.lists`).
+        labels: how the end of a line is read: `bits`, `column`, `mapped` or `column_or_one_hot`.
         strip_prefix: folder that every path starts with and that is cut off, as authors list absolute paths.
 
     Returns:

@@ -20,6 +20,25 @@ _IMAGES = "ImageList/Imagelist.txt"
 AGREEMENT = 0.99
 
 
+# The published lists do not name their columns; this order fits their counts and co-occurrences.
+CONCEPTS = (
+    *("sky", "clouds", "person", "water", "animal", "grass", "buildings", "window", "plants", "lake", "ocean"),
+    *("road", "flowers", "sunset", "reflection", "rocks", "vehicle", "snow", "tree", "beach", "mountain"),
+)
+PUBLISHED = Published(
+    sizes={"train": 10_000, "query": 5_000, "database": 190_834},
+    labels_per_image={"train": 2.11, "query": 2.15},
+    per_class={},
+    digests={
+        "train": "b2fc7f4ca130305eb8d0d3c2af12b29e21ad2247643119da4c9cecc254725148",
+        "query": "96a45df8d5d158e5e2ff912b2e8ecf62a11c80265f3ed912a2c0401c3d865441",
+    },
+)
+_NAME = "nuswide21"
+_LISTS = "they are data/nus21 of the repository cfm-uestc/DPQ"
+_TRUTH = 'Groundtruth/ and ImageList/ of the page "NUS-WIDE, Lab for Media Search, National University of Singapore"'
+
+
 @dataclass(frozen=True)
 class GroundTruth:
     """All images of NUS-WIDE, in the official order.
@@ -127,25 +146,6 @@ def _read_bits(file: Path) -> npt.NDArray[np.bool_]:
             raise InputError(f"{file}:{number}: {line!r} is neither 0 nor 1; get NUS-WIDE's ground truth again")
         bits.append(line == "1")
     return np.array(bits)
-
-
-# The published lists do not name their columns; this order fits their counts and co-occurrences.
-CONCEPTS = (
-    *("sky", "clouds", "person", "water", "animal", "grass", "buildings", "window", "plants", "lake", "ocean"),
-    *("road", "flowers", "sunset", "reflection", "rocks", "vehicle", "snow", "tree", "beach", "mountain"),
-)
-PUBLISHED = Published(
-    sizes={"train": 10_000, "query": 5_000, "database": 190_834},
-    labels_per_image={"train": 2.11, "query": 2.15},
-    per_class={},
-    digests={
-        "train": "b2fc7f4ca130305eb8d0d3c2af12b29e21ad2247643119da4c9cecc254725148",
-        "query": "96a45df8d5d158e5e2ff912b2e8ecf62a11c80265f3ed912a2c0401c3d865441",
-    },
-)
-_NAME = "nuswide21"
-_LISTS = "they are data/nus21 of the repository cfm-uestc/DPQ"
-_TRUTH = 'Groundtruth/ and ImageList/ of the page "NUS-WIDE, Lab for Media Search, National University of Singapore"'
 
 
 def list_nuswide21(root: Path, *, strip_prefix: str | None = None) -> Listing:

@@ -23,6 +23,12 @@ from dpq.files import write_atomically
 from dpq.json_text import parse_json
 from dpq.protocols.decoding import Decoded
 
+_COMMIT = 64 << 20  # bytes of pixels that an interruption may cost
+_CHECKED = 64  # rows that are read again when work goes on; all are at the end
+image_bar = partial(tqdm, unit="image", leave=False, disable=None)  # on a terminal alone
+_REMEDY = "set DPQ_CACHE to a folder that can be written"
+_logger = logging.getLogger(__name__)
+
 
 class Record(NamedTuple):
     """What is known of a stored row.
@@ -90,13 +96,6 @@ def _whole(value: Any) -> int:
 
 def _digest(records: Sequence[Record]) -> str:
     return hashlib.sha256(json.dumps(records).encode()).hexdigest()
-
-
-_COMMIT = 64 << 20  # bytes of pixels that an interruption may cost
-_CHECKED = 64  # rows that are read again when work goes on; all are at the end
-image_bar = partial(tqdm, unit="image", leave=False, disable=None)  # on a terminal alone
-_REMEDY = "set DPQ_CACHE to a folder that can be written"
-_logger = logging.getLogger(__name__)
 
 
 class StoreFiles:
