@@ -154,8 +154,7 @@ class Trainer:
     def _embeddings(self, views: Views) -> Tensor:
         """Embeddings [N, D] of the training images, on the CPU; every process makes its share of them."""
         mine = distributed.share(len(self.images))
-        images = take_images(self.images, torch.arange(mine.start, mine.stop))
-        embeddings: Tensor = self.method.embed(images, views=views)
+        embeddings: Tensor = self.method.embed(take_images(self.images, mine), views=views)
         return distributed.gather(embeddings, len(self.images))
 
     def step(self, rows: Tensor, geometry: torch.Generator, step: int) -> dict[str, Tensor]:

@@ -35,12 +35,12 @@ class Images(Protocol):
     def __getitem__(self, rows: slice | Tensor, /) -> Tensor:
         """The images at a slice or at [n] int64 positions, in memory."""
 
-    def take(self, rows: Tensor, /) -> Images:
-        """The images at `rows` ([n] int64), in that order; what is on disk stays there."""
+    def take(self, rows: slice | Tensor, /) -> Images:
+        """The images at a slice or at [n] int64 positions, in that order; what is on disk stays there."""
 
 
-def take_images(images: Images, rows: Tensor) -> Images:
-    """The images at `rows` ([n] int64), in that order; what is on disk stays there."""
+def take_images(images: Images, rows: slice | Tensor) -> Images:
+    """The images at a slice or at [n] int64 positions, in that order; what is on disk stays there."""
     return images[rows] if isinstance(images, Tensor) else images.take(rows)
 
 
