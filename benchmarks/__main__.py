@@ -11,6 +11,7 @@ from dpq.interrupts import NOT_BEGUN, interruption
 if __name__ == "__main__":  # before all else
     interruption.install()
 
+from benchmarks.advice import advice_for
 from benchmarks.commands import check_data, evaluate, exhibit, figures, regress, results, run, table
 from dpq.command_line import Parser, status_of
 
@@ -52,7 +53,7 @@ def make_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0, 1 for a regression, 2 for a mistake of the caller, 130 when interrupted."""
-    return status_of(lambda: _run(sys.argv[1:] if arguments is None else arguments))
+    return status_of(lambda: _run(sys.argv[1:] if arguments is None else arguments), advice_for)
 
 
 def _run(arguments: Sequence[str]) -> int | None:

@@ -10,13 +10,12 @@ from tabulate import tabulate
 from torch import Tensor
 
 from benchmarks.reported_values import OTHER_DATA, reported, reported_methods
-from dpq.protocols.defects import find_defects
+from dpq.protocols.base import ReadOptions
 from dpq.protocols.division import divide
 from dpq.protocols.folder import find_images
 from dpq.protocols.image_store import Inspection, inspect_images
 from dpq.protocols.listed import find_copy
-from dpq.protocols.listing import SPLITS, SplitName
-from dpq.protocols.options import ReadOptions
+from dpq.protocols.listing import SPLITS, SplitName, find_defects
 
 _WHOLE = "fit: the published lists, whole and readable (digests of the images were never published)"
 _FROM = {

@@ -11,7 +11,7 @@ import torch
 from benchmarks.building import Ingredients, build_method
 from benchmarks.methods import METHODS
 from benchmarks.plan import Run
-from dpq.embedding import BATCH
+from dpq.on_embeddings import BATCH
 from dpq.protocols import Dataset
 from dpq.settings import Execution
 from dpq.training import Trainer

@@ -28,7 +28,7 @@ def check_codebook_size(codebook_size: int) -> None:
     """
     if not 2 <= codebook_size <= 256 or codebook_size & (codebook_size - 1):
         raise InputError(
-            f"the codebook size must be a power of two from 2 to 256 (one byte a level); got {codebook_size}"
+            f"the codebook size must be a power of two from 2 to 256 (one byte per level); got {codebook_size}"
         )
 
 
@@ -67,7 +67,7 @@ def check_enough(points: int, codebook_size: int) -> None:
     """
     if points < codebook_size:
         raise InputError(
-            f"{codebook_size} codewords a level need at least as many training images; got {points}: "
+            f"{codebook_size} codewords per level need at least as many training images; got {points}: "
             "use more images or a smaller codebook"
         )
 
@@ -173,7 +173,7 @@ def residual_kmeans(
         codebook_size: K.
         seed: of k-means.
         choice: which codeword a residual is assigned to before the next level.
-        iterations: most of k-means, a level.
+        iterations: of k-means, at most, per level.
 
     Raises:
         InputError: fewer points than codewords.

@@ -25,13 +25,12 @@ from dpq.config import DPQConfig
 from dpq.errors import InputError
 from dpq.image_inputs import ImageInput, batches, square_images
 from dpq.images import Augmentation
-from dpq.label_inputs import LabelInput, Labels
 from dpq.label_vectors import orthonormal_label_vectors
 from dpq.protocols.base import Split
 from dpq.saved import SCHEMA_VERSION, SavedBackbone, SavedConfig, read_model, unusable, write_model
 from dpq.seeds import derive_seed
 from dpq.settings import Execution, TrainingConfig, TrainLog
-from dpq.training_inputs import training_split
+from dpq.training_inputs import LabelInput, Labels, training_split
 from dpq.version import __version__
 
 # The optimisation of the benchmarks' photographs, with crops of 7/8 of the image.
@@ -56,7 +55,7 @@ class DPQ:
     >>> model = model.fit(images, ["cat", "dog"] * 16)
     >>> model.classes
     ('cat', 'dog')
-    >>> codes = model.encode(images)  # one byte a level
+    >>> codes = model.encode(images)  # one byte per level
     >>> codes.shape, codes.dtype
     (torch.Size([32, 2]), torch.uint8)
     >>> bool((model.encode(images, bits=4) == codes[:, :1]).all())  # a shorter code is a prefix
@@ -224,7 +223,7 @@ class DPQ:
             progress: draw a progress bar on a terminal.
 
         Returns:
-            [N, M] uint8 on the CPU, one level a column: with 256 codewords a level, `bits / 8` of them.
+            [N, M] uint8 on the CPU, one level per column: with 256 codewords per level, `bits / 8` of them.
 
         Raises:
             InputError: not trained; an image cannot be used; `bits` is no multiple of log2 K or more than was trained.

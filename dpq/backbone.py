@@ -74,9 +74,7 @@ def read_weights(path: Path) -> WeightFile:
         InputError: the file is missing or no weight file.
     """
     if not path.is_file():
-        raise InputError(
-            f"weights file {path} does not exist; give --weights FILE, or --weights none to start from scratch"
-        )
+        raise InputError(f"weights file {path} does not exist; give another, or none to start from scratch", "weights")
     with path.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     try:
@@ -228,13 +226,15 @@ def create_body(name: str, weights: WeightFile | str | None) -> tuple[Any, Prepr
     except Exception as error:
         if isinstance(weights, WeightFile) and isinstance(error, TypeError) and options:
             raise InputError(
-                f"{weights.name} asks for {', '.join(options)}, which {name} does not take; give another --backbone"
+                f"{weights.name} asks for {', '.join(options)}, which {name} does not take; give another backbone",
+                "backbone",
             ) from error
         if weights != "timm":
             raise
         raise InputError(
-            f"could not download weights of {name} ({type(error).__name__}); go online, give --weights FILE, "
-            "or --weights none to start from scratch"
+            f"could not download weights of {name} ({type(error).__name__}); go online, give a file of weights, "
+            "or none to start from scratch",
+            "weights",
         ) from error
     config = body.pretrained_cfg
     preprocessing = Preprocessing(tuple(config["mean"]), tuple(config["std"]), config["interpolation"])
@@ -265,6 +265,7 @@ def _load(body: nn.Module, name: str, weights: WeightFile) -> None:
         keys = ", ".join((missing + misshapen)[:5])
         raise InputError(
             f"{weights.name} does not fit {name}: {len(missing)} keys missing and {len(misshapen)} of another shape "
-            f"({keys}); give the weights of this backbone or another --backbone"
+            f"({keys}); give the weights of this backbone or another backbone",
+            "backbone",
         )
     body.load_state_dict({key: weights.tensors[key] for key in wanted})

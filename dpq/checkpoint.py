@@ -52,7 +52,7 @@ def read_checked(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         state = parse_json(metadata["state"])
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     if _digest(tensors, metadata["state"]) != metadata["sha256"]:
-        raise ValueError("its check sum is another")
+        raise ValueError("its check sum differs from that of its contents")
     if not isinstance(state, dict):
         raise ValueError("its state is no table")
     return tensors, state
@@ -147,7 +147,7 @@ def restore_module(module: torch.nn.Module, tensors: Mapping[str, Tensor], *, wh
 
 
 def restored_log(state: Mapping[str, Any], epochs: int) -> tuple[int, float, list[dict[str, Any]]]:
-    """Finished epochs, seconds and one report an epoch, from a checkpoint's state.
+    """Finished epochs, seconds and one report per epoch, from a checkpoint's state.
 
     Args:
         state: as it was read.

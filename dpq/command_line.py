@@ -54,14 +54,19 @@ def one_of(what: str, choices: Sequence[str]) -> Callable[[str], str]:
     return read
 
 
-def status_of(command: Callable[[], int | None]) -> int:
-    """Run a command, and say in one line what ended it: its own status, 2 for a mistake, 130 when interrupted."""
+def status_of(command: Callable[[], int | None], advice: Callable[[InputError], str] = lambda error: "") -> int:
+    """Run a command, and say in one line what ended it: its own status, 2 for a mistake, 130 when interrupted.
+
+    Args:
+        command: to run.
+        advice: what to add to the line, as options of this command line are unknown to the library.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it would say how it was loaded
     try:
         return command() or 0
     except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {' '.join((str(error) + advice(error)).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return interruption.say()

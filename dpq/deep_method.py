@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from dpq import additive
 from dpq.backbone import Backbone, Preprocessing
-from dpq.embedding import embed_images
 from dpq.images import Views
-from dpq.optimisation import decayed_groups
+from dpq.on_embeddings import embed_images
 from dpq.protocols.base import Images, Split
 from dpq.settings import Epoch, Execution, TrainingConfig, TrainLog, autocast
 from dpq.training import Trainer
@@ -209,3 +208,45 @@ class AlternatingMethod(DeepMethod):
     def quantization_error(self, embeddings: Tensor, rows: Tensor) -> Tensor:
         """Mean squared distance of a batch's embeddings [B, D] to the reconstructions of its images."""
         return (embeddings - self._reconstructions[rows]).square().sum(dim=1).mean()
+
+
+def decayed_groups(backbone: Backbone, config: TrainingConfig) -> list[dict[str, Any]]:
+    """Each earlier layer learns by `layer_decay` slower; no weight decay on biases and normalisation."""
+    from timm.optim import param_groups_layer_decay
+
+    groups = param_groups_layer_decay(backbone.body, config.weight_decay, layer_decay=config.layer_decay)
+    body = [
+        {
+            "params": group["params"],
+            "weight_decay": group["weight_decay"],
+            "lr": config.learning_rate * group["lr_scale"],
+        }
+        for group in groups
+    ]
+    heads = backbone.heads
+    rate = config.learning_rate * config.head_multiplier
+    return [
+        *body,
+        {"params": [h.bias for h in heads], "weight_decay": 0.0, "lr": rate},
+        {"params": [h.weight for h in heads], "weight_decay": config.weight_decay, "lr": rate},
+    ]
+
+
+def released_groups(backbone: Backbone, config: TrainingConfig) -> list[dict[str, Any]]:
+    """The released code's gradient multipliers, as learning rates.
+
+    The backbone's weights learn from the mean of the two feature losses' gradients, everything else from
+    their sum, so the weights have half the rate; heads have 10 times the rate on weights, 20 times on biases.
+    """
+
+    def group(parameters: list[Any], multiple: float) -> dict[str, Any]:
+        return {"params": parameters, "weight_decay": config.weight_decay, "lr": config.learning_rate * multiple}
+
+    body = list(backbone.body.named_parameters())
+    heads = backbone.heads
+    return [
+        group([p for name, p in body if not name.endswith("bias")], 0.5),
+        group([p for name, p in body if name.endswith("bias")], 1.0),
+        group([h.bias for h in heads], 20.0),
+        group([h.weight for h in heads], 10.0),
+    ]

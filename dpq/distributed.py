@@ -1,4 +1,4 @@
-"""Training in several processes, one a GPU or machine: what they share of a batch, a loss and its gradients.
+"""Work in several processes, one per GPU or machine: what they share of a batch, a loss, its gradients, or a data set.
 
 Torch's launcher starts the processes (`torchrun --nproc-per-node 2 ...`) and tells each its rank. Every process puts
 its share of a batch through the network; the features of the whole batch are gathered, so that each computes the loss
@@ -20,7 +20,6 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from dpq.errors import InputError
-from dpq.shards import part_of
 
 PATIENCE = timedelta(days=1)  # the others wait while the first process evaluates
 _joined = False  # by `start`: a caller may have processes of its own that do different things
@@ -44,7 +43,8 @@ def start(device: torch.device) -> bool:
             if local >= torch.cuda.device_count():
                 raise InputError(
                     f"process {local + 1} of this machine has no GPU of its own; start one process for each of the "
-                    f"{torch.cuda.device_count()} GPUs, or give --device cpu"
+                    f"{torch.cuda.device_count()} GPUs, or train on the CPU",
+                    "device",
                 )
             torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
@@ -100,9 +100,7 @@ def ended_with_others() -> Iterator[None]:
 
 def share(count: int) -> slice:
     """Which of `count` rows are this process's: neighbours, and as many as any other's, give or take one."""
-    if processes() == 1:
-        return slice(0, count)
-    return part_of(count, distributed.get_rank(), processes())
+    return _part(count, distributed.get_rank(), processes()) if processes() > 1 else slice(0, count)
 
 
 def gather(rows: Tensor, count: int) -> Tensor:
@@ -110,21 +108,12 @@ def gather(rows: Tensor, count: int) -> Tensor:
 
     Every process goes on with the same rows to the same loss, so that the own rows' gradient is all that they need.
     """
-    return rows if processes() == 1 else _Gather.apply(rows, count)  # type: ignore[no-any-return, no-untyped-call]
-
-
-class _Gather(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, count: int) -> Tensor:
-        whole = rows.new_zeros(count, *rows.shape[1:])
-        whole[share(count)] = rows
-        distributed.all_reduce(whole)  # shares may differ in size, which gathering would refuse
-        return whole
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (gradient,) = gradients
-        return gradient[share(len(gradient))], None
+    if processes() == 1:
+        return rows
+    mine, whole = share(count), rows.new_zeros(count, *rows.shape[1:])
+    whole[mine] = rows.detach()
+    distributed.all_reduce(whole)  # shares may differ in size, which gathering would refuse
+    return torch.cat([whole[: mine.start], rows, whole[mine.stop :]])
 
 
 @torch.no_grad()
@@ -167,14 +156,10 @@ def agree(number: int) -> bool:
 
 def tell(text: str = "") -> str:
     """What the first process says to all; the others give nothing and get it."""
-    if processes() == 1:
-        return text
-    told = list(text.encode())
-    length = torch.tensor(len(told))
-    distributed.broadcast(length, 0)
-    letters = torch.tensor(told if leads() else [0] * int(length), dtype=torch.uint8)
-    distributed.broadcast(letters, 0)
-    return bytes(letters.tolist()).decode()
+    told = [text]
+    if processes() > 1:
+        distributed.broadcast_object_list(told, device=torch.device("cpu"))
+    return told[0]
 
 
 def synchronise_batch_norm(network: nn.Module, device: torch.device) -> None:
@@ -212,35 +197,54 @@ def _batch_norm(
     """`F.batch_norm` of [b, C, ...], with mean and variance over the rows of all processes."""
     if not training:
         return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+    from torch.distributed.nn import functional
+
+    all_reduce: Any = functional.all_reduce  # with gradient, which is summed as well
     axes = [0, *range(2, x.ndim)]
     shape = [1, -1] + [1] * (x.ndim - 2)
-    sums = _sum(torch.cat([x.sum(axes), x.new_tensor([x.numel() // x.shape[1]])]))
+    sums = all_reduce(torch.cat([x.sum(axes), x.new_tensor([x.numel() // x.shape[1]])]))
     count = sums[-1].detach()
     mean = sums[:-1] / count
     centred = x - mean.view(shape)
-    var = _sum(centred.square().sum(axes)) / count
+    var = all_reduce(centred.square().sum(axes)) / count
     if running_mean is not None and running_var is not None:
         running_mean.lerp_(mean.detach(), momentum)
         running_var.lerp_(var.detach() * count / (count - 1), momentum)
     scale = torch.rsqrt(var + eps) * (1 if weight is None else weight)
-    scaled = centred * scale.view(shape)
+    scaled: Tensor = centred * scale.view(shape)
     return scaled if bias is None else scaled + bias.view(shape)
 
 
-def _sum(part: Tensor) -> Tensor:
-    """The sum of all processes' parts, with gradient."""
-    return _Sum.apply(part)  # type: ignore[no-any-return, no-untyped-call]
+def _part(count: int, index: int, of: int) -> slice:
+    """The rows of part `index` of `of`: neighbours among `count` rows, as many as in any other part or one more."""
+    return slice(index * count // of, (index + 1) * count // of)
 
 
-class _Sum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, part: Tensor) -> Tensor:
-        total = part.clone()
-        distributed.all_reduce(total)
-        return total
+def shard(items: Any, index: int, count: int, *, batch_size: int = 64) -> Any:
+    """One of `count` parts of what several machines encode: neighbours, cut between batches, about as many in each.
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].clone()  # every process goes on with the sum to its own part of the loss
-        distributed.all_reduce(total)
-        return total
+    So the codes of the parts, one after the other, are those of the whole to the last bit: every image is in the batch
+    that it would be in.
+
+    >>> [list(shard(range(10), index, 3, batch_size=2)) for index in (0, 1, 2)]
+    [[0, 1], [2, 3, 4, 5], [6, 7, 8, 9]]
+
+    Args:
+        items: list, array or tensor of N images or paths, in the order that every process sees.
+        index: of this part, from 0.
+        count: of parts.
+        batch_size: that they are encoded with.
+
+    Returns:
+        A slice of `items`; empty where there are fewer batches than parts.
+
+    Raises:
+        InputError: there is no such part, or no such batch.
+    """
+    if not 0 <= index < count:
+        raise InputError(f"there is no part {index} of {count}; parts are counted from 0, and the last is count - 1")
+    if batch_size < 1:
+        raise InputError(f"batch_size must be at least 1; got {batch_size}")
+    batches = -(-len(items) // batch_size)
+    mine = _part(batches, index, count)
+    return items[mine.start * batch_size : mine.stop * batch_size]

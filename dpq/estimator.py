@@ -37,7 +37,7 @@ class ProgressiveQuantizerEstimator(ClassNamePrefixFeaturesOutMixin, Transformer
     Args:
         levels: number of levels M.
         codebook_size: codewords per level K, a power of two of at most 256; `fit` needs as many samples.
-        iterations: most iterations of k-means, a level.
+        iterations: of k-means, at most, per level.
         random_state: seed of k-means: an integer, a `numpy.random.RandomState`, or None for another draw each time.
 
     Attributes:

@@ -16,7 +16,7 @@ from dpq.additive import BLOCK, check_codebook_size, decode
 from dpq.errors import InputError, one_line
 from dpq.scores import Score, check_codes, checked
 
-_POINTS = 64  # reconstructions a list that k-means sees
+_POINTS = 64  # reconstructions per list that k-means sees
 
 
 def import_faiss() -> Any:
@@ -126,7 +126,7 @@ def set_codebooks(quantizer: Any, codebooks: Tensor) -> None:
 
 
 def _kind(faiss: Any, codes: Tensor, codebooks: Tensor, score: Score) -> tuple[int, int, int, int]:
-    """Levels, bits a level, metric and search type of codes that have been checked."""
+    """Levels, bits per level, metric and search type of codes that have been checked."""
     check_codes(codebooks[0], codes, codebooks)
     levels, size = codebooks.shape[:2]
     check_codebook_size(size)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from dpq.errors import InputError
 
+ELSEWHERE = "choose another folder"
 _RANDOM = 8  # characters that `tempfile` adds to a name
 
 
-def write_atomically(path: Path, content: bytes | str, remedy: str = "choose another --output") -> None:
+def write_atomically(path: Path, content: bytes | bytearray | memoryview | str, remedy: str = ELSEWHERE) -> None:
     """Write a temporary file beside `path`, flush it to the disk, then rename it into place.
 
     Args:
@@ -22,12 +23,13 @@ def write_atomically(path: Path, content: bytes | str, remedy: str = "choose ano
     Raises:
         InputError: the folder cannot be written.
     """
+    about = "output" if remedy == ELSEWHERE else None
     data = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        raise InputError(f"cannot write {path} ({error.strerror}); {remedy}") from error
+        raise InputError(f"cannot write {path} ({error.strerror}); {remedy}", about) from error
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
@@ -41,7 +43,7 @@ def write_atomically(path: Path, content: bytes | str, remedy: str = "choose ano
     except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise InputError(f"cannot write {path} ({error.strerror}); free some space or {remedy}") from error
+            raise InputError(f"cannot write {path} ({error.strerror}); free some space or {remedy}", about) from error
         raise
 
 

@@ -191,8 +191,8 @@ def name_of(file: str | os.PathLike[str], index: CodeIndex) -> str:
 
 
 def _name(file: Path, folder: Path) -> str:
-    # The file itself may be a link, and be gone already; its folder tells where it is.
-    whole = file.parent.resolve() / file.name
+    # The file itself may be a link, and be gone already; its folder tells where it is, unless that is a link inside.
+    whole = file if file.is_relative_to(folder) and ".." not in file.parts else file.parent.resolve() / file.name
     if not whole.is_relative_to(folder):
         raise InputError(f"{file} is not in {folder}, the folder of the index; move it there first")
     return whole.relative_to(folder).as_posix()

@@ -21,9 +21,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dpq.errors import InputError, one_line
-from dpq.protocols.archives import SUFFIXES
-from dpq.protocols.decode_workers import decode_files
-from dpq.protocols.decoding import MOST_PIXELS, decode_file, square_pixels, upright_rgb
+from dpq.protocols.decoding import MOST_PIXELS, decode_file, decode_files, square_pixels, upright_rgb
+from dpq.protocols.image_files import SUFFIXES, walk_images
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 OneImage: TypeAlias = "str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor"
@@ -33,24 +32,21 @@ ImageInput: TypeAlias = "OneImage | Iterable[OneImage] | Dataset[Any]"
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     """The image files of a folder and its sub-folders, in the order in which they are read: sorted by path.
 
-    Files without the suffix of an image are passed over, and so is what is hidden.
+    What counts as an image is the rule of `dpq.protocols.image_files`.
 
     Raises:
-        InputError: there is no such folder, or no image in it.
+        InputError: there is no such folder, no image in it, or a folder in it that cannot be read.
     """
     root = Path(folder)
     if not root.is_dir():
         raise InputError(f"no image folder {root}; correct the path")
-    found = [
-        path
-        for path in root.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-        and path.is_file()
-    ]
+    try:
+        found = walk_images(root)
+    except OSError as error:
+        raise InputError(f"cannot read the folder {root}: {one_line(error)}; mend that, or give files") from error
     if not found:
         raise InputError(f"no image in {root}; files with the suffixes {', '.join(sorted(SUFFIXES))} are read")
-    return sorted(found, key=lambda path: path.relative_to(root).parts)
+    return [root / name for name in found]
 
 
 def square_images(images: ImageInput, side: int, workers: int = 0) -> Iterator[Pixels]:

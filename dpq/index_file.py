@@ -5,10 +5,10 @@ Reading unpickles nothing, and no parser of Faiss sees the file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -52,19 +52,6 @@ NOWHERE = Origin()
 
 
 @dataclass(frozen=True)
-class Contents:
-    """What a file holds; attributes as of `dpq.search.CodeIndex`, with tensors for arrays."""
-
-    codes: Tensor
-    codebooks: Tensor
-    score: Score
-    ids: Tensor
-    names: tuple[str, ...]
-    centroids: Tensor | None
-    origin: Origin
-
-
-@dataclass(frozen=True)
 class _Header:
     schema_version: int
     dpq_version: str
@@ -72,21 +59,25 @@ class _Header:
     origin: Origin
 
 
-def write_index(path: Path, contents: Contents) -> None:
+def write_index(
+    path: Path, tensors: Mapping[str, Tensor], names: Sequence[str], score: Score, origin: Origin = NOWHERE
+) -> None:
     """Write the file whole or not at all; an index that was there before is replaced.
+
+    Args:
+        path: the file.
+        tensors: codes, codebooks and ids of an index, and centroids if it has any.
+        names: of its images, or none.
+        score: of the index.
+        origin: of its codes.
 
     Raises:
         InputError: there is something else at that path, or it cannot be written.
     """
     refuse_others(path)
-    tensors = {"codes": contents.codes, "codebooks": contents.codebooks, "ids": contents.ids}
-    if contents.names:
-        text = "\0".join(contents.names).encode()
-        tensors["names"] = torch.from_numpy(np.frombuffer(text, np.uint8).copy())
-    if contents.centroids is not None:
-        tensors["centroids"] = contents.centroids
-    header = _Header(SCHEMA_VERSION, __version__, contents.score, contents.origin)
-    save_checkpoint(path, tensors, asdict(header))
+    if names:
+        tensors = {**tensors, "names": torch.from_numpy(np.frombuffer("\0".join(names).encode(), np.uint8).copy())}
+    save_checkpoint(path, tensors, asdict(_Header(SCHEMA_VERSION, __version__, score, origin)))
 
 
 def refuse_others(path: Path) -> None:
@@ -113,8 +104,8 @@ def is_no_text(text: str) -> bool:
     return "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def read_index(path: Path, make: Callable[[Contents], T]) -> T:
-    """What `make` makes of the contents of a file that `write_index` wrote.
+def read_index(path: Path, make: Callable[..., T]) -> T:
+    """What `make` makes of the arguments of a `CodeIndex`, from a file that `write_index` wrote.
 
     Raises:
         InputError: it is missing, damaged, of something else or of a later version, or `make` refuses it.
@@ -123,12 +114,12 @@ def read_index(path: Path, make: Callable[[Contents], T]) -> T:
         raise InputError(f"no index {path}; correct the path, or make one with: python -m dpq index build")
     try:
         tensors, state = read_checked(path)
-        return make(_contents(tensors, state))
+        return make(**_arguments(tensors, state))
     except Exception as error:  # whatever the reader raises, the file is unusable
         raise InputError(f"{path} cannot be used as an index: {one_line(error)}; build it again") from error
 
 
-def _contents(tensors: dict[str, Tensor], state: dict[str, object]) -> Contents:
+def _arguments(tensors: dict[str, Tensor], state: dict[str, object]) -> dict[str, Any]:
     if state.get("schema_version") != SCHEMA_VERSION:
         version = str(state.get("schema_version"))[:20]
         raise ValueError(f"its schema version is {version}, and this library reads {SCHEMA_VERSION}")
@@ -140,15 +131,7 @@ def _contents(tensors: dict[str, Tensor], state: dict[str, object]) -> Contents:
             raise ValueError(f"it has no {name}")
         if name in tensors and tensors[name].dtype != kind:
             raise ValueError(f"its {name} are {tensors[name].dtype}, not {kind}")
-    names: tuple[str, ...] = ()
-    if "names" in tensors:
-        names = tuple(tensors["names"].numpy().tobytes().decode().split("\0"))
-    return Contents(
-        tensors["codes"],
-        tensors["codebooks"],
-        header.score,
-        tensors["ids"],
-        names,
-        tensors.get("centroids"),
-        header.origin,
-    )
+    found: dict[str, Any] = {name: tensor for name, tensor in tensors.items() if name in _TYPES}
+    if "names" in found:
+        found["names"] = tuple(found["names"].numpy().tobytes().decode().split("\0"))
+    return {**found, "ids": found["ids"].numpy(), "score": header.score, "origin": header.origin}

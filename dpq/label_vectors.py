@@ -35,7 +35,7 @@ def read_label_vectors(path: Path, classes: int, dim: int) -> Tensor:
     if vectors.shape != (classes, dim):
         raise InputError(
             f"{path} holds {vectors.shape[0]} vectors of {vectors.shape[1]} numbers; "
-            f"expected {classes} rows (one a class) of {dim} (the embedding dimension)"
+            f"expected {classes} rows (one per class) of {dim} (the embedding dimension)"
         )
     if not np.isfinite(vectors).all() or not np.abs(vectors).sum(axis=1).all():
         raise InputError(f"{path} has a row of zeros or a number that is not finite; every class needs a direction")

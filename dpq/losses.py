@@ -41,7 +41,7 @@ def adaptive_margin_loss(
 
 
 def classification_loss(logits: Tensor, labels: Tensor, multi_label: bool) -> Tensor:
-    """L_C: softmax cross-entropy, or with several labels an image the mean sigmoid cross-entropy over classes.
+    """L_C: softmax cross-entropy, or with several labels per image the mean sigmoid cross-entropy over classes.
 
     Args:
         logits: [B, L].

@@ -15,11 +15,10 @@ from torch import Tensor
 from dpq.additive import levels_for
 from dpq.backbone import Backbone
 from dpq.config import DPQConfig
-from dpq.deep_method import DeepMethod
+from dpq.deep_method import DeepMethod, released_groups
 from dpq.errors import InputError
 from dpq.images import Views
 from dpq.losses import adaptive_margin_loss, classification_loss
-from dpq.optimisation import released_groups
 from dpq.protocols.base import Split
 from dpq.quantizers import ProgressiveQuantizer, Quantized
 from dpq.registry import MethodEntry

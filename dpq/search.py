@@ -21,7 +21,7 @@ from torch import Tensor
 from dpq.additive import check_codebook_size, prefix_levels
 from dpq.errors import InputError
 from dpq.faiss_index import faiss_index, inverted_index, list_centroids
-from dpq.index_file import NOWHERE, Contents, Origin, is_no_text, read_index, write_index
+from dpq.index_file import NOWHERE, Origin, is_no_text, read_index, write_index
 from dpq.scores import Score, check_codes, checked, lookup_tables, norm_offsets
 
 _BLOCK = 1024  # queries whose tables are in memory at once
@@ -271,9 +271,10 @@ class CodeIndex:
         Raises:
             InputError: it cannot be written, or there is something else than an index.
         """
-        centroids = None if self.centroids is None else torch.from_numpy(self.centroids)
-        ids, origin = torch.from_numpy(self.ids), self.origin if origin is None else origin
-        write_index(Path(path), Contents(self.codes, self.codebooks, self.score, ids, self.names, centroids, origin))
+        tensors = {"codes": self.codes, "codebooks": self.codebooks, "ids": torch.from_numpy(self.ids)}
+        if self.centroids is not None:
+            tensors["centroids"] = torch.from_numpy(self.centroids)
+        write_index(Path(path), tensors, self.names, self.score, self.origin if origin is None else origin)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -282,12 +283,7 @@ class CodeIndex:
         Raises:
             InputError: the file is missing, damaged, or of something else.
         """
-        return read_index(
-            Path(path),
-            lambda c: cls(
-                c.codes, c.codebooks, c.score, ids=c.ids.numpy(), names=c.names, centroids=c.centroids, origin=c.origin
-            ),
-        )
+        return read_index(Path(path), cls)
 
 
 def _new_ids(ids: npt.ArrayLike | None, count: int, first: int) -> Ids:

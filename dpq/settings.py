@@ -84,7 +84,7 @@ class TrainingConfig:
 
     Attributes:
         epochs: passes over the training images; an incomplete last batch is dropped.
-        batch_size: images a step.
+        batch_size: images per step.
         image_size: side of the network input, in pixels.
         optimizer: of the network; codebooks always have Adam.
         learning_rate: of the network's last layers.
@@ -159,7 +159,7 @@ class TrainLog:
     """What training leaves behind besides the weights.
 
     Attributes:
-        epochs: one dictionary an epoch: mean of every loss term, learning rate, and what the method adds.
+        epochs: one dictionary per epoch: mean of every loss term, learning rate, and what the method adds.
         seconds: spent on training, over all interruptions.
         images_per_second: training throughput.
     """

@@ -25,8 +25,7 @@ from dpq.checkpoint import (
 from dpq.errors import InputError, one_line
 from dpq.health import batch_signs, loss_signs, one_class
 from dpq.images import Views, send, to_input
-from dpq.protocols.base import Split
-from dpq.protocols.stored_images import StoredImages
+from dpq.protocols.base import Split, take_images
 from dpq.seeds import derive_seed
 from dpq.settings import Epoch, Execution, TrainingConfig, TrainLog
 
@@ -93,7 +92,9 @@ class Trainer:
         """Train what is left to train and return the log of all epochs."""
         self._resume()
         if not distributed.agree(self.epoch):
-            raise InputError("the processes see different checkpoints; give an --output that all machines share")
+            raise InputError(
+                "the processes see different checkpoints; keep them in a folder that all machines share", "output"
+            )
         distributed.follow_leader(self.module)
         total = self.steps * self.config.epochs
         bar = tqdm(
@@ -132,7 +133,7 @@ class Trainer:
         shuffled = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
         order = torch.randperm(len(self.images), generator=shuffled).to(self.labels.device)
         sums: dict[str, Tensor] = {}
-        peak = alike = torch.zeros((), device=self.labels.device)  # read once an epoch: reading stalls a GPU
+        peak = alike = torch.zeros((), device=self.labels.device)  # read once per epoch: reading stalls a GPU
         for index in range(self.steps):
             rows = order[index * self.batch_size : (index + 1) * self.batch_size]
             terms = self.step(rows, geometry, self.epoch * self.steps + index)
@@ -153,9 +154,7 @@ class Trainer:
     def _embeddings(self, views: Views) -> Tensor:
         """Embeddings [N, D] of the training images, on the CPU; every process makes its share of them."""
         mine = distributed.share(len(self.images))
-        rows = torch.arange(mine.start, mine.stop)
-        images = self.images.take(rows) if isinstance(self.images, StoredImages) else self.images[mine]
-        embeddings: Tensor = self.method.embed(images, views=views)
+        embeddings: Tensor = self.method.embed(take_images(self.images, mine), views=views)
         return distributed.gather(embeddings, len(self.images))
 
     def step(self, rows: Tensor, geometry: torch.Generator, step: int) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ if __name__ == "__main__":  # before the imports below, which take seconds
 
 import torch
 
+from benchmarks.advice import advice_for
 from benchmarks.bench.page import write_pages
 from benchmarks.bench.report import Options, Report, as_written, render, write_report
 from benchmarks.environment import keep_freed_memory, resolve_device
@@ -66,7 +67,7 @@ def make_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run benchmarks, print and write their tables; the exit status is 2 for a mistake, 130 for Ctrl-C."""
-    return status_of(lambda: _run(arguments))
+    return status_of(lambda: _run(arguments), advice_for)
 
 
 def _run(arguments: Sequence[str] | None) -> None:

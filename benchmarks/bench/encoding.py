@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from benchmarks.bench.measure import Work, alternate, ratio
 from benchmarks.bench.report import Options, Promise, Report, Table
 from benchmarks.bench.setting import bare_body, generated_method, generated_split, random_inputs, setting
-from dpq.embedding import BATCH
+from benchmarks.bench.synthetic import rough_codebooks
 from dpq.images import to_input
+from dpq.on_embeddings import BATCH
 
 LEAST = 0.95
 BARE, WHOLE = "bare backbone", "embeddings and codes"
@@ -34,7 +35,7 @@ def measure(options: Options) -> Report:
     method.training_config = replace(experiment.training, evaluation_views="centre")
     method.to(device, memory_format=torch.channels_last)
     embeddings = method.embed(images)
-    method.quantizer.codebooks.data.copy_(_some_of(embeddings, method.codebooks))
+    method.quantizer.codebooks.data.copy_(rough_codebooks(embeddings, *method.codebooks.shape[:2]))
     body, inputs = bare_body(experiment, device).eval(), random_inputs(experiment, device, BATCH)
     works: dict[str, Work] = {
         WHOLE: lambda: method.encode(method.embed(images), bits),
@@ -57,13 +58,6 @@ def measure(options: Options) -> Report:
         [Table("Throughput", _rows(seconds, count))],
         [Promise("images/s of encoding, as a share of the bare backbone's", round(share, 3), LEAST, "at least")],
     )
-
-
-def _some_of(embeddings: Tensor, codebooks: Tensor) -> Tensor:
-    """Codewords of the right size without k-means: embeddings, for each level another scale."""
-    levels, size, _ = codebooks.shape
-    rows = torch.arange(size) % len(embeddings)
-    return torch.stack([embeddings[rows] / 2**level for level in range(levels)])
 
 
 def _inference(body: nn.Module, inputs: Tensor, batches: int) -> Work:

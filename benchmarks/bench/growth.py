@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.bench.clustered import ABOUT, CLASSES, DIM, clustered
+from benchmarks.bench.growth_figure import BATCH, CODEWORDS, IMAGES, LEVELS, POINTS, exponent
 from benchmarks.bench.measure import CPU, alternate
 from benchmarks.bench.report import Options, Report, Row, Table
+from benchmarks.bench.synthetic import ABOUT, CLASSES, DIM, clustered, rough_codebooks
 from dpq.additive import encode, residual_kmeans
 from dpq.config import DPQConfig
 from dpq.losses import adaptive_margin_loss, classification_loss
 from dpq.quantizers import ProgressiveQuantizer
 from dpq.ranking import evaluate_codes
 
-POINTS = "Medians"  # title of the table that the figure is drawn from
 ON_DEVICE = ("encoding", "training step")  # the other costs are work of the CPU
-IMAGES, LEVELS, CODEWORDS, BATCH = "images", "levels", "codewords", "batch"
 WIDTH, CUT, SEED = 768, 5000, 0
 Sizes = dict[str, int]
 Cost = Callable[[Sizes], Callable[[], object]]
@@ -62,11 +60,6 @@ def measure(options: Options) -> Report:
     )
 
 
-def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
-    """Slope of the least-squares line through the logarithms, without the last digits, which are the processor's."""
-    return round(float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0]), 6)
-
-
 def _costs(options: Options) -> dict[str, tuple[Cost, Sizes, dict[str, list[int]]]]:
     """Every cost: what makes its work, the sizes that stay, and those that it is measured at."""
     most = options.size(256, 16)
@@ -77,7 +70,7 @@ def _costs(options: Options) -> dict[str, tuple[Cost, Sizes, dict[str, list[int]
     whole = {IMAGES: _doubled(options.size(4000, 100), 5), LEVELS: levels, CODEWORDS: codewords}
     parts = {IMAGES: _doubled(options.size(1250, 100), 4), LEVELS: [1, 2, 4], CODEWORDS: codewords}
     batches = {BATCH: _doubled(options.size(32, 8), 5), LEVELS: levels, CODEWORDS: codewords}
-    codebooks = _codebooks(most)
+    codebooks = rough_codebooks(clustered(8 * most, "train"), 8, most)
     queries = clustered(options.size(128, 4), "queries")
     return {
         "evaluation": (lambda sizes: _evaluation(sizes, queries, codebooks), coded, whole),
@@ -101,15 +94,6 @@ def _timed(
     """Median seconds at each size; the sizes take turns."""
     works = {str(size): make(fixed | {grown: size}) for size in sizes}
     return [median(taken) for taken in alternate(works, rounds, device).values()]
-
-
-def _codebooks(size: int) -> Tensor:
-    """Eight levels [8, K, D] of residuals, each drawn to a point among them, as fitting would take longer."""
-    residual, codebooks = clustered(8 * 2 * size, "train"), []
-    for level in range(8):
-        codebooks.append(residual[2 * size * level :][: 2 * size].view(size, 2, DIM).mean(dim=1))
-        residual = residual - codebooks[-1][encode(residual, codebooks[-1][None])[:, 0].long()]
-    return torch.stack(codebooks)
 
 
 def _evaluation(sizes: Sizes, queries: Tensor, codebooks: Tensor) -> Callable[[], object]:
@@ -149,11 +133,3 @@ def _step(sizes: Sizes, codebooks: Tensor, device: torch.device) -> Callable[[],
         torch.stack([*losses, *terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
 
     return step
-
-
-def points_of(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[int], list[float]]]:
-    """Cost, what it grows with, sizes and seconds: a curve each, from the rows of the table of medians."""
-    curves = dict.fromkeys((str(row["cost"]), str(row["grows with"])) for row in rows)
-    for cost, grown in curves:
-        own = [row for row in rows if (row["cost"], row["grows with"]) == (cost, grown)]
-        yield cost, grown, [int(row["size"]) for row in own], [float(row["seconds"]) for row in own]

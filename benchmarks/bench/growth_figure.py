@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.bench.growth import BATCH, CODEWORDS, IMAGES, LEVELS, POINTS, exponent, points_of
 from benchmarks.figures.style import new_figure, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+POINTS = "Medians"  # title of the table that the figure is drawn from
+IMAGES, LEVELS, CODEWORDS, BATCH = "images", "levels", "codewords", "batch"
 # Costs are no methods, so they share the palette and not the legend; markers tell them apart in grey.
 LOOKS = {
     "evaluation": ("#0072B2", "o"),
@@ -44,6 +45,19 @@ def growth_figure(report: Mapping[str, Any]) -> Figure:
         _mark_sizes(axes, sorted({one for curve in curves if curve[1] == size for one in curve[2]}))
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
     return figure
+
+
+def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
+    """Slope of the least-squares line through the logarithms, without the last digits, which are the processor's."""
+    return round(float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0]), 6)
+
+
+def points_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, list[int], list[float]]]:
+    """Cost, what it grows with, sizes and seconds: a curve each, from the rows of the table of medians."""
+    curves = dict.fromkeys((str(row["cost"]), str(row["grows with"])) for row in rows)
+    for cost, grown in curves:
+        own = [row for row in rows if (row["cost"], row["grows with"]) == (cost, grown)]
+        yield cost, grown, [int(row["size"]) for row in own], [float(row["seconds"]) for row in own]
 
 
 def _draw(axes: Axes, cost: str, symbol: str, sizes: list[int], seconds: list[float]) -> None:

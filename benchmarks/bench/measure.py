@@ -20,6 +20,7 @@ from benchmarks.environment import peak_memory_mb
 
 Work = Callable[[], object]
 CPU = torch.device("cpu")
+THREADS = (1, 2)
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,23 @@ class Ratio:
     def __str__(self) -> str:
         """Median, then the range."""
         return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long one way took.
+
+    Attributes:
+        name: of the way.
+        threads: that it had.
+        seconds: median over rounds.
+        ratio: its seconds divided by those of the first way, round by round.
+    """
+
+    name: str
+    threads: int
+    seconds: float
+    ratio: Ratio
 
 
 def alternate(
@@ -86,6 +104,16 @@ def threads(count: int) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
+
+
+def side_by_side(works: Mapping[str, Work], most_threads: int, rounds: int) -> Iterator[Timing]:
+    """Time ways to do the same against the first of them, with each number of threads up to `most_threads`."""
+    first = next(iter(works))
+    for count in (count for count in THREADS if count <= most_threads):
+        with threads(count):
+            seconds = alternate(works, rounds)
+        for name, taken in seconds.items():
+            yield Timing(name, count, median(taken), ratio(taken, seconds[first]))
 
 
 def extra_memory(

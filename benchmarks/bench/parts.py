@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.bench.measure import Work
 from dpq.training import Trainer
@@ -79,30 +78,3 @@ def _marked(trainer: Trainer, mark: Mark) -> Iterator[None]:
         ):
             hooks.callback(handle.remove)
         yield
-
-
-def extra_operations(step: Work, bare: Work, device: torch.device, count: int = 8) -> list[tuple[str, float, int]]:
-    """The operations in which a step and the bare backbone differ most: name, further milliseconds, further calls."""
-    ours, theirs = _operations(step, device), _operations(bare, device)
-    differences = [
-        (name, (own - theirs.get(name, (0.0, 0))[0]) / 1000, calls - theirs.get(name, (0.0, 0))[1])
-        for name, (own, calls) in ours.items()
-    ]
-    further = [row for row in differences if row[2] > 0]  # the backbone's own differ by chance alone
-    return sorted(further, key=lambda row: -row[1])[:count]
-
-
-def _operations(work: Work, device: torch.device) -> dict[str, tuple[float, int]]:
-    """Microseconds of each operation, without those that it calls, on the device; and its calls."""
-    gpu = device.type == "cuda"
-    work()
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]
-    with profile(activities=activities) as seen:
-        work()
-        if gpu:
-            torch.cuda.synchronize(device)
-    return {
-        event.key: (event.self_device_time_total if gpu else event.self_cpu_time_total, event.count)
-        for event in seen.key_averages()
-        if event.device_type.name == "CPU"  # operations; kernels on the GPU are counted with them
-    }

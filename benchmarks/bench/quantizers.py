@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.bench.clustered import ABOUT, DIM, clustered
+from benchmarks.bench.measure import side_by_side
 from benchmarks.bench.report import Options, Report, Row, Table
-from benchmarks.bench.side_by_side import side_by_side
+from benchmarks.bench.synthetic import ABOUT, DIM, clustered
 from dpq.additive import decode, encode, kmeans, residual_kmeans
 from dpq.faiss_index import set_codebooks
 from dpq.icm import icm_encode
@@ -28,7 +28,7 @@ NOTES = (
     "threads.",
     "What limits our k-means is scikit-learn's choice of first centres (k-means++): it picks one after the other, and "
     "measures distances in float64. From random centres, as in Faiss, the same library is several times as fast and "
-    "ends with a larger error, level after level. k-means runs once a training, for seconds among minutes.",
+    "ends with a larger error, level after level. k-means runs once per training, for seconds among minutes.",
     "Faiss's beam of 5 keeps the 5 best codes of an image while it adds levels: with the same codebooks, a lower error "
     "for several times the work. As Faiss trains by default, its codebooks are others as well. Our codes are the "
     "paper's greedy ones, for which a prefix of a code is the shorter code.",

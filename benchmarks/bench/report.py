@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from tabulate import tabulate
 
-from benchmarks.environment import describe_environment
 from dpq.errors import InputError
 from dpq.files import write_atomically
+
+if TYPE_CHECKING:
+    import torch
 
 SCHEMA_VERSION = 1
 FOLDER = "bench"  # below the folder of results
@@ -100,6 +101,8 @@ def write_report(output: Path, report: Report, options: Options) -> Path:
 
 def as_written(report: Report, options: Options) -> dict[str, Any]:
     """The content of a report's file: the report, and where it was measured."""
+    from benchmarks.environment import describe_environment  # with torch, which reading reports does without
+
     return {
         "schema_version": SCHEMA_VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -29,7 +29,7 @@ def measure(options: Options) -> Report:
 
 
 def evaluate_all(data: CodedSet) -> list[dict[str, Any]]:
-    """A row a code length."""
+    """A row per code length."""
     rows = []
     for bits in BITS:
         levels, started, busy = levels_for(bits, CODEBOOK_SIZE), time.perf_counter(), time.process_time()

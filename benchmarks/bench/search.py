@@ -11,10 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.bench.clustered import ABOUT, DIM, clustered
-from benchmarks.bench.measure import threads
+from benchmarks.bench.measure import side_by_side, threads
 from benchmarks.bench.report import Options, Report, Row, Table
-from benchmarks.bench.side_by_side import side_by_side
+from benchmarks.bench.synthetic import ABOUT, DIM, clustered
 from dpq.additive import encode, residual_kmeans
 from dpq.faiss_index import faiss_index
 from dpq.scores import asymmetric_scores

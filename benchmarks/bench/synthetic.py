@@ -1,6 +1,6 @@
-"""Generated data at the size of a real set, for measuring speed.
+"""Generated embeddings, labels and codes at the size of a real set, for measuring speed.
 
-Axes: Q queries, N database, D dimensions, M levels, K codewords, L classes.
+Axes: N images, Q queries, D dimensions, M levels, K codewords, L classes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from dpq.additive import affinities, encode
 
@@ -16,27 +17,38 @@ BITS = (8, 16, 24, 32)
 DIM, LEVELS, CODEBOOK_SIZE = 300, 4, 256
 FITTED = 2560  # embeddings that the codebooks are taken from
 BLOCK = 8192  # embeddings in memory at once
+PARTS = ("train", "database", "queries")
 
 
 @dataclass(frozen=True)
 class Labelling:
-    """How images have labels, and how their embeddings scatter.
+    """How images have labels, and how their embeddings scatter around the mean of their labels' centres.
 
     Attributes:
         classes: L.
         mean_labels: of an image.
         skew: exponent of Zipf's law for how frequent the classes are; 0 makes them equal.
-        noise: standard deviation beside class centres of unit variance; decides how many codes differ.
+        noise: length of the noise beside centres of length one; decides how many codes differ.
+        fading: the j-th direction of the noise has a spread of 1/j, as those of a trained network fade; else all alike.
     """
 
     classes: int
     mean_labels: float
     skew: float
     noise: float
+    fading: bool = False
 
 
 NUSWIDE = Labelling(21, 2.1, 1.0, 3.0)  # most of the longest codes differ, which is the slow case
 CIFAR10 = Labelling(10, 1.0, 0.0, 1.6)  # about 256, 9,600, 30,000 and 43,000 different codes of 54,000
+TRAINED = Labelling(10, 1.0, 0.0, 0.25, fading=True)
+CLASSES = TRAINED.classes
+ABOUT = (
+    f"Embeddings are generated: {CLASSES} class centres of length one in {DIM} dimensions, and noise of length "
+    f"{TRAINED.noise:g} around them whose j-th direction has a spread of 1/j. Four levels of 256 codewords then leave "
+    "about as much of the squared norm, level by level, as on embeddings of DPQ trained on CIFAR-10: 1.5 %, 0.7 %, "
+    "0.5 % and 0.4 %."
+)
 
 
 @dataclass(frozen=True)
@@ -59,23 +71,52 @@ class CodedSet:
 
 
 def coded_set(labelling: Labelling, queries: int, database: int, seed: int = 0) -> CodedSet:
-    """Images whose embedding is the mean of their labels' centres, with noise.
+    """Images with labels and codes.
 
-    Queries and codewords are whole 64ths, which makes every score exact in float32: whatever way it is computed,
-    rankings are the same.
+    Queries and codewords are whole 64ths of a centre's spread in one direction, which makes every score exact in
+    float32: whatever way it is computed, rankings are the same.
     """
     random = torch.Generator().manual_seed(seed)
-    centres = torch.randn(labelling.classes, DIM, generator=random)
 
     def embed(labels: Tensor) -> Tensor:
-        means = labels.float() @ centres / labels.sum(dim=1, keepdim=True)
-        return means + labelling.noise * torch.randn(means.shape, generator=random)
+        return embeddings(labelling, labels, random).mul(DIM**0.5)
 
-    codebooks = _whole(_codebooks(embed(_labels(labelling, FITTED, random))))
+    codebooks = _whole(rough_codebooks(embed(_labels(labelling, FITTED, random)), LEVELS, CODEBOOK_SIZE))
     query_labels, database_labels = _labels(labelling, queries, random), _labels(labelling, database, random)
     blocks = (database_labels[start : start + BLOCK] for start in range(0, database, BLOCK))
     codes = torch.cat([encode(embed(block), codebooks) for block in blocks])
     return CodedSet(_whole(embed(query_labels)), query_labels, codes, database_labels, codebooks)
+
+
+def clustered(images: int, part: str) -> Tensor:
+    """Embeddings [N, D] that quantize like a trained network's: "train", "database" or "queries", of equal classes."""
+    random = torch.Generator().manual_seed(1 + PARTS.index(part))
+    return embeddings(TRAINED, _labels(TRAINED, images, random), random)
+
+
+def embeddings(labelling: Labelling, labels: Tensor, random: torch.Generator) -> Tensor:
+    """Embeddings [N, D] of images with labels [N, L]; the centres are the same for every generator."""
+    shared = torch.Generator().manual_seed(0)
+    centres = normalize(torch.randn(labelling.classes, DIM, generator=shared), dim=1)
+    noise: Tensor = torch.randn(len(labels), DIM, generator=random)
+    if labelling.fading:
+        spread = normalize(1 / torch.arange(1.0, DIM + 1), dim=0)
+        noise = noise * spread @ torch.linalg.qr(torch.randn(DIM, DIM, generator=shared))[0]
+    else:
+        noise = noise / DIM**0.5
+    means = labels.float() @ centres / labels.sum(dim=1, keepdim=True)
+    return means.add(noise, alpha=labelling.noise)
+
+
+def rough_codebooks(x: Tensor, levels: int, size: int) -> Tensor:
+    """Residual codebooks [M, K, D]: halves of residuals of `x`, as k-means would take longer than a benchmark."""
+    codebooks, residual = [], x
+    for level in range(levels):
+        rows = torch.arange(level * size, (level + 1) * size) % len(x)
+        codebook = residual[rows] / 2
+        residual = residual - codebook[affinities(residual, codebook, "l2").argmax(dim=1)]
+        codebooks.append(codebook)
+    return torch.stack(codebooks)
 
 
 def _whole(x: Tensor) -> Tensor:
@@ -91,13 +132,3 @@ def _labels(labelling: Labelling, rows: int, random: torch.Generator) -> Tensor:
     labels = torch.rand(rows, labelling.classes, generator=random) < beside
     labels[torch.arange(rows), first] = True
     return labels
-
-
-def _codebooks(x: Tensor) -> Tensor:
-    """Residual codebooks [M, K, D]: halves of residuals of `x`, as k-means would take longer than the benchmark."""
-    codebooks, residual = [], x
-    for level in range(LEVELS):
-        codebook = residual[level * CODEBOOK_SIZE :][:CODEBOOK_SIZE] / 2
-        residual = residual - codebook[affinities(residual, codebook, "l2").argmax(dim=1)]
-        codebooks.append(codebook)
-    return torch.stack(codebooks)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.bench.measure import Work, alternate, clock, ratio
-from benchmarks.bench.parts import OUTSIDE, PARTS, extra_operations, step_parts
+from benchmarks.bench.parts import OUTSIDE, PARTS, step_parts
 from benchmarks.bench.report import Options, Promise, Report, Table
 from benchmarks.bench.setting import (
     bare_body,
@@ -52,7 +52,6 @@ def measure(options: Options) -> Report:
     works = steps | {BARE: bare, UPDATED: _in_turn(bare, *(o.step for o in trainers["dpq"].optimizers))}
     seconds = alternate(works, options.size(12, 2), device)
     parts = {name: step_parts(trainer, steps[name], options.size(5, 1)) for name, trainer in trainers.items()}
-    operations = extra_operations(steps["dpq"], bare, device)
     step, epochs = _over(seconds, "dpq", BARE), _dtq_epochs(options, experiment, bare, _over(seconds, "dtq", BARE))
     precisions, notes = _precisions(options, body, inputs)
     outside = sum(parts["dpq"][part] for part in OUTSIDE) / sum(parts["dpq"].values())
@@ -62,7 +61,6 @@ def measure(options: Options) -> Report:
         [
             Table("Steps", _step_rows(seconds, len(inputs), _peaks(works, device))),
             Table("Parts of a step", _part_rows(parts)),
-            Table("Operations that a step of DPQ has beyond those of the bare backbone", _operation_rows(operations)),
             Table("Epochs of DTQ, as multiples of the bare backbone's time for as many batches", list(epochs.values())),
             Table("The bare backbone, forward and backward, by precision and compilation", precisions),
         ],
@@ -214,13 +212,6 @@ def _part_rows(parts: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]
         {"step": name, "part": part, "ms": _ms([own[part]]), "share": f"{own[part] / sum(own.values()):.1%}"}
         for name, own in parts.items()
         for part in PARTS
-    ]
-
-
-def _operation_rows(operations: Sequence[tuple[str, float, int]]) -> list[dict[str, Any]]:
-    return [
-        {"operation": name, "further ms": round(further, 2), "further calls": calls}
-        for name, further, calls in operations
     ]
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from dpq.protocols.base import ReadOptions
+
 from benchmarks.commands import Command
 from benchmarks.exhibits import PARTS
 from benchmarks.options import Option, shared
-from dpq.protocols.options import ReadOptions
 
 
 def run(options: argparse.Namespace) -> None:

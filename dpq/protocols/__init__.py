@@ -14,16 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpq.errors import InputError
-from dpq.protocols.options import ReadOptions
 
 if TYPE_CHECKING:
-    from dpq.protocols.base import Dataset, Split
+    from dpq.protocols.base import Dataset, ReadOptions, Split
 
 __all__ = ["PROTOCOLS", "Dataset", "ReadOptions", "Split", "load_protocol"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in ("Dataset", "Split"):
+    if name not in ("Dataset", "ReadOptions", "Split"):
         raise AttributeError(f"module 'dpq.protocols' has no attribute {name!r}")
     return getattr(_file("base"), name)
 
@@ -79,4 +78,4 @@ def load_protocol(
 
         chosen = os.environ.get("DPQ_CACHE")
         cache = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("dpq")
-    return PROTOCOLS[name](data_root, cache, options or ReadOptions(), split_seed)
+    return PROTOCOLS[name](data_root, cache, options or _file("base").ReadOptions(), split_seed)

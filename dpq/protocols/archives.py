@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from dpq.errors import InputError, one_line
+from dpq.protocols.image_files import is_image
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 _CHUNK = 1 << 20
 _MOST_EXTRAS = 64  # keys of a member's extended header, which tarfile copies from member to member
 _ODD = (RecursionError, OverflowError)  # of tarfile: header after header without a file, and sizes beyond any disk
@@ -35,13 +35,6 @@ class Bounds:
 
 
 DEFAULT_BOUNDS = Bounds()
-
-
-def is_image(name: str) -> bool:
-    """Whether a relative path is `<split>/<class>/<file>`, not hidden, with the suffix of an image."""
-    path = PurePosixPath(name)
-    hidden = any(part.startswith(".") for part in path.parts)
-    return len(path.parts) == 3 and not hidden and path.suffix.lower() in SUFFIXES
 
 
 def leaves_root(name: str) -> bool:
@@ -103,7 +96,7 @@ class _BoundedStream:
 
 
 def tar_files(source: Path, bounds: Bounds) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of the image files of a tar, one after the other; nothing is extracted.
+    """Names and contents of the images `<split>/<class>/<file>` of a tar, one after the other; nothing is extracted.
 
     Raises:
         InputError: truncated, altered, unsafe or larger than `bounds`; raised while iterating.
@@ -118,7 +111,7 @@ def tar_files(source: Path, bounds: Bounds) -> Iterator[tuple[str, bytes]]:
                         raise InputError(f"{source} has more than {bounds.members} members; give the right archive")
                     name = _checked_name(source, member, bounds)
                     content = archive.extractfile(member)
-                    if content is None or not is_image(name):
+                    if content is None or not is_image(name) or name.count("/") != 2:
                         continue
                     if name in seen:
                         raise InputError(f"{source} holds {name!r} twice; pack it again")

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 from dpq.errors import InputError
-from dpq.protocols.stored_images import StoredImages
 
 Denominator = Literal["hits", "total", "capped"]
 
 
 class Images(Protocol):
-    """[N, 3, H, W] uint8, RGB: a tensor in memory, or `StoredImages` on disk, which indexing reads."""
+    """[N, 3, H, W] uint8, RGB: a tensor in memory, or `StoredImages` on disk, which indexing reads.
+
+    A tensor has a `take` of its own, which counts pixels: rows of either are taken by `take_images`.
+    """
 
     @property
     def shape(self) -> torch.Size:
@@ -31,7 +33,15 @@ class Images(Protocol):
         """Number of images N."""
 
     def __getitem__(self, rows: slice | Tensor, /) -> Tensor:
-        """The images at a slice or at [n] int64 positions."""
+        """The images at a slice or at [n] int64 positions, in memory."""
+
+    def take(self, rows: slice | Tensor, /) -> Images:
+        """The images at a slice or at [n] int64 positions, in that order; what is on disk stays there."""
+
+
+def take_images(images: Images, rows: slice | Tensor) -> Images:
+    """The images at a slice or at [n] int64 positions, in that order; what is on disk stays there."""
+    return images[rows] if isinstance(images, Tensor) else images.take(rows)
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,7 @@ class Split:
 
     Attributes:
         images: [N, 3, H, W] uint8, RGB.
-        labels: [N, L] bool, one column a class; single-label sets have one True a row.
+        labels: [N, L] bool, one column per class; single-label sets have one True per row.
     """
 
     images: Images
@@ -59,8 +69,7 @@ class Split:
 
     def take(self, rows: Tensor) -> Split:
         """The images at `rows` ([n] int64), in that order; what is on disk stays there."""
-        images = self.images.take(rows) if isinstance(self.images, StoredImages) else self.images[rows]
-        return Split(images, self.labels[rows])
+        return Split(take_images(self.images, rows), self.labels[rows])
 
     def balanced(self, limit: int) -> Split:
         """The first `limit // L` images of every class, in the order of the split.
@@ -68,12 +77,12 @@ class Split:
         An image counts for its first label. A class with fewer images gives what it has.
 
         Raises:
-            InputError: `limit` is below one image a class.
+            InputError: `limit` is below one image per class.
         """
         per_class = limit // self.labels.shape[1]
         if per_class < 1:
             raise InputError(
-                f"--limit {limit} leaves no image for some of the {self.labels.shape[1]} classes; raise it"
+                f"a limit of {limit} leaves no image for some of the {self.labels.shape[1]} classes; raise it", "limit"
             )
         first_label = self.labels.int().argmax(dim=1)
         rows = [torch.nonzero(first_label == c).flatten()[:per_class] for c in range(self.labels.shape[1])]
@@ -113,14 +122,8 @@ class Dataset:
 
     def limited(self, limit: int) -> Dataset:
         """A class-balanced subset of about `limit` images in every split; its name and fingerprint say so."""
-        return replace(
-            self,
-            name=f"{self.name}-limit{limit}",
-            train=self.train.balanced(limit),
-            query=self.query.balanced(limit),
-            database=self.database.balanced(limit),
-            fingerprint=f"{self.fingerprint}-limit{limit}",
-        )
+        parts = (split.balanced(limit) for split in (self.train, self.query, self.database))
+        return self._reduced(f"limit{limit}", *parts)
 
     def validation(self) -> Dataset:
         """A protocol of the same kind made from the training split alone, for choosing settings.
@@ -147,14 +150,11 @@ class Dataset:
         parts = [self.train.take(torch.cat(rows).sort().values) for rows in (train, query, database)]
         if min(len(part) for part in parts) < len(self.classes):
             raise InputError("a validation part needs at least 10 training images of every class")
-        return replace(
-            self,
-            name=f"{self.name}-validation",
-            train=parts[0],
-            query=parts[1],
-            database=parts[2],
-            fingerprint=f"{self.fingerprint}-validation",
-        )
+        return self._reduced("validation", *parts)
+
+    def _reduced(self, how: str, train: Split, query: Split, database: Split) -> Dataset:
+        name, fingerprint = f"{self.name}-{how}", f"{self.fingerprint}-{how}"
+        return replace(self, name=name, train=train, query=query, database=database, fingerprint=fingerprint)
 
 
 def seeded_order(keys: Sequence[str], seed: int) -> list[int]:
@@ -225,3 +225,21 @@ def draw_splits(
     )
     train_split, query_split, database = (whole.take(torch.tensor(rows)) for rows in parts)
     return train_split, query_split, database
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """For protocols whose images are listed and come in sizes of their own.
+
+    Attributes:
+        side: height and width in pixels that images are resized to when they are decoded, once, whatever their own
+            proportion (the papers: 256).
+        allow_missing: how many of the published images a copy may lack, over all splits.
+        strip_prefix: what to take off the paths in lists that name another machine's folders.
+        workers: processes that decode; 0 decodes in this one, None takes one per core, at most 8.
+    """
+
+    side: int = 256
+    allow_missing: int = 0
+    strip_prefix: str | None = None
+    workers: int | None = None

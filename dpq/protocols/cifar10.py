@@ -127,7 +127,10 @@ def _search(data_root: Path, cache: Path) -> _Source:
     if isfile(data_root) or (isdir(data_root / "train") and isdir(data_root / "test")):
         return _image_tree(data_root, cache)
     looked_for = ", ".join((f"{_FOLDER}/", _ARCHIVE, f"{_TREES[0]}/", *_TREES[1:]))
-    raise InputError(f"no CIFAR-10 in {data_root}: looked for {looked_for}, and train/ with test/; correct --data-root")
+    raise InputError(
+        f"no CIFAR-10 in {data_root}: looked for {looked_for}, and train/ with test/; correct the data root",
+        "data_root",
+    )
 
 
 def _image_tree(path: Path, cache: Path) -> _Source:
@@ -195,7 +198,8 @@ def _download(cache: Path) -> _Source:
     except (OSError, HTTPException, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(
-            f"cannot download CIFAR-10 into {cache} ({reason}): go online, or give --data-root a folder with the "
-            f"official {_ARCHIVE} or with {_TREES[0]}/<split>/<class>/<file>"
+            f"cannot download CIFAR-10 into {cache} ({reason}): go online, or give as data root a folder with the "
+            f"official {_ARCHIVE} or with {_TREES[0]}/<split>/<class>/<file>",
+            "data_root",
         ) from error
     return _official_archive(cache / _ARCHIVE, cache)

@@ -1,18 +1,51 @@
-"""Reads the labels of images from where they lie: `<class>/<file>`, or `<split>/<class>/<file>`."""
+"""What a folder of one's own images says of each by where it lies: `<class>/<file>`, or `<split>/<class>/<file>`."""
 
 from __future__ import annotations
 
-import os
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from dpq.errors import InputError
-from dpq.protocols.archives import SUFFIXES
-from dpq.protocols.entries import Entry, normal_name, some, stays_inside
+from dpq.protocols.image_files import Folder, read_folder, stays_inside
 from dpq.protocols.listing import SPLITS, SplitName
 from dpq.protocols.lists import is_plain
 
 LAYOUTS = "<class>/<file>, or {train,query,database}/<class>/<file>, or manifest.csv with the columns path,labels,split"
+
+NAMED = 3  # faults in a message
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image.
+
+    Attributes:
+        path: relative to the folder, with '/' between its parts.
+        labels: names of its classes, one or more.
+        splits: those that it is said to be in; none where they are to be drawn.
+    """
+
+    path: str
+    labels: tuple[str, ...]
+    splits: tuple[SplitName, ...] = ()
+
+
+def normal_name(name: str) -> str:
+    """The name of a class as records have it, however the file system or the writer composes its accents.
+
+    Raises:
+        ValueError: it holds a control character or is no UTF-8.
+    """
+    if not is_plain(name):
+        raise ValueError(f"the name {name!r} holds a control character or is no UTF-8; rename it")
+    return unicodedata.normalize("NFC", name)
+
+
+def some(names: list[str] | tuple[str, ...]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(map(repr, names[:NAMED])) + more
 
 
 @dataclass(frozen=True)
@@ -41,16 +74,16 @@ def read_class_folders(root: Path) -> Found:
         InputError: no such layout, a folder that cannot be read, a class without images, a link that leads out, or a
             name that is no UTF-8.
     """
-    folders, files = _listed(root, "")
-    found = Found([], files)
-    if set(folders) == set(SPLITS):
+    top = _read(root, "")
+    found = Found([], [*top.images, *top.others])
+    if set(top.folders) == set(SPLITS):
         for split in SPLITS:
-            classes, files = _listed(root, split)
-            found.passed_over.extend(files)
-            for name in classes:
+            inside = _read(root, split)
+            found.passed_over.extend(f"{split}/{name}" for name in (*inside.images, *inside.others))
+            for name in inside.folders:
                 _read_class(root, f"{split}/{name}", (split,), found)
     else:
-        for name in folders:
+        for name in top.folders:
             _read_class(root, name, (), found)
     if not found.entries:
         raise InputError(f"{root} holds no class folders with images; lay it out as {LAYOUTS}")
@@ -60,38 +93,29 @@ def read_class_folders(root: Path) -> Found:
 
 
 def _read_class(root: Path, folder: str, splits: tuple[SplitName, ...], found: Found) -> None:
-    deeper, files = _listed(root, folder)
-    if deeper:
-        raise InputError(f"{folder}/{deeper[0]} in {root} is a folder inside a class; lay it out as {LAYOUTS}")
+    inside = _read(root, folder)
+    if inside.folders:
+        raise InputError(f"{folder}/{inside.folders[0]} in {root} is a folder inside a class; lay it out as {LAYOUTS}")
     label = normal_name(PurePosixPath(folder).name)
-    images = [path for path in files if PurePosixPath(path).suffix.lower() in SUFFIXES]
+    images = [f"{folder}/{name}" for name in inside.images]
     if not images:
         raise InputError(f"the class folder {folder!r} in {root} holds no images; fill it or take it away")
     outside = [path for path in images if not stays_inside(root, path)]
     if outside:
         raise InputError(f"{some(outside)} are links that lead out of {root}; refused: put the images there")
     found.entries.extend(Entry(path, (label,), splits) for path in images)
-    found.passed_over.extend(path for path in files if path not in set(images))
+    found.passed_over.extend(f"{folder}/{name}" for name in inside.others)
 
 
-def _listed(root: Path, below: str) -> tuple[list[str], list[str]]:
-    """Names of the folders and paths of the other files directly in a folder, without hidden ones, sorted."""
+def _read(root: Path, below: str) -> Folder:
+    """What lies directly in a folder that lies in the root itself, whatever its links."""
     if not stays_inside(root, below):
         raise InputError(f"{below!r} is a link that leads out of {root}; refused: put the images there")
-    folders: list[str] = []
-    files: list[str] = []
     try:
-        with os.scandir(root / below) as listing:
-            for item in listing:
-                if item.name.startswith("."):
-                    continue
-                if not is_plain(item.name):
-                    raise InputError(f"{item.name!r} in {root / below} is no name in UTF-8; rename it")
-                path = f"{below}/{item.name}" if below else item.name
-                if item.is_dir():
-                    folders.append(item.name)
-                else:
-                    files.append(path)
+        found = read_folder(root / below)
     except OSError as error:
         raise InputError(f"cannot read the folder {root / below} ({error.strerror}); check its permissions") from error
-    return sorted(folders), sorted(files)
+    for name in (*found.folders, *found.images, *found.others):
+        if not is_plain(name):
+            raise InputError(f"{name!r} in {root / below} is no name in UTF-8; rename it")
+    return found

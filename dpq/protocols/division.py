@@ -1,4 +1,4 @@
-"""Which of somebody's own images train, ask and are searched: as they are said to, or drawn class by class."""
+"""The splits of one's own images: as the folder says, or drawn class by class."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dpq.protocols.base import seeded_order
-from dpq.protocols.entries import Entry
+from dpq.protocols.class_folders import Entry
 from dpq.protocols.listing import SPLITS, SplitName
 
 FEWEST = 3  # images of a class from which one of every split can be drawn
@@ -22,7 +22,7 @@ class Division:
 
     Attributes:
         rows: [n] int64 of each split, positions in the entries; in a seeded order that is no order of classes.
-        left_out: positions of images that a drawn split leaves out, as their content is another's of the same class.
+        left_out: positions of images that a draw leaves out: copies of other images of the same class.
         problems: what keeps the splits from being used, by title; under each, all that it concerns.
     """
 
@@ -103,7 +103,7 @@ def _draw(entries: Sequence[Entry], order: Sequence[int]) -> tuple[dict[SplitNam
 def _shared(
     entries: Sequence[Entry], digests: Sequence[str | None], members: Mapping[SplitName, Sequence[int]]
 ) -> list[str]:
-    """Queries of which another split has a copy; a query that is itself said to be in the database is none."""
+    """Queries of which another split has a copy; one that the folder puts into the database as well does not count."""
     others: dict[str | None, list[int]] = {}
     for name in ("train", "database"):
         for row in members[name]:

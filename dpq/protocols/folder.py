@@ -15,14 +15,13 @@ import torch
 from torch import Tensor
 
 from dpq.errors import InputError
-from dpq.protocols.base import Dataset, Split
-from dpq.protocols.class_folders import read_class_folders
+from dpq.protocols.base import Dataset, ReadOptions, Split
+from dpq.protocols.class_folders import LAYOUTS, Entry, read_class_folders, some
 from dpq.protocols.division import Division, divide
-from dpq.protocols.entries import Entry, checked_folder, some
+from dpq.protocols.image_files import checked_folder
 from dpq.protocols.image_store import store_images
 from dpq.protocols.listing import SPLITS, SplitName, listed_fingerprint
 from dpq.protocols.manifest import MANIFEST, read_manifest
-from dpq.protocols.options import ReadOptions
 
 _logger = logging.getLogger(__name__)
 _NO_NAME = re.compile(r"[^\w.-]+")
@@ -69,8 +68,7 @@ def find_images(data_root: Path | None, options: ReadOptions) -> OwnImages:
     """
     if data_root is None:
         raise InputError(
-            "folder needs your images: give --data-root FOLDER; "
-            "python -m benchmarks check-data folder says how to lay them out"
+            f"folder needs your images; give their folder as data root, laid out as {LAYOUTS}", "images", "folder"
         )
     root = checked_folder(data_root)
     if os.path.lexists(root / MANIFEST):
@@ -93,7 +91,7 @@ def load_folder(data_root: Path | None, cache: Path, options: ReadOptions, split
 
     Args:
         data_root: the folder.
-        cache: folder for decoded pixels: 3 * side**2 bytes an image.
+        cache: folder for decoded pixels: 3 * side**2 bytes per image.
         options: how it is read; `allow_missing` counts missing and unreadable images.
         split_seed: of the draw; 0 where the folder says its splits.
 
@@ -146,7 +144,4 @@ def _facts(images: OwnImages, division: Division) -> dict[str, object]:
 
 def _refuse(division: Division, root: Path) -> None:
     for title, found in division.problems.items():
-        raise InputError(
-            f"{root} has {title}: {some(list(found))}; mend it: "
-            "python -m benchmarks check-data folder names everything, and how to lay images out"
-        )
+        raise InputError(f"{root} has {title}: {some(list(found))}; mend it", "data", "folder")

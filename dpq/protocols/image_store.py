@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import PIL
-from tqdm import tqdm
 
 from dpq.errors import InputError
 from dpq.protocols.archives import leaves_root
-from dpq.protocols.decode_workers import decode_files
-from dpq.protocols.decoding import UnusableError, find_file
-from dpq.protocols.store_files import StoreFiles
-from dpq.protocols.store_records import Record
+from dpq.protocols.decoding import UnusableError, decode_files, find_file
+from dpq.protocols.image_files import checked_folder
+from dpq.protocols.store_files import Record, StoreFiles, image_bar
 from dpq.protocols.stored_images import ImageStore, Inspection, StoredImages
 
 __all__ = ["ImageStore", "Inspection", "StoredImages", "inspect_images", "store_images"]
@@ -34,21 +31,19 @@ def store_images(
     cache: Path,
     *,
     workers: int | None = None,
-    progress: bool = True,
     allow_unreadable: int = 0,
 ) -> ImageStore:
     """Decodes what is not stored yet; an interrupted call goes on where it stopped.
 
     A file that is there or gone since, or has another size or time of change, is decoded anew, alone. Another
-    listing, side or version of Pillow is another store; old ones stay in the cache until somebody deletes them.
+    listing, side or version of Pillow is another store; old ones stay in the cache until they are deleted.
 
     Args:
         root: folder of the images.
         names: N distinct relative POSIX paths.
         side: every image is resized to this height and width, whatever its own proportion.
-        cache: folder for the store, 3 * side**2 bytes an image.
-        workers: processes that decode; 0 decodes in this one, None takes one a core, at most 8.
-        progress: draw a progress bar on a terminal.
+        cache: folder for the store, 3 * side**2 bytes per image.
+        workers: processes that decode; 0 decodes in this one, None takes one per core, at most 8.
         allow_unreadable: how many missing and unreadable files to put up with.
 
     Returns:
@@ -61,41 +56,30 @@ def store_images(
     states, missing = _survey(root, names)
     _refuse(missing, root, len(names), allow_unreadable)
     key = hashlib.sha256(repr((side, PIL.__version__, list(names))).encode(errors="surrogateescape"))
-    files = StoreFiles(cache, key.hexdigest(), len(names), 3 * side**2, progress=progress)
-    work = _Work(files, root, names, states, side, workers, progress, allow_unreadable)
+    files = StoreFiles(cache, key.hexdigest(), 3 * side**2, len(names))
+    work = _Work(files, root, names, states, side, workers, allow_unreadable)
     records = work.finished()
     if records is None:
         with files.locked():
             records = work.finished() or work.make()
-    inspection = _inspection(names, [(record.file, record.problem) for record in records])
+    inspection = Inspection.of(names, records)
     _refuse(inspection.problems, root, len(names), allow_unreadable)
     return ImageStore(files.pixels, tuple(names), side, inspection)
 
 
-def inspect_images(
-    root: Path, names: Sequence[str], *, workers: int | None = None, progress: bool = True
-) -> Inspection:
+def inspect_images(root: Path, names: Sequence[str], *, workers: int | None = None) -> Inspection:
     """Reads and decodes every file, and keeps no pixels.
 
     Args:
         root: folder of the images.
         names: N distinct relative POSIX paths.
-        workers: processes that decode; 0 decodes in this one, None takes one a core, at most 8.
-        progress: draw a progress bar on a terminal.
+        workers: processes that decode; 0 decodes in this one, None takes one per core, at most 8.
 
     Raises:
         InputError: there is no such folder, or a name leaves it.
     """
     root = _checked_root(root, names)
-    images = tqdm(
-        decode_files(root, names, None, workers),
-        f"reading {root.name}",
-        len(names),
-        unit="image",
-        leave=False,
-        disable=None if progress else True,
-    )
-    return _inspection(names, [(image.file_digest, image.problem) for image in images])
+    return Inspection.of(names, image_bar(decode_files(root, names, None, workers), f"reading {root.name}", len(names)))
 
 
 @dataclass(frozen=True)
@@ -108,7 +92,6 @@ class _Work:
     states: Sequence[str]
     side: int
     workers: int | None
-    progress: bool
     allowed: int
 
     def finished(self) -> list[Record] | None:
@@ -130,8 +113,7 @@ class _Work:
         for _ in range(2):
             self._decode(records)
             known = [records[row] for row in range(len(self.names))]
-            problems = _inspection(self.names, [(record.file, record.problem) for record in known]).problems
-            _refuse(problems, self.root, len(self.names), self.allowed)
+            _refuse(Inspection.of(self.names, known).problems, self.root, len(self.names), self.allowed)
             damaged = self.files.finish(records)
             if not damaged:
                 return known
@@ -147,23 +129,14 @@ class _Work:
         if rows:
             _logger.info("decoding %d of %d images into %s", len(rows), len(self.names), self.files.pixels)
         images = decode_files(self.root, [self.names[row] for row in rows], self.side, self.workers)
-        bar = tqdm(
-            zip(rows, images, strict=True),
-            f"decoding {self.root.name}",
-            len(self.names),
-            initial=len(records),
-            unit="image",
-            leave=False,
-            disable=None if self.progress else True,
-        )
-        with bar:
+        done, what = len(records), f"decoding {self.root.name}"
+        with image_bar(zip(rows, images, strict=True), what, len(self.names), initial=done) as bar:
             self.files.write(bar, self.states, records)
 
 
 def _checked_root(root: Path, names: Sequence[str]) -> Path:
     """The folder without symbolic links, once it and the names are found to be sound."""
-    if not os.path.isdir(root):
-        raise InputError(f"no image folder {root}; correct the path")
+    root = checked_folder(root)
     if not names:
         raise InputError(f"no images are listed for {root}; give the complete list")
     name, times = Counter(names).most_common(1)[0]
@@ -172,7 +145,7 @@ def _checked_root(root: Path, names: Sequence[str]) -> Path:
     for name in names:
         if leaves_root(name):
             raise InputError(f"{name!r} is a path that leaves {root}; refused: correct the list")
-    return Path(os.path.realpath(root))
+    return root
 
 
 def _survey(root: Path, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -188,12 +161,6 @@ def _survey(root: Path, names: Sequence[str]) -> tuple[list[str], dict[str, str]
     return states, missing
 
 
-def _inspection(names: Sequence[str], found: Sequence[tuple[str | None, str | None]]) -> Inspection:
-    """From the digest and the problem of every file."""
-    problems = {name: problem for name, (_, problem) in zip(names, found, strict=True) if problem is not None}
-    return Inspection(tuple(digest for digest, _ in found), problems)
-
-
 def _refuse(problems: Mapping[str, str], root: Path, total: int, allowed: int) -> None:
     if len(problems) <= allowed:
         return
@@ -201,5 +168,7 @@ def _refuse(problems: Mapping[str, str], root: Path, total: int, allowed: int) -
     more = f" and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
     raise InputError(
         f"{len(problems)} of {total} images in {root} cannot be used: {named}{more}; complete the copy, "
-        "list them all with check-data, or go on without them with the --allow-missing that it names"
+        f"or go on without them with allow_missing={len(problems)}",
+        "allow_missing",
+        len(problems),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,13 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import PIL
 from PIL import Image
-from tqdm import tqdm
 
 from dpq.errors import InputError, one_line
-from dpq.files import write_atomically
-from dpq.json_text import parse_json
-from dpq.protocols.archives import DEFAULT_BOUNDS, Bounds, is_image, read_bounded, tar_files
+from dpq.protocols.archives import DEFAULT_BOUNDS, Bounds, read_bounded, tar_files
 from dpq.protocols.decoding import FORMATS
+from dpq.protocols.image_files import walk_images
+from dpq.protocols.store_files import Record, StoreFiles, image_bar
 
 _logger = logging.getLogger(__name__)
 
@@ -59,7 +57,9 @@ def read_image_tree(source: Path, size: tuple[int, int], cache: Path, bounds: Bo
     """
     try:
         if source.is_dir():
-            listed = _list_folder(source)
+            names = [name for name in walk_images(source) if name.count("/") == 2]
+            status = [(source / name).stat() for name in names]
+            listed = sorted((name, one.st_size, one.st_mtime_ns) for name, one in zip(names, status, strict=True))
             key = hashlib.sha256(repr(listed).encode(errors="surrogateescape")).hexdigest()
             files = _folder_files(source, [name for name, _, _ in listed], bounds)
         else:
@@ -68,22 +68,21 @@ def read_image_tree(source: Path, size: tuple[int, int], cache: Path, bounds: Bo
             files = tar_files(source, bounds)
     except OSError as error:
         raise InputError(f"cannot read {source}: {one_line(error)}; check the path and its permissions") from error
-    tree = _load_cached(cache / f"{key}.npy", size)
-    if tree is None:
-        tree = _decode_all(source, files, size, bounds)
-        _save_cached(cache / f"{key}.npy", tree)
-    return tree
-
-
-def _list_folder(source: Path) -> list[tuple[str, int, int]]:
-    """Name, size in bytes and time of change in nanoseconds of every image file, sorted by name."""
-    listed = []
-    for path in source.glob("*/*/*"):
-        name = path.relative_to(source).as_posix()
-        if is_image(name) and path.is_file():
-            status = path.stat()
-            listed.append((name, status.st_size, status.st_mtime_ns))
-    return sorted(listed)
+    version = repr((key, size, PIL.__version__))
+    store = StoreFiles(cache, hashlib.sha256(version.encode()).hexdigest(), 3 * size[0] * size[1], None)
+    records = store.load()
+    if records is not None:
+        pixels = np.fromfile(store.pixels, np.uint8)
+    else:
+        records, pixels = _decode_all(source, files, size, bounds)
+        try:
+            store.keep(records, pixels.data)
+        except InputError as error:
+            reason = one_line(error.__cause__ or error)
+            _logger.warning("decoded images are not cached (%s); set DPQ_CACHE to a folder that can be written", reason)
+    told = [record.state.split(" ", 1) for record in records]
+    formats = sorted({file_format for file_format, _ in told})
+    return ImageTree(tuple(name for _, name in told), tuple(formats), pixels.reshape(-1, 3, *size))
 
 
 def _folder_files(source: Path, names: Iterable[str], bounds: Bounds) -> Iterator[tuple[str, bytes]]:
@@ -95,21 +94,23 @@ def _folder_files(source: Path, names: Iterable[str], bounds: Bounds) -> Iterato
         yield name, content
 
 
-def _decode_all(source: Path, files: Iterable[tuple[str, bytes]], size: tuple[int, int], bounds: Bounds) -> ImageTree:
-    names, formats, pixels = [], set(), bytearray()
-    for name, content in tqdm(files, desc=f"decoding {source.name}", unit=" images", disable=None, leave=False):
+def _decode_all(
+    source: Path, files: Iterable[tuple[str, bytes]], size: tuple[int, int], bounds: Bounds
+) -> tuple[list[Record], npt.NDArray[np.uint8]]:
+    names, records, pixels = [], [], bytearray()
+    for name, content in image_bar(files, f"decoding {source.name}"):
         file_format, decoded = _decode(source, name, content, size)
-        names.append(name)
-        formats.add(file_format)
+        names.append(PurePosixPath(name))
+        of_pixels, of_file = hashlib.sha256(decoded).hexdigest(), hashlib.sha256(content).hexdigest()
+        records.append(Record(of_pixels, of_file, None, f"{file_format} {name}"))
         pixels += decoded
         if len(pixels) > bounds.total:
             raise InputError(f"the images in {source} decode to more than {bounds.total} bytes; give the right images")
     if not names:
         raise InputError(f"{source} holds no images at <split>/<class>/<file>; check its layout")
-    paths = [PurePosixPath(name) for name in names]
-    order = sorted(range(len(names)), key=lambda i: (paths[i].parent.parts, paths[i].stem, names[i]))
-    images = np.frombuffer(pixels, dtype=np.uint8).reshape(-1, 3, *size)[order]  # [N, 3, H, W]
-    return ImageTree(tuple(names[i] for i in order), tuple(sorted(formats)), images)
+    order = sorted(range(len(names)), key=lambda i: (names[i].parent.parts, names[i].stem, str(names[i])))
+    images = np.frombuffer(pixels, dtype=np.uint8).reshape(len(names), -1)[order]
+    return [records[i] for i in order], images
 
 
 def _decode(source: Path, name: str, content: bytes, size: tuple[int, int]) -> tuple[str, bytes]:
@@ -123,36 +124,3 @@ def _decode(source: Path, name: str, content: bytes, size: tuple[int, int]) -> t
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         raise InputError(f"cannot read image {name!r} in {source}: {one_line(error)}; replace it") from error
     raise InputError(f"image {name!r} in {source} is {found} pixels; it must be {width}x{height}")
-
-
-def _load_cached(path: Path, size: tuple[int, int]) -> ImageTree | None:
-    """The cached tree, or None when there is none that is whole and made by this version of Pillow."""
-    try:
-        about = parse_json(path.with_suffix(".json").read_text("utf-8"))
-        names, formats = tuple(about["names"]), tuple(about["formats"])
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # takes no memory, whatever its header claims
-        if mapped.dtype != np.uint8 or mapped.shape != (len(names), 3, *size):
-            return None
-        images = np.array(mapped, order="C")
-        whole = about["sha256"] == hashlib.sha256(images.data).hexdigest()
-        plain = all(isinstance(text, str) for text in (*names, *formats))
-        return ImageTree(names, formats, images) if plain and whole and about["pillow"] == PIL.__version__ else None
-    except Exception:  # numpy raises nearly anything on damaged headers; the tree is made anew
-        return None
-
-
-def _save_cached(path: Path, tree: ImageTree) -> None:
-    about = {
-        "names": tree.names,
-        "formats": tree.formats,
-        "sha256": hashlib.sha256(tree.images.data).hexdigest(),
-        "pillow": PIL.__version__,
-    }
-    array = io.BytesIO()
-    np.save(array, tree.images)
-    try:
-        write_atomically(path, array.getvalue())
-        write_atomically(path.with_suffix(".json"), json.dumps(about))
-    except InputError as error:
-        reason = one_line(error.__cause__ or error)
-        _logger.warning("decoded images are not cached (%s); set DPQ_CACHE to a folder that can be written", reason)

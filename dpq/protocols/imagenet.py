@@ -8,12 +8,19 @@ from os.path import isfile
 from pathlib import Path
 
 from dpq.errors import InputError
-from dpq.protocols.imagenet_classes import ILSVRC_CLASSES, check_wnids, read_classes, wnids_by_column
-from dpq.protocols.imagenet_layout import TRAINING, VALIDATION, find_layout, list_training_folders, located
-from dpq.protocols.label_forms import column, column_or_one_hot, mapped
-from dpq.protocols.list_folder import find_lists
+from dpq.protocols.imagenet_layout import (
+    ILSVRC_CLASSES,
+    TRAINING,
+    VALIDATION,
+    check_wnids,
+    find_layout,
+    list_training_folders,
+    located,
+    read_classes,
+    wnids_by_column,
+)
 from dpq.protocols.listing import Listing, Published
-from dpq.protocols.lists import Listed, read_list
+from dpq.protocols.lists import Listed, column, column_or_one_hot, find_lists, mapped, read_list
 
 PUBLISHED = Published(
     sizes={"train": 10_000, "query": 5_000, "database": 128_564},
@@ -46,7 +53,7 @@ _HASHNET_LISTS = (
 
 
 def list_imagenet100(root: Path, *, strip_prefix: str | None = None) -> Listing:
-    """DPQ's draw: 100 training images a class, its 50 validation images as queries (Gao et al. 2019, released lists).
+    """DPQ's draw: 100 training images per class, its 50 validation images as queries (Gao et al. 2019, released lists).
 
     The columns are in the order of `classes.txt` beside the lists, or else of first appearance in the training
     list. Without a list of the database it is all that the training folders of the classes hold.
@@ -93,7 +100,7 @@ def list_imagenet100(root: Path, *, strip_prefix: str | None = None) -> Listing:
 
 
 def list_imagenet100_hashnet(root: Path, *, strip_prefix: str | None = None) -> Listing:
-    """HashNet's draw: 130 training images a class, its 50 validation images as queries (Cao et al. 2017, HashNet).
+    """HashNet's draw: 130 training images per class, its 50 validation images as queries (Cao et al. 2017, HashNet).
 
     Of its classes 13 are also in DPQ's. Labels are one column number, or 100 columns of which one is set, as
     published; the names of the images tell the classes.

@@ -10,13 +10,11 @@ import torch
 from torch import Tensor
 
 from dpq.errors import InputError
-from dpq.protocols.base import Dataset, Split, seeded_order
-from dpq.protocols.defects import find_defects
+from dpq.protocols.base import Dataset, ReadOptions, Split, seeded_order
 from dpq.protocols.image_store import store_images
 from dpq.protocols.imagenet import list_imagenet100, list_imagenet100_hashnet
-from dpq.protocols.listing import SPLITS, Listing, SplitName, listed_fingerprint
+from dpq.protocols.listing import SPLITS, Listing, SplitName, find_defects, listed_fingerprint
 from dpq.protocols.nuswide import list_nuswide21
-from dpq.protocols.options import ReadOptions
 
 LISTINGS: dict[str, Callable[..., Listing]] = {
     "nuswide21": list_nuswide21,
@@ -64,8 +62,9 @@ def find_copy(protocol: str, data_root: Path | None, options: ReadOptions) -> Co
     """
     if data_root is None:
         raise InputError(
-            f"{protocol} needs your copy of the images: give --data-root DIR; "
-            f"python -m benchmarks check-data {protocol} says what to get, from where, and where to put it"
+            f"{protocol} needs your copy of the images; give the folder of images and lists as data root",
+            "images",
+            protocol,
         )
     listing = LISTINGS[protocol](data_root, strip_prefix=options.strip_prefix)
     path_of = {
@@ -90,7 +89,7 @@ def load_listed(protocol: str, data_root: Path | None, cache: Path, options: Rea
     Args:
         protocol: a key of `LISTINGS`.
         data_root: holds the images and the lists.
-        cache: folder for decoded pixels: 3 * side**2 bytes an image.
+        cache: folder for decoded pixels: 3 * side**2 bytes per image.
         options: how the copy is read.
 
     Returns:
@@ -142,8 +141,9 @@ def load_listed(protocol: str, data_root: Path | None, cache: Path, options: Rea
 def _refuse_leaks(listing: Listing) -> None:
     for what, paths in find_defects(listing.train, listing.query, listing.database).leaks().items():
         raise InputError(
-            f"the lists of {listing.protocol} have {len(paths)} images {what}, the first {paths[0]!r}; "
-            "mend the lists: check-data names all of them"
+            f"the lists of {listing.protocol} have {len(paths)} images {what}, the first {paths[0]!r}; mend the lists",
+            "data",
+            listing.protocol,
         )
 
 
@@ -152,6 +152,8 @@ def _refuse_missing(missing: Mapping[SplitName, int], root: Path, protocol: str,
     if lacking > options.allow_missing:
         parts = ", ".join(f"{count} {name}" for name, count in missing.items() if count)
         raise InputError(
-            f"{root} lacks {lacking} of the published images of {protocol} ({parts}); complete the copy "
-            f"(check-data names what is missing), or go on without them with --allow-missing {lacking}"
+            f"{root} lacks {lacking} of the published images of {protocol} ({parts}); complete the copy, "
+            f"or go on without them with allow_missing={lacking}",
+            "allow_missing",
+            lacking,
         )

@@ -1,4 +1,4 @@
-"""Reads list files: one image a line, its path and then its labels."""
+"""Reads list files: one image per line, its path and then its labels."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import gzip
 import re
 import unicodedata
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
+from os.path import isfile
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,89 @@ import torch
 from torch import Tensor
 
 from dpq.errors import InputError, one_line
-from dpq.protocols.label_forms import LabelForm
+
+LabelForm = Callable[[str], tuple[str, str]]
+"""Splits a line into its path and one '0' or '1' a class; a ValueError says what is wrong with the line.
+
+Fields count from the end, so that paths may hold blanks; a path that ends like a label is refused.
+"""
+
 
 MAX_BYTES = 1 << 27  # unpacked; the longest published list, 128,503 images with 100 columns, has 32 MB
 MAX_LINE = 4096
 _DRIVE = re.compile("[A-Za-z]:")
+
+
+def bits(classes: int) -> LabelForm:
+    """One field of 0 or 1 for each of the classes, as in `a/b.jpg 0 1 0`."""
+
+    def split(line: str) -> tuple[str, str]:
+        path, *fields = line.rsplit(None, classes)
+        row = "".join(fields)
+        if len(fields) != classes or len(row) != classes or row.strip("01") or _ends_in_bit(path):
+            raise ValueError(_miscounted(line, classes))
+        return path, row
+
+    return split
+
+
+def column(classes: int) -> LabelForm:
+    """The one column that is set, 0 to `classes` - 1, as in `a/b.jpg 1`."""
+    return mapped({i: i for i in range(classes)}, f"the columns 0..{classes - 1}")
+
+
+def mapped(columns: Mapping[int, int], known: str) -> LabelForm:
+    """One number that stands for a column, as in `a/b.jpg 339`.
+
+    Args:
+        columns: column of each number; the values are 0..L-1.
+        known: what the numbers are, for messages.
+    """
+    rows = {str(number): _one_hot(at, len(columns)) for number, at in columns.items()}
+
+    def split(line: str) -> tuple[str, str]:
+        path, *fields = line.rsplit(None, 1)
+        if not fields:
+            raise ValueError(f"{line!r} has no label; needs a path and one number")
+        if path.rsplit(None, 1)[-1].isdigit():
+            raise ValueError(f"{line!r} ends in several numbers; needs a path and one number")
+        row = rows.get(fields[0])
+        if row is None:
+            raise ValueError(f"label {fields[0]!r} is not among {known}")
+        return path, row
+
+    return split
+
+
+def column_or_one_hot(classes: int) -> LabelForm:
+    """Either `column`, or `bits` of which exactly one is set."""
+    by_column, by_bits = column(classes), bits(classes)
+
+    def split(line: str) -> tuple[str, str]:
+        if not _ends_in_bit(line.rsplit(None, 1)[0]):
+            return by_column(line)
+        path, row = by_bits(line)
+        if row.count("1") != 1:
+            raise ValueError(f"has {row.count('1')} of {classes} bits set; needs exactly one")
+        return path, row
+
+    return split
+
+
+def _one_hot(at: int, classes: int) -> str:
+    return "0" * at + "1" + "0" * (classes - at - 1)
+
+
+def _ends_in_bit(path: str) -> bool:
+    """Whether the last field of the path is a bit, so that nobody knows where the labels start."""
+    return path.endswith(("0", "1")) and path.rsplit(None, 1)[-1] in ("0", "1")
+
+
+def _miscounted(line: str, classes: int) -> str:
+    fields = line.split()
+    found = sum(1 for _ in takewhile(("0", "1").__contains__, reversed(fields)))
+    before = fields[-1 - found] if found < len(fields) else ""
+    return f"ends in {found} bits (0 or 1) after {before!r}; needs a path and {classes} bits"
 
 
 @dataclass(frozen=True)
@@ -28,7 +108,7 @@ class Listed:
 
     Attributes:
         paths: N paths as listed, relative, with '/' between their parts.
-        labels: [N, L] bool, one column a class.
+        labels: [N, L] bool, one column per class.
         source: name of the list, for messages.
         files: N paths below the data root where the images lie; `paths` unless a layout was found.
     """
@@ -55,7 +135,7 @@ def read_list(path: Path, labels: LabelForm, *, strip_prefix: str | None = None)
 
     Args:
         path: the list.
-        labels: how the end of a line is read (`dpq.protocols.label_forms`).
+        labels: how the end of a line is read: `bits`, `column`, `mapped` or `column_or_one_hot`.
         strip_prefix: folder that every path starts with and that is cut off, as authors list absolute paths.
 
     Returns:
@@ -72,7 +152,7 @@ def read_list(path: Path, labels: LabelForm, *, strip_prefix: str | None = None)
             listed, row = labels(line)
             paths.append(relative_path(listed, prefix))
         except ValueError as error:
-            raise InputError(f"{path}:{number}: {error}") from error
+            raise InputError(f"{path}:{number}: {error}", getattr(error, "about", None)) from error
         rows.append(row)
     digits = np.frombuffer("".join(rows).encode(), dtype=np.uint8).reshape(len(rows), -1)  # [N, L]
     names = tuple(paths)
@@ -144,7 +224,7 @@ def relative_path(listed: str, prefix: str = "", plain: Callable[[str], bool] = 
         raise ValueError(f"path {listed!r} does not start with the prefix {prefix!r} that is to be stripped")
     path = path[len(prefix) :]
     if path.startswith("/") or _DRIVE.match(path):
-        raise ValueError(f"path {listed!r} is absolute; give --strip-prefix the part that ends at the data root")
+        raise InputError(f"path {listed!r} is absolute; strip the prefix that ends at the data root", "strip_prefix")
     if not path or ".." in path.split("/") or not plain(path):
         raise ValueError(f"path {listed!r} names no file below the data root; correct it")
     return path
@@ -154,3 +234,46 @@ def _slashed(path: str) -> str:
     slashed = path.replace("\\", "/")
     parts = [part for part in slashed.split("/") if part not in ("", ".")]
     return ("/" if slashed.startswith("/") else "") + "/".join(parts)
+
+
+@dataclass(frozen=True)
+class ListFolder:
+    """The folder that holds a protocol's lists.
+
+    Attributes:
+        path: the folder.
+        train: list of the training images.
+        query: list of the queries.
+        database: list of the database, where there is one.
+    """
+
+    path: Path
+    train: Path
+    query: Path
+    database: Path | None
+
+
+def find_lists(root: Path, name: str, advice: str, *, with_database: bool = False) -> ListFolder:
+    """The first of `root/name` and `root` that holds the lists, each as `.txt` or `.txt.gz`.
+
+    All lists come from one folder; the protocol's own goes first, since the root may hold another one's.
+
+    Args:
+        root: the data root.
+        name: the protocol's folder.
+        advice: where to get the lists, for the message.
+        with_database: whether the list of the database is needed as well.
+
+    Raises:
+        InputError: neither folder holds all the lists needed.
+    """
+    for folder in (root / name, root):
+        train, query, database = (_find(folder, stem) for stem in ("train", "query", "database"))
+        if train and query and (database or not with_database):
+            return ListFolder(folder, train, query, database)
+    files = "train.txt, query.txt" + ", database.txt" * with_database
+    raise InputError(f"no lists of {name} in {root}: put {files} (or .txt.gz) into {root / name}; {advice}")
+
+
+def _find(folder: Path, stem: str) -> Path | None:
+    return next((path for end in (".txt", ".txt.gz") if isfile(path := folder / (stem + end))), None)

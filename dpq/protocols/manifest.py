@@ -1,4 +1,4 @@
-"""Reads `manifest.csv`: one image a line, with its path, labels and split."""
+"""Reads `manifest.csv`: one image per line, with its path, labels and split."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import get_args
 
 from dpq.errors import InputError
-from dpq.protocols.entries import NAMED, Entry, normal_name, stays_inside
+from dpq.protocols.class_folders import NAMED, Entry, normal_name
+from dpq.protocols.image_files import stays_inside
 from dpq.protocols.listing import SplitName
 from dpq.protocols.lists import is_plain, normal_prefix, read_lines, relative_path
 
@@ -39,7 +40,7 @@ def read_manifest(root: Path, strip_prefix: str | None = None) -> list[Entry]:
     prefix = normal_prefix(strip_prefix)
     entries: dict[str, Entry] = {}
     first_line: dict[str, int] = {}
-    faults = []
+    faults, about = [], None
     for number, line in lines:
         try:
             entry = _entry(root, columns, line, prefix)
@@ -48,9 +49,10 @@ def read_manifest(root: Path, strip_prefix: str | None = None) -> list[Entry]:
             entries[entry.path], first_line[entry.path] = entry, number
         except ValueError as error:
             faults.append(f"line {number}: {error}")
+            about = about or getattr(error, "about", None)
     if faults:
         more = f"; and {len(faults) - NAMED} more lines" if len(faults) > NAMED else ""
-        raise InputError(f"{manifest}: {'; '.join(faults[:NAMED])}{more}")
+        raise InputError(f"{manifest}: {'; '.join(faults[:NAMED])}{more}", about)
     if not entries:
         raise InputError(f"{manifest} lists no images; write a line for each under its header")
     return sorted(entries.values(), key=lambda entry: entry.path)

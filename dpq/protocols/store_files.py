@@ -4,26 +4,98 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from io import FileIO
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from dpq.errors import InputError
 from dpq.files import write_atomically
+from dpq.json_text import parse_json
 from dpq.protocols.decoding import Decoded
-from dpq.protocols.store_records import Record, journal_lines, read_about, read_journal, write_about
 
 _COMMIT = 64 << 20  # bytes of pixels that an interruption may cost
 _CHECKED = 64  # rows that are read again when work goes on; all are at the end
+image_bar = partial(tqdm, unit="image", leave=False, disable=None)  # on a terminal alone
 _REMEDY = "set DPQ_CACHE to a folder that can be written"
 _logger = logging.getLogger(__name__)
+
+
+class Record(NamedTuple):
+    """What is known of a stored row.
+
+    Attributes:
+        pixels: SHA-256 of its pixels.
+        file_digest: SHA-256 of the image file; None where there is a problem.
+        problem: why the file cannot be used; None where it can.
+        state: of the file when it was decoded, where another one means another content; or its format and name.
+    """
+
+    pixels: str
+    file_digest: str | None
+    problem: str | None
+    state: str
+
+
+def journal_lines(records: Mapping[int, Record]) -> str:
+    """A line for each row; a later line for the same row counts."""
+    return "".join(json.dumps([row, *record]) + "\n" for row, record in records.items())
+
+
+def read_journal(path: Path) -> dict[int, Record]:
+    """The records of a journal by row; none where it is missing, and without its last line where that is torn."""
+    records = {}
+    with suppress(OSError), path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            with suppress(ValueError, TypeError):
+                row, *record = parse_json(line)
+                records[_whole(row)] = _record(record)
+    return records
+
+
+def write_about(path: Path, records: Sequence[Record], changed: int) -> None:
+    """Writes the records of all rows of a finished store, whose pixels changed last at that time, in nanoseconds."""
+    about = {"mtime_ns": changed, "sha256": _digest(records), "records": records}
+    write_atomically(path, json.dumps(about), _REMEDY)
+
+
+def read_about(path: Path, count: int | None) -> tuple[list[Record], int] | None:
+    """The records, `count` of them if given, and when the pixels changed; None where the file is missing or damaged."""
+    try:
+        about = parse_json(path.read_text("utf-8"))
+        records = [_record(record) for record in about["records"]]
+        whole = count in (None, len(records)) and about["sha256"] == _digest(records)
+        return (records, _whole(about["mtime_ns"])) if whole else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _record(values: Any) -> Record:
+    """A record from JSON; a TypeError where it is none."""
+    record = Record(*values)
+    texts = (record.pixels, record.state, record.file_digest or "", record.problem or "")
+    if not isinstance(values, list) or not all(isinstance(text, str) for text in texts):
+        raise TypeError("no record of a row")
+    return record
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError("no whole number")
+    return value
+
+
+def _digest(records: Sequence[Record]) -> str:
+    return hashlib.sha256(json.dumps(records).encode()).hexdigest()
 
 
 class StoreFiles:
@@ -35,34 +107,42 @@ class StoreFiles:
     Args:
         cache: their folder.
         key: stands for the listing and the side.
-        count: number of images N.
         row_bytes: bytes of one image's pixels.
-        progress: draw a progress bar on a terminal.
+        count: number of images N; None for a store that is kept whole, which says it itself.
     """
 
-    def __init__(self, cache: Path, key: str, count: int, row_bytes: int, *, progress: bool) -> None:
+    def __init__(self, cache: Path, key: str, row_bytes: int, count: int | None) -> None:
         self.pixels, self._about = cache / f"{key}.pixels", cache / f"{key}.json"
         self._partial, self._journal = cache / f"{key}.partial", cache / f"{key}.journal"
         self._lock, self._cache = cache / f"{key}.lock", cache
-        self._count, self._row_bytes, self._progress = count, row_bytes, progress
+        self._count, self._row_bytes, self._expected = count or 0, row_bytes, count
 
     def load(self) -> list[Record] | None:
         """The records of the finished store; None where there is none, or, with a warning, where it is damaged."""
-        about = read_about(self._about, self._count)
+        about = read_about(self._about, self._expected)
         try:
             status = self.pixels.stat()
         except OSError:
             return None
-        if about is not None and status.st_size == self._count * self._row_bytes:
+        if about is not None and status.st_size == len(about[0]) * self._row_bytes:
             records, changed = about
             if changed == status.st_mtime_ns:
                 return records
             if not self._damaged(self.pixels, dict(enumerate(records))):
                 with suppress(InputError):  # a cache that is only read is as good
-                    write_about(self._about, records, status.st_mtime_ns, _REMEDY)
+                    write_about(self._about, records, status.st_mtime_ns)
                 return records
         _logger.warning("decoded images in %s are damaged or not finished; restoring them", self.pixels)
         return None
+
+    def keep(self, records: Sequence[Record], pixels: bytes | bytearray | memoryview) -> None:
+        """Store what is decoded already, all at once: the record of each row, and their pixels.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        write_atomically(self.pixels, pixels, _REMEDY)
+        write_about(self._about, records, self.pixels.stat().st_mtime_ns)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -85,7 +165,7 @@ class StoreFiles:
 
         A store that was finished becomes one in the making. Only inside `locked`.
         """
-        about = read_about(self._about, self._count)
+        about = read_about(self._about, self._expected)
         records = dict(enumerate(about[0])) if about is not None else read_journal(self._journal)
         pixels = self.pixels if self.pixels.exists() else self._partial
         stored = min(pixels.stat().st_size // self._row_bytes, self._count) if pixels.exists() else 0
@@ -116,7 +196,7 @@ class StoreFiles:
             for row, image in rows:
                 with self._writing():
                     pixels.seek(row * self._row_bytes)
-                    _write_all(pixels, image.pixels.data.cast("B"))
+                    write_all(pixels, image.pixels.data.cast("B"))
                 pending[row] = Record(image.pixels_digest, image.file_digest, image.problem, states[row])
                 if len(pending) * self._row_bytes >= _COMMIT:
                     self._commit(pixels, pending)
@@ -140,7 +220,7 @@ class StoreFiles:
                 os.truncate(self._partial, self._count * self._row_bytes)
                 os.replace(self._partial, self.pixels)
                 known = [records[row] for row in range(self._count)]
-                write_about(self._about, known, self.pixels.stat().st_mtime_ns, _REMEDY)
+                write_about(self._about, known, self.pixels.stat().st_mtime_ns)
                 self._journal.unlink()
         return damaged
 
@@ -155,7 +235,7 @@ class StoreFiles:
     def _damaged(self, path: Path, records: Mapping[int, Record]) -> list[int]:
         """Rows whose pixels are not those of their record."""
         damaged = []
-        rows = tqdm(sorted(records), "checking", unit="image", leave=False, disable=None if self._progress else True)
+        rows = image_bar(sorted(records), "checking")
         try:
             with path.open("rb") as file:
                 for row in rows:
@@ -183,6 +263,7 @@ class StoreFiles:
             ) from error
 
 
-def _write_all(file: FileIO, content: memoryview) -> None:
+def write_all(file: FileIO, content: memoryview) -> None:
+    """Write to an unbuffered file, which may take a part at a time."""
     while content:
         content = content[file.write(content) :]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -25,6 +27,13 @@ class Inspection:
     digests: tuple[str | None, ...]
     problems: dict[str, str]
 
+    @classmethod
+    def of(cls, names: Sequence[str], files: Iterable[Any]) -> Self:
+        """From whatever tells the `file_digest` and `problem` of each named file."""
+        found = [(name, file.file_digest, file.problem) for name, file in zip(names, files, strict=True)]
+        problems = {name: problem for name, _, problem in found if problem is not None}
+        return cls(tuple(digest for _, digest, _ in found), problems)
+
 
 @dataclass(frozen=True)
 class ImageStore:
@@ -32,7 +41,7 @@ class ImageStore:
 
     Attributes:
         path: [N, 3, side, side] uint8, RGB, without a header.
-        names: N relative paths.
+        names: N relative paths; none where the images came from no listing.
         side: height and width in pixels.
         inspection: of the files; a row with a problem holds zeros and cannot be selected.
     """
@@ -89,9 +98,9 @@ class StoredImages:
         files = [self.store.inspection.digests[row] for row in self.positions.tolist()]
         return hashlib.sha256(repr((self.store.side, files)).encode()).hexdigest()
 
-    def take(self, rows: Tensor) -> StoredImages:
-        """The images at `rows` ([n] int64) of this selection, in that order; nothing is read."""
-        return StoredImages(self.store, self.positions[rows.cpu()])
+    def take(self, rows: slice | Tensor) -> StoredImages:
+        """The images at a slice or at [n] int64 positions of this selection, in that order; nothing is read."""
+        return StoredImages(self.store, self.positions[rows.cpu() if isinstance(rows, Tensor) else rows])
 
     def __getitem__(self, rows: slice | Tensor) -> Tensor:
         """Reads images.
@@ -105,7 +114,7 @@ class StoredImages:
         Raises:
             InputError: the store is gone or has become shorter.
         """
-        chosen = self.positions[rows.cpu() if isinstance(rows, Tensor) else rows].numpy()  # [n]
+        chosen = self.take(rows).positions.numpy()  # [n]
         out = np.empty((len(chosen), *self.shape[1:]), np.uint8)
         order = np.argsort(chosen, kind="stable")  # the disk is read forwards, neighbours in one piece
         breaks = np.flatnonzero((np.diff(chosen[order]) != 1) | (np.diff(order) != 1)) + 1

@@ -42,9 +42,15 @@ def refuse(configs, tmp_path, capsys):
         (["--bits", "0"], "got 0"),
         (["--bits", "eight"], "expected numbers separated by commas"),
         (["--epochs", "0"], "expected a positive number"),
-        (["--limit", "5"], "--limit 5 leaves no image"),
-        (["--limit", "10"], "16 codewords a level need at least as many training images; got 10"),
-        (["--weights", "nowhere.safetensors"], "does not exist; give --weights FILE, or --weights none"),
+        (
+            ["--limit", "5"],
+            "some of the 10 classes; raise it; on the command line: --limit N",
+        ),
+        (["--limit", "10"], "16 codewords per level need at least as many training images; got 10"),
+        (
+            ["--weights", "nowhere.safetensors"],
+            "or none to start from scratch; on the command line: --weights FILE",
+        ),
         (["--label-vectors", "nowhere.txt"], "cannot read label vectors"),
         (["--colour"], "unrecognized arguments: --colour"),
     ],

@@ -58,7 +58,7 @@ def test_what_was_finished_is_kept_and_the_rest_is_done_later(whole, tmp_path, h
         last = failed.err.splitlines()[-1]
         assert last.startswith("error: cannot write ")
         assert f"({reason})" in last
-        assert "choose another --output" in last
+        assert "choose another folder; on the command line: --output DIR" in last
         assert "Traceback" not in failed.err
         kept = results(output)  # none of them damaged
         assert len(kept) == len(set(WRITES[:number])) + (number > EPOCHS + 1)

@@ -14,7 +14,7 @@ import benchmarks.evaluation
 from benchmarks.__main__ import COMMANDS, make_parser
 from dpq import interrupts
 from dpq.interrupts import interruption
-from dpq.protocols import decode_workers
+from dpq.protocols import decoding
 from dpq.ranking import in_threads
 from dpq.training import Trainer
 from tests.benchmarks.children import Child, command, hear, say
@@ -131,8 +131,8 @@ def decode(root):
         say("decoding")
         time.sleep(FOREVER)
 
-    decode_workers.decode_file = stuck
-    list(decode_workers.decode_files(root, ["a", "b", "c", "d"], 8, 2))
+    decoding.decode_file = stuck
+    list(decoding.decode_files(root, ["a", "b", "c", "d"], 8, 2))
 
 
 @pytest.mark.parametrize("terminal", [True, False])

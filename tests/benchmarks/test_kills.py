@@ -8,7 +8,7 @@ import pytest
 
 import benchmarks.evaluation
 import benchmarks.runner
-import dpq.embedding
+import dpq.on_embeddings
 from dpq.deep_method import AlternatingMethod
 from dpq.training import Trainer
 from tests.benchmarks.children import Child, command, results, say
@@ -48,7 +48,7 @@ def watch(fatal):
 
     watched(Trainer, "step", "step")
     watched(AlternatingMethod, "_estimate", "step")
-    watched(dpq.embedding, "to_input", "embed")
+    watched(dpq.on_embeddings, "to_input", "embed")
     watched(benchmarks.evaluation, "evaluate_codes", "evaluate")
     watched(benchmarks.runner, "evaluate_embeddings", "evaluate")
     watched(os, "replace", "write")

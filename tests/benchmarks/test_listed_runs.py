@@ -206,7 +206,9 @@ def test_queries_in_the_training_list_are_refused(run, copy, capsys):
     with (lists / "train.txt").open("a") as train:
         train.write(shared + "\n")
     assert run("nuswide21", "--allow-missing", "999999") == 2
-    assert f"have 1 images in both train and query, the first {shared.split()[0]!r}" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"have 1 images in both train and query, the first {shared.split()[0]!r}" in told
+    assert "on the command line: python -m benchmarks check-data nuswide21 names everything" in told
     assert run("nuswide21", command="check-data") == 2
     assert "in both train and query: 1" in (printed := capsys.readouterr().out)
     assert "not fit: queries must be in no other list" in printed
@@ -236,7 +238,8 @@ def test_without_a_copy_the_guide_says_what_to_get(configs, protocol, monkeypatc
     assert printed.err.count("\n") == 1
     (configs / "listed.toml").write_text(TINY.replace('"digits"', f'"{protocol}"'))
     assert main(["run", "listed"]) == 2
-    assert f"check-data {protocol} says what to get" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"--data-root DIR; python -m benchmarks check-data {protocol} says what to get" in told
 
 
 def test_plain_protocols_are_checked_by_loading_them(capsys):

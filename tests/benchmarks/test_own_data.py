@@ -207,7 +207,7 @@ def test_without_a_folder_the_guide_shows_the_layouts(call, capsys):
     assert "FOLDER/manifest.csv" in printed.out
     assert "python -m benchmarks run own --data-root" in printed.out
     assert call("run", "own") == 2
-    assert "give --data-root FOLDER" in capsys.readouterr().err
+    assert "on the command line: --data-root DIR; python -m benchmarks check-data folder" in capsys.readouterr().err
 
 
 def test_every_command_of_the_page_works(call, photos, configs):

@@ -12,6 +12,7 @@ from dpq import DPQ, DPQConfig, InputError
 from dpq.backbone import Backbone
 from dpq.label_vectors import orthonormal_label_vectors
 from dpq.protocols.base import Split
+from dpq.protocols.stored_images import StoredImages
 from dpq.settings import Execution
 
 NAMES = ("cat", "dog", "owl")
@@ -199,8 +200,9 @@ def test_a_folder_of_class_folders_brings_its_labels(model, images, labels, fold
 
 def test_images_on_disk_train_as_those_in_memory(model, images, labels, monkeypatch):
     kept = []
-    monkeypatch.setattr("dpq.scratch_images.keep_images.__defaults__", (0,))
-    monkeypatch.setattr("dpq.scratch_images.ScratchImages.__len__", lambda self: kept.append(0) or len(self._pixels))
+    monkeypatch.setattr("dpq.training_inputs.keep_images.__defaults__", (0,))
+    read = StoredImages.__getitem__
+    monkeypatch.setattr(StoredImages, "__getitem__", lambda self, rows: kept.append(rows) or read(self, rows))
     assert same_tensors(make().fit(images, labels), model)
     assert kept
 

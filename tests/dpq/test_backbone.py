@@ -150,7 +150,7 @@ def test_weights_of_another_shape_are_refused_by_key(weight_file, tmp_path):
 
 
 def test_missing_and_damaged_files_are_refused(tmp_path):
-    with pytest.raises(InputError, match="does not exist; give --weights FILE, or --weights none"):
+    with pytest.raises(InputError, match="does not exist; give another, or none to start from scratch"):
         read_weights(tmp_path / "nowhere.safetensors")
     for name in ("damaged.safetensors", "damaged.pth"):
         (tmp_path / name).write_bytes(b"not a weight file")
@@ -171,7 +171,7 @@ def test_no_network_names_both_ways_out_in_one_line(monkeypatch, caplog):
         raise OSError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(InputError, match=r"could not download .* go online, give --weights FILE, or --weights none"):
+    with pytest.raises(InputError, match=r"could not download .* go online, give a file of weights, or none to start"):
         Backbone(NAME, 5, weights="timm")
     assert caplog.records == []
     logging.getLogger("huggingface_hub.utils").warning("heard again")

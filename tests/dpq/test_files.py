@@ -31,7 +31,7 @@ def test_a_failure_keeps_the_old_content_and_cleans_up(tmp_path, monkeypatch, fa
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="choose another --output"):
+    with pytest.raises(InputError, match="choose another folder"):
         write_atomically(tmp_path / "file" / "record.json", "x")
 
 

@@ -189,5 +189,5 @@ def test_other_refusals():
         quantizer.encode(x[:, :5])
     with pytest.raises(InputError, match="cannot decode 5 levels"):
         quantizer.decode(quantizer.encode(x), levels=5)
-    with pytest.raises(InputError, match="16 codewords a level need at least as many"):
+    with pytest.raises(InputError, match="16 codewords per level need at least as many"):
         quantizer.initialise(x[:15], seed=0)

@@ -5,9 +5,11 @@ import torch
 
 from dpq import InputError
 from dpq.checkpoint import load_checkpoint
+from dpq.protocols.base import Split
 from dpq.seeds import derive_seed
 from dpq.settings import Execution
 from dpq.training import Trainer
+from dpq.training_inputs import keep_images
 
 
 def weights(method):
@@ -25,6 +27,44 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(make_dpq, s
     other.fit(split, training, seed=2)
     assert equal(weights(first), weights(again))
     assert not equal(weights(first), weights(other))
+
+
+def test_images_on_disk_are_never_all_in_memory(make_dpq, split, training, tmp_path, monkeypatch):
+    monkeypatch.setattr("dpq.on_embeddings.BATCH", 16)
+    expected = make_dpq()
+    expected.fit(split, training)
+    stored = keep_images(split.images.numpy(), split.images.shape[-1], tmp_path, in_memory=0)
+    read, sizes = type(stored).__getitem__, []
+    monkeypatch.setattr(
+        type(stored), "__getitem__", lambda self, rows: sizes.append(len(self.positions[rows])) or read(self, rows)
+    )
+    method = make_dpq()
+    method.fit(Split(stored, split.labels), training)
+    assert equal(weights(expected), weights(method))
+    assert set(sizes) == {16, training.batch_size}  # of the 96, as batches are embedded and trained on
+
+
+def test_images_of_another_package_are_taken_not_indexed(make_dpq, split, training, monkeypatch):
+    monkeypatch.setattr("dpq.on_embeddings.BATCH", 16)
+
+    class Elsewhere:
+        def __init__(self, images):
+            self.images = images
+            self.shape, self.dtype = images.shape, images.dtype
+
+        def __len__(self):
+            return len(self.images)
+
+        def __getitem__(self, rows):
+            assert len(self.images[rows]) <= training.batch_size, "all images in memory"
+            return self.images[rows]
+
+        def take(self, rows):
+            return Elsewhere(self.images[rows])
+
+    whole = Split(Elsewhere(split.images), split.labels)
+    make_dpq().fit(whole, training)
+    assert isinstance(whole.take(torch.arange(50)).images, Elsewhere)
 
 
 def test_views_at_evaluation_do_not_change_training(make_dpq, split, training):

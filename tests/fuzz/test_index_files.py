@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpq.image_index import load_named
-from dpq.index_file import Contents, Origin, write_index
+from dpq.index_file import Origin, write_index
 from dpq.search import CodeIndex
 from tests.fuzz.damage import checked, damaged, json_texts
 
@@ -62,10 +62,8 @@ def test_names_stay_in_their_folder(read, content):
 
 
 def test_the_sound_file_is_read(tmp_path):
-    named = Contents(
-        *(TENSORS[name] for name in ("codes", "codebooks")), "l2", TENSORS["ids"], ("a", "b/c", "d"), None, Origin()
-    )
-    write_index(tmp_path / "i.index", named)
+    tensors = {name: TENSORS[name] for name in ("codes", "codebooks", "ids")}
+    write_index(tmp_path / "i.index", tensors, ("a", "b/c", "d"), "l2", Origin())
     assert CodeIndex.load(tmp_path / "i.index").names == ("a", "b/c", "d")
     (tmp_path / "whole.index").write_bytes(checked(TENSORS, json.dumps(STATE)))
     assert load_named(tmp_path / "whole.index").ids.tolist() == [4, 0, 7]

@@ -2,6 +2,7 @@
 
 import io
 import json
+from hashlib import sha256
 
 import numpy as np
 import torch
@@ -14,8 +15,7 @@ from dpq.backbone import Preprocessing, read_weights
 from dpq.checkpoint import flatten_optimizer, load_checkpoint
 from dpq.label_vectors import read_label_vectors
 from dpq.protocols.base import Split
-from dpq.protocols.image_tree import _load_cached
-from dpq.protocols.store_records import Record, journal_lines, read_about, read_journal, write_about
+from dpq.protocols.store_files import Record, StoreFiles, journal_lines, read_about, read_journal, write_about
 from dpq.settings import Execution, TrainingConfig
 from dpq.training import Trainer
 from tests.fuzz.damage import changed, checked, damaged, json_texts
@@ -191,7 +191,7 @@ RECORDS = [Record("p" * 64, "f" * 64, None, "3 4"), Record("q" * 64, None, "unre
 @given(data=st.data())
 def test_what_an_image_store_knows_of_its_rows(read, tmp_path_factory, data):
     made = tmp_path_factory.getbasetemp() / "about.json"
-    write_about(made, RECORDS, 1, "")
+    write_about(made, RECORDS, 1)
     about = read(
         "about.json", data.draw(json_texts(json.loads(made.read_text()))), lambda path: (read_about(path, 2),)
     )[0]
@@ -206,31 +206,25 @@ def test_what_an_image_store_knows_of_its_rows(read, tmp_path_factory, data):
 @given(data=st.data())
 def test_decoded_images_in_the_cache(read, data):
     """A cache that cannot be used is none; whatever else it holds is what was decoded."""
-    from hashlib import sha256
-
-    import PIL
-
-    images = np.arange(2 * 3 * 2 * 2, dtype=np.uint8).reshape(2, 3, 2, 2)
-    stream = io.BytesIO()
-    np.save(stream, images)
-    about = {
-        "names": ["a", "b"],
-        "formats": ["PNG"],
-        "sha256": sha256(images.data).hexdigest(),
-        "pillow": PIL.__version__,
-    }
-    other = data.draw(st.one_of(st.just(json.dumps(about).encode()), json_texts(about)))
+    images = np.arange(2 * 3 * 2 * 2, dtype=np.uint8).reshape(2, 12)
+    records = [
+        Record(sha256(row.tobytes()).hexdigest(), "f" * 64, None, f"PNG a/b/{i}.png") for i, row in enumerate(images)
+    ]
 
     def reader(path):
-        path.with_suffix(".json").write_bytes(other)
+        store = StoreFiles(path.parent, "cache", 12, None)
+        store.keep(records, images.tobytes())
+        about = path.with_name("cache.json")
+        about.write_bytes(data.draw(st.one_of(st.just(about.read_bytes()), json_texts(json.loads(about.read_text())))))
+        if data.draw(st.booleans()):
+            store.pixels.write_bytes(path.read_bytes())
         try:
-            return (_load_cached(path, (2, 2)),)
+            return store.load(), store.pixels.read_bytes()
         finally:
-            path.with_suffix(".json").unlink()
+            about.unlink()
+            store.pixels.unlink()
 
-    tree = read(
-        "images.npy", data.draw(damaged(stream.getvalue(), (b"(", b"9" * 18, b"|O", b"True", b",", b"}"))), reader
-    )[0]
-    if tree is not None:
-        assert np.array_equal(tree.images, images)
-        assert len(tree.names) == 2
+    found, pixels = read("images", data.draw(damaged(images.tobytes(), (b"\0",))), reader)
+    if found is not None:
+        assert pixels == images.tobytes()
+        assert found == records

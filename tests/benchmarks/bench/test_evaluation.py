@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from benchmarks.bench import evaluation
-from benchmarks.bench.obvious import evaluate_obviously
+from benchmarks.bench.evaluation import evaluate_obviously
 from benchmarks.bench.report import Options
 from benchmarks.bench.synthetic import CIFAR10, NUSWIDE, coded_set
 from dpq.metrics import average_precision

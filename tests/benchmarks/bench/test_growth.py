@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks.bench import growth
-from benchmarks.bench.growth_figure import growth_figure
+from benchmarks.bench.growth_figure import POINTS, exponent, growth_figure, points_of
 from benchmarks.bench.page import make_pages
 from benchmarks.bench.report import Options, Report, Table, as_written, write_report
 from benchmarks.figures.style import style
@@ -20,7 +20,7 @@ def made_up(power=2.0):
         for cost, grown in (("evaluation", "images"), ("encoding", "images"), ("training step", "batch"))
         for size in (10, 20, 40)
     ]
-    return Report("growth", "", [Table(growth.POINTS, rows)])
+    return Report("growth", "", [Table(POINTS, rows)])
 
 
 def written(report):
@@ -28,7 +28,7 @@ def written(report):
 
 
 def test_the_exponent_is_the_power():
-    assert growth.exponent([1, 2, 8], [3, 12, 192]) == pytest.approx(2)
+    assert exponent([1, 2, 8], [3, 12, 192]) == pytest.approx(2)
 
 
 def test_every_cost_grows_with_all_that_it_depends_on():
@@ -36,7 +36,7 @@ def test_every_cost_grows_with_all_that_it_depends_on():
     grown = [(row["cost"], row["grows with"]) for row in exponents.rows]
     assert len(grown) == len(set(grown)) == 12
     assert {by for cost, by in grown if cost == "training step"} == {"batch", "levels", "codewords"}
-    curves = list(growth.points_of(points.rows))
+    curves = list(points_of(points.rows))
     assert [(cost, by) for cost, by, *_ in curves] == grown
     assert all(sizes == sorted(set(sizes)) and min(seconds) > 0 for *_, sizes, seconds in curves)
 

@@ -2,8 +2,8 @@ import numpy as np
 import torch
 
 from benchmarks.bench import quantizers, search
-from benchmarks.bench.clustered import CLASSES, clustered
 from benchmarks.bench.report import Options
+from benchmarks.bench.synthetic import CLASSES, clustered
 from dpq.additive import decode, encode, residual_kmeans
 from dpq.scores import asymmetric_scores
 

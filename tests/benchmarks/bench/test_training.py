@@ -2,11 +2,10 @@ import pytest
 import torch
 
 from benchmarks.bench import training
-from benchmarks.bench.parts import OUTSIDE, PARTS, extra_operations, step_parts
+from benchmarks.bench.parts import OUTSIDE, PARTS, step_parts
 from benchmarks.bench.report import Options, as_written, render
 from benchmarks.bench.setting import (
     bare_body,
-    forward_backward,
     generated_split,
     prepared_trainer,
     random_inputs,
@@ -72,13 +71,6 @@ def test_hooks_are_gone_after_the_parts_are_known(trainer):
     body = trainer.method.backbone.body
     assert not body._forward_hooks and not body._forward_pre_hooks
     assert not trainer.optimizers[0]._optimizer_step_pre_hooks
-
-
-def test_operations_beyond_the_backbone_are_named(trainer):
-    experiment = setting(OPTIONS)
-    bare = forward_backward(bare_body(experiment, CPU), random_inputs(experiment, CPU, 16))
-    names = [name for name, *_ in extra_operations(training.whole_step(trainer), bare, CPU, count=100)]
-    assert "aten::grid_sampler_2d" in names and "aten::mkldnn_convolution" not in names
 
 
 def test_without_a_compiler_the_rest_is_measured(monkeypatch):

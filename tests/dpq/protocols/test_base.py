@@ -128,7 +128,7 @@ def test_balanced_takes_the_first_of_every_class() -> None:
 
 
 def test_balanced_refuses_less_than_one_a_class() -> None:
-    with pytest.raises(InputError, match="--limit 2 "):
+    with pytest.raises(InputError, match="a limit of 2 leaves no image"):
         draw()[0].balanced(CLASSES - 1)
 
 

@@ -189,7 +189,7 @@ def test_nothing_found_says_what_was_looked_for(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     for root in (tmp_path, tmp_path / "nowhere"):
         message = refusal(root, tmp_path / "cache")
-        for name in (str(root), "cifar-10-batches-py/", "cifar-10-python.tar.gz", "cifar10-jpeg.tar.xz", "--data-root"):
+        for name in (str(root), "cifar-10-batches-py/", "cifar-10-python.tar.gz", "cifar10-jpeg.tar.xz", "data root"):
             assert name in message
 
 
@@ -358,7 +358,7 @@ def test_altered_download_is_refused(served: Path, tmp_path: Path) -> None:
 
 def test_without_network_both_ways_out_are_named(archive: Path, tmp_path: Path) -> None:
     message = refusal(None, tmp_path / "cache")
-    for words in ("go online", "--data-root", archive.name, "cifar10-jpeg/<split>/<class>/"):
+    for words in ("go online", "data root", archive.name, "cifar10-jpeg/<split>/<class>/"):
         assert words in message
 
 

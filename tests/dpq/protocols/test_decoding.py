@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dpq.protocols import decoding
 from dpq.protocols.archives import DEFAULT_BOUNDS
-from dpq.protocols.decoding import Decoded, decode_file
-from tests.dpq.protocols.gallery import encoded, kinds, photo, png_header, reference, write_files
+from dpq.protocols.decoding import Decoded, decode_file, decode_files
+from tests.dpq.protocols.gallery import encoded, kinds, photo, photos, png_header, reference, write_files
 
 SIDE = 16
 GOOD = encoded(photo(0))
@@ -155,3 +156,26 @@ def test_running_out_of_memory_is_no_fault_of_the_file(tmp_path: Path, monkeypat
     monkeypatch.setattr(Image, "open", fail)
     with pytest.raises(MemoryError):
         decoded(tmp_path, GOOD)
+
+
+@pytest.mark.parametrize("side", [16, 224, 256, 1024, 4096])
+@pytest.mark.parametrize("workers", [0, 1, 8, 32, 1000])
+def test_images_in_flight_are_bounded(side: int, workers: int) -> None:
+    row_bytes = 3 * side**2
+    count, batch = decoding._plan(workers, 200_000, row_bytes)
+    assert (count > 0) == (workers > 0)
+    assert count <= min(workers, 32)
+    assert batch >= 1
+    assert count * batch * row_bytes * 4 <= 256 << 20
+
+
+def test_no_more_workers_than_files() -> None:
+    assert decoding._plan(8, 3, 1)[0] == 3
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_callers_random_numbers_are_left_alone(tmp_path: Path, workers: int) -> None:
+    files = photos(4)
+    before = torch.get_rng_state()
+    assert len(list(decode_files(write_files(tmp_path, files), list(files), 8, workers))) == 4
+    assert torch.equal(torch.get_rng_state(), before)

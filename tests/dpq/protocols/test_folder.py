@@ -101,7 +101,7 @@ def test_neither_names_nor_times_nor_the_file_system_decide_the_draw(tmp_path, l
         def __exit__(self, *_):
             self.listing.close()
 
-    monkeypatch.setattr("dpq.protocols.class_folders.os.scandir", Reversed)
+    monkeypatch.setattr("dpq.protocols.image_files.os.scandir", Reversed)
     second = load(root.rename(tmp_path / "elsewhere"))
     assert contents(second) == contents(first)
     assert second.fingerprint == first.fingerprint
@@ -226,7 +226,7 @@ def test_one_class_is_none(tmp_path, refusal):
 
 def test_no_folder(tmp_path, refusal):
     assert "no image folder" in refusal(tmp_path / "nowhere")
-    assert "give --data-root FOLDER" in refusal(None)
+    assert "give their folder as data root, laid out as <class>/<file>" in refusal(None)
 
 
 def test_unreadable_images_are_refused_unless_they_are_allowed(tmp_path, refusal, load):

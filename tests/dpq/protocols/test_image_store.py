@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from dpq.errors import InputError
-from dpq.protocols import decode_workers, image_store, store_files
+from dpq.protocols import decoding, image_store, store_files
 from dpq.protocols.decoding import Decoded, decode_file
 from dpq.protocols.image_store import ImageStore, inspect_images, store_images
 from dpq.protocols.store_files import StoreFiles
@@ -77,7 +77,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(name)
         return decode_file(root, name, *rest)
 
-    monkeypatch.setattr(decode_workers, "decode_file", note)
+    monkeypatch.setattr(decoding, "decode_file", note)
     monkeypatch.setattr(store_files, "_COMMIT", 4 * ROW_BYTES)
     return names
 
@@ -88,7 +88,7 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], N
             act()
         return decode_file(root, asked, *rest)
 
-    monkeypatch.setattr(decode_workers, "decode_file", decode)
+    monkeypatch.setattr(decoding, "decode_file", decode)
     monkeypatch.setattr(store_files, "_COMMIT", 4 * ROW_BYTES)
 
 
@@ -185,7 +185,7 @@ def test_an_interrupted_call_goes_on_where_it_stopped(
 ) -> None:
     names = list(gallery.files)
     interrupt_at(monkeypatch, names[10], press_ctrl_c)
-    monkeypatch.setattr(decode_workers, "_MOST_BATCH", 1)
+    monkeypatch.setattr(decoding, "_MOST_BATCH", 1)
     with pytest.raises(KeyboardInterrupt):
         store(gallery.root, names, gallery.cache)
     assert suffixes(gallery.cache) == {".partial", ".journal"}
@@ -201,7 +201,7 @@ def test_a_killed_process_loses_little(
 ) -> None:
     names = list(gallery.files)
     interrupt_at(monkeypatch, names[10], die)
-    monkeypatch.setattr(decode_workers, "_MOST_BATCH", 1)
+    monkeypatch.setattr(decoding, "_MOST_BATCH", 1)
     process = FORK.Process(target=store, args=(gallery.root, names, gallery.cache))
     process.start()
     process.join()
@@ -217,7 +217,7 @@ def test_a_killed_worker_ends_the_call_and_not_the_work(
 ) -> None:
     names = list(gallery.files)
     interrupt_at(monkeypatch, names[15], die)
-    monkeypatch.setattr(decode_workers, "_MOST_BATCH", 1)
+    monkeypatch.setattr(decoding, "_MOST_BATCH", 1)
     with pytest.raises(RuntimeError, match="worker"):
         store(gallery.root, names, gallery.cache, workers=2)
     tried = request.getfixturevalue("tried")
@@ -233,7 +233,7 @@ def test_two_processes_share_the_work(gallery: Gallery, tmp_path: Path, monkeypa
             file.write(f"{name}\n")
         return decode_file(root, name, *rest)
 
-    monkeypatch.setattr(decode_workers, "decode_file", note)
+    monkeypatch.setattr(decoding, "decode_file", note)
     processes = [FORK.Process(target=store, args=(gallery.root, gallery.files, gallery.cache)) for _ in range(3)]
     for process in processes:
         process.start()
@@ -391,8 +391,7 @@ def test_missing_files_are_found_before_anything_is_decoded(gallery: Gallery, tr
     assert "5 of 20 images" in message
     assert "'1/004.jpg' (missing), '2/005.jpg' (missing), '0/006.jpg' (missing) and 2 more" in message
     assert "complete the copy" in message
-    assert "check-data" in message
-    assert "--allow-missing that it names" in message
+    assert "or go on without them with allow_missing=5" in message
     assert tried == []
     assert not gallery.cache.exists()
 

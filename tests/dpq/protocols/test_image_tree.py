@@ -7,6 +7,7 @@ import logging
 import lzma
 import os
 import random
+import re
 import struct
 import tarfile
 import zlib
@@ -20,6 +21,7 @@ from PIL import Image
 from dpq.errors import InputError
 from dpq.protocols.archives import Bounds
 from dpq.protocols.image_tree import ImageTree, read_image_tree
+from dpq.protocols.store_files import Record, write_about
 
 SIZE = (6, 5)  # height, width
 PACKERS: dict[str, Callable[[bytes], bytes]] = {"tar": bytes, "tar.gz": gzip.compress, "tar.xz": lzma.compress}
@@ -108,7 +110,7 @@ def test_a_tar_in_any_order_gives_what_the_folder_gives(tmp_path: Path, suffix: 
     before = sorted(tmp_path.rglob("*"))
     assert same(read_image_tree(archive, SIZE, tmp_path / "b"), expected)
     made = set(tmp_path.rglob("*")) - set(before)
-    assert {path.suffix for path in made if path.is_file()} == {".npy", ".json"}  # nothing was extracted
+    assert {path.suffix for path in made if path.is_file()} == {".pixels", ".json"}  # nothing was extracted
 
 
 def test_order_is_by_folder_then_stem(tmp_path: Path) -> None:
@@ -300,27 +302,31 @@ def flip_last_byte(content: bytes) -> bytes:
     return content[:-1] + bytes([content[-1] ^ 1])
 
 
-def other_shape(content: bytes) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, np.load(io.BytesIO(content)).reshape(-1, 3, SIZE[1], SIZE[0]))
-    return buffer.getvalue()
+def lasting(content: bytes) -> bytes:
+    """The content of a file of the cache but for the time of the other's change, which its JSON notes."""
+    return re.sub(rb'"mtime_ns": \d+', b"", content)
 
 
-def other_pillow(content: bytes) -> bytes:
-    return json.dumps({**json.loads(content), "pillow": "0"}).encode()
+def one_image_less(content: bytes) -> bytes:
+    return content[: -3 * SIZE[0] * SIZE[1]]
+
+
+def of_other_images(content: bytes) -> bytes:
+    about = json.loads(content)
+    return json.dumps({**about, "records": about["records"][::-1]}).encode()
 
 
 @pytest.mark.parametrize(
     ("suffix", "spoil"),
     [
-        ("npy", flip_last_byte),
-        ("npy", other_shape),
-        ("npy", lambda content: content[:100]),
-        ("npy", lambda content: b""),
+        ("pixels", flip_last_byte),
+        ("pixels", one_image_less),
+        ("pixels", lambda content: content[:100]),
+        ("pixels", lambda content: b""),
         ("json", lambda content: content[:100]),
         ("json", lambda content: b"[]"),
         ("json", lambda content: b"{}"),
-        ("json", other_pillow),
+        ("json", of_other_images),
     ],
 )
 def test_a_spoiled_cache_is_rebuilt(
@@ -335,7 +341,7 @@ def test_a_spoiled_cache_is_rebuilt(
     whole = cached(cache, suffix).read_bytes()
     cached(cache, suffix).write_bytes(spoil(whole))
     assert same(read_image_tree(source, SIZE, cache), first)
-    assert cached(cache, suffix).read_bytes() == whole
+    assert lasting(cached(cache, suffix).read_bytes()) == lasting(whole)
     cached(cache, suffix).write_bytes(spoil(whole))
     forbid_decoding(monkeypatch)
     with pytest.raises(InputError, match="decoded"):
@@ -348,7 +354,8 @@ def test_a_cache_is_never_unpickled(source: Path, tmp_path: Path) -> None:
             return os.mkdir, (str(tmp_path / "marker"),)
 
     first = read_image_tree(source, SIZE, tmp_path / "cache")
-    np.save(cached(tmp_path / "cache", "npy"), np.array([Trap()], dtype=object), allow_pickle=True)
+    with cached(tmp_path / "cache", "pixels").open("wb") as file:
+        np.save(file, np.array([Trap()], dtype=object), allow_pickle=True)
     assert same(read_image_tree(source, SIZE, tmp_path / "cache"), first)
     assert not (tmp_path / "marker").exists()
 
@@ -405,12 +412,26 @@ def test_a_cache_that_claims_more_than_its_file_has_takes_no_memory(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = read_image_tree(source, SIZE, tmp_path / "cache")
-    path, about = cached(tmp_path / "cache", "npy"), cached(tmp_path / "cache", "json")
-    names = [f"train/cat/{i}.png" for i in range(99_999)]
-    about.write_text(json.dumps(json.loads(about.read_text()) | {"names": names}))
-    header = io.BytesIO()
-    shape = (len(names), 3, *SIZE)
-    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    path.write_bytes(header.getvalue())
-    monkeypatch.setattr(np, "array", lambda *_, **__: pytest.fail("copied what is not there"))
+    path, about = cached(tmp_path / "cache", "pixels"), cached(tmp_path / "cache", "json")
+    records = json.loads(about.read_text())["records"] * 9999
+    write_about(about, [Record(*record) for record in records], path.stat().st_mtime_ns)
+    monkeypatch.setattr(np, "fromfile", lambda *_, **__: pytest.fail("read what is not there"))
     assert same(read_image_tree(source, SIZE, tmp_path / "cache"), first)
+
+
+def test_a_cache_of_another_pillow_is_not_taken(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_image_tree(source, SIZE, tmp_path / "cache")
+    forbid_decoding(monkeypatch)
+    monkeypatch.setattr("PIL.__version__", "0")
+    with pytest.raises(InputError, match="decoded"):
+        read_image_tree(source, SIZE, tmp_path / "cache")
+
+
+def test_caches_of_older_versions_are_left_alone_and_not_read(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    old = tmp_path / "cache" / f"{'0' * 64}.npy"
+    old.write_bytes(b"anything")
+    old.with_suffix(".json").write_text("{}")
+    read_image_tree(source, SIZE, tmp_path / "cache")
+    assert old.read_bytes() == b"anything"
+    assert len(list((tmp_path / "cache").iterdir())) == 4

@@ -10,13 +10,10 @@ import pytest
 from PIL import Image
 
 from dpq.errors import InputError
-from dpq.protocols.defects import find_defects
 from dpq.protocols.imagenet import PUBLISHED, PUBLISHED_HASHNET, list_imagenet100, list_imagenet100_hashnet
-from dpq.protocols.imagenet_classes import read_classes, wnids_by_column
-from dpq.protocols.imagenet_layout import TRAINING, VALIDATION
-from dpq.protocols.label_forms import column
-from dpq.protocols.listing import Listing
-from dpq.protocols.lists import read_list
+from dpq.protocols.imagenet_layout import TRAINING, VALIDATION, read_classes, wnids_by_column
+from dpq.protocols.listing import Listing, find_defects
+from dpq.protocols.lists import column, read_list
 from tests.dpq.protocols.miniatures import (
     IMAGENET_CLASSES,
     IMAGENET_SIZES,

@@ -120,7 +120,7 @@ def test_missing_images_are_left_out_of_every_split_and_counted(nuswide, load):
 def test_a_copy_that_lacks_too_much_is_refused_with_the_number_that_would_do(nuswide, load):
     (nuswide / list_nuswide21(nuswide).train.files[0]).unlink()
     lacking = sum({"train": 10000, "query": 5000, "database": 190834}.values()) - sum(NUSWIDE_SIZES.values()) + 2
-    with pytest.raises(InputError, match=f"or go on without them with --allow-missing {lacking}"):
+    with pytest.raises(InputError, match=f"or go on without them with allow_missing={lacking}"):
         load("nuswide21", nuswide, ReadOptions(side=16, allow_missing=lacking - 1, workers=0))
     assert len(load("nuswide21", nuswide, ReadOptions(side=16, allow_missing=lacking, workers=0)).query) == 21
 

@@ -10,10 +10,18 @@ import pytest
 import torch
 
 from dpq.errors import InputError
-from dpq.protocols.defects import find_defects
-from dpq.protocols.label_forms import LabelForm, bits, column, column_or_one_hot, mapped
-from dpq.protocols.listing import Listing, Published, list_digest
-from dpq.protocols.lists import MAX_BYTES, MAX_LINE, Listed, read_list
+from dpq.protocols.listing import Listing, Published, find_defects, list_digest
+from dpq.protocols.lists import (
+    MAX_BYTES,
+    MAX_LINE,
+    LabelForm,
+    Listed,
+    bits,
+    column,
+    column_or_one_hot,
+    mapped,
+    read_list,
+)
 from tests.dpq.protocols.miniatures import real_lists, write_lines
 
 CLASS_IDS = mapped({339: 0, 502: 1, 12: 2}, "the class ids of the 3 classes")
@@ -166,7 +174,7 @@ def test_one_hot_needs_all_columns(write: Callable[..., Path], row: str) -> None
 @pytest.mark.parametrize("listed", ["/a/1.jpg", "\\a\\1.jpg", "\\\\server\\a.jpg", "C:\\a.jpg", "c:/a.jpg", "c:a.jpg"])
 def test_absolute_paths_are_refused(write: Callable[..., Path], listed: str) -> None:
     message = refusal(write("a.jpg 0", f"{listed} 0"), column(2))
-    assert message == f":2: path {listed!r} is absolute; give --strip-prefix the part that ends at the data root"
+    assert message == f":2: path {listed!r} is absolute; strip the prefix that ends at the data root"
 
 
 @pytest.mark.parametrize(

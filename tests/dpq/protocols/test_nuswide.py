@@ -10,9 +10,8 @@ import pytest
 from PIL import Image
 
 from dpq.errors import InputError
-from dpq.protocols.defects import find_defects
-from dpq.protocols.label_forms import bits
-from dpq.protocols.lists import read_list
+from dpq.protocols.listing import find_defects
+from dpq.protocols.lists import bits, read_list
 from dpq.protocols.nuswide import CONCEPTS, PUBLISHED, list_nuswide21
 from tests.dpq.protocols.miniatures import (
     NUSWIDE_IMAGES,

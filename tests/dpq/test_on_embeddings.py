@@ -6,8 +6,8 @@ from torch import nn
 
 from dpq import InputError
 from dpq.backbone import Preprocessing
-from dpq.embedding import embed_images
 from dpq.images import Augmentation, to_input
+from dpq.on_embeddings import embed_images
 from dpq.settings import TrainingConfig
 
 PLAIN = Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear")

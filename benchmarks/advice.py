@@ -1,0 +1,26 @@
+"""What an error of the library means on the command line: the library knows settings, not options."""
+
+from __future__ import annotations
+
+from dpq.errors import InputError
+
+# By what the error is about.
+OPTIONS = {
+    "allow_missing": "check-data names what is missing, --allow-missing {} goes on without it",
+    "backbone": "--backbone TIMM_NAME",
+    "checkpoint": "--force",
+    "data": "python -m benchmarks check-data {} names everything",
+    "data_root": "--data-root DIR",
+    "device": "--device cpu",
+    "images": "--data-root DIR; python -m benchmarks check-data {} says what to get and how to lay it out",
+    "limit": "--limit N",
+    "output": "--output DIR",
+    "strip_prefix": "--strip-prefix FOLDER",
+    "weights": "--weights FILE, or --weights none to start from scratch",
+}
+
+
+def advice_for(error: InputError) -> str:
+    """What to append to the message of an error; empty where no option is its way out."""
+    option = OPTIONS.get(error.about or "")
+    return f"; on the command line: {option.format(error.value)}" if option else ""
