@@ -30,12 +30,12 @@ def _has_gpu(session: nox.Session) -> bool:
     return session.run("python", "-c", probe, silent=True, log=False) == "True\n"
 
 
-def _output(arguments: list[str]) -> list[str]:
-    """The `--output` among the arguments of `run`, for the commands that follow it."""
+def _given(arguments: list[str], option: str) -> list[str]:
+    """An option of `run` among its arguments, with its value; empty where it is not given."""
     for index, argument in enumerate(arguments):
-        if argument == "--output":
+        if argument == option:
             return arguments[index : index + 2]
-        if argument.startswith("--output="):
+        if argument.startswith(f"{option}="):
             return [argument]
     return []
 
@@ -47,7 +47,7 @@ def _reproduce(session: nox.Session, experiment: str, arguments: list[str]) -> N
     if "--dry-run" in arguments:
         return
     for command in ("table", "figures"):
-        session.run(*benchmarks, command, experiment, *_output(arguments))
+        session.run(*benchmarks, command, experiment, *_given(arguments, "--output"))
 
 
 @nox.session(name="reproduce-digits")
@@ -59,13 +59,14 @@ def reproduce_digits(session: nox.Session) -> None:
 
 def _take_experiment(session: nox.Session, arguments: list[str]) -> str | None:
     """Take `--experiment NAME` out of the arguments, if it is there."""
-    if "--experiment" not in arguments:
+    given = _given(arguments, "--experiment")
+    if not given:
         return None
-    at = arguments.index("--experiment")
-    if at + 1 == len(arguments):
+    if given == ["--experiment"]:
         session.error("--experiment needs a name; python -m benchmarks run --help lists them")
-    del arguments[at]
-    return arguments.pop(at)
+    at = arguments.index(given[0])
+    del arguments[at : at + len(given)]
+    return given[-1].removeprefix("--experiment=")
 
 
 @nox.session(name="reproduce-cifar10")
@@ -85,8 +86,7 @@ def _reproduce_own_images(session: nox.Session, experiment: str) -> None:
     _install(session, "benchmarks,figures")
     arguments = list(session.posargs)
     experiment = _take_experiment(session, arguments) or experiment
-    given = any(argument.startswith(("--data", "--help", "-h")) for argument in arguments)
-    if not given and not os.environ.get("DPQ_DATA_ROOT"):
+    if not (_given(arguments, "--data-root") or {"--help", "-h"} & {*arguments} or os.environ.get("DPQ_DATA_ROOT")):
         session.run("python", "-m", "benchmarks", "check-data", experiment, success_codes=[0, 2])
         session.error(f"no images: nox -s {session.name} -- --data-root DIR")
     _reproduce(session, experiment, arguments)

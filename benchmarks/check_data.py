@@ -1,4 +1,4 @@
-"""Whether a copy of a data set is the published one, whole and sound."""
+"""Whether a copy of a data set is the published one, whole and sound; whether a folder of own images can be used."""
 
 from __future__ import annotations
 
@@ -6,17 +6,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
+from tabulate import tabulate
 from torch import Tensor
 
 from benchmarks.reported_values import OTHER_DATA, reported, reported_methods
 from dpq.protocols.defects import find_defects
+from dpq.protocols.division import divide
+from dpq.protocols.folder import find_images
 from dpq.protocols.image_store import Inspection, inspect_images
-from dpq.protocols.listed import Copy, find_copy
-from dpq.protocols.listing import SPLITS, Listing, SplitName
+from dpq.protocols.listed import find_copy
+from dpq.protocols.listing import SPLITS, SplitName
 from dpq.protocols.options import ReadOptions
 
 _WHOLE = "fit: the published lists, whole and readable (digests of the images were never published)"
+_FROM = {
+    "classes": "class folders; splits are drawn",
+    "splits": "folders of splits and classes",
+    "manifest": "a manifest",
+}
+_TWINS = "of the same content as another image"
 SHOWN = 10  # of everything that the report names in full
 
 
@@ -26,7 +34,7 @@ class Findings:
 
     Attributes:
         summary: what everybody should read, line by line.
-        details: titles, and under each all the images it concerns.
+        details: titles, and under each all the images it concerns, if any.
         verdict: one line.
         fit: the copy is the published data, and may stand beside the papers' numbers.
     """
@@ -36,17 +44,12 @@ class Findings:
     verdict: str
     fit: bool
 
-    def screen(self) -> str:
-        """The summary, with the first of everything that is wrong."""
-        return self._text(SHOWN)
-
-    def report(self) -> str:
-        """The summary, with everything that is wrong."""
-        return self._text(None)
-
-    def _text(self, shown: int | None) -> str:
+    def text(self, shown: int | None = None) -> str:
+        """The summary, with everything that is wrong, or with so many of each kind."""
         lines = list(self.summary)
         for title, images in self.details.items():
+            if not images:
+                continue
             lines += ["", f"{title}: {len(images)}"] + [f"  {image}" for image in images[:shown]]
             if shown is not None and len(images) > shown:
                 lines.append(f"  and {len(images) - shown} more, named in the report")
@@ -65,11 +68,13 @@ def check_copy(protocol: str, data_root: Path, options: ReadOptions) -> Findings
     missing, whole = copy.missing(usable), all(bool(there.all()) for there in usable.values())
     departures = copy.listing.departures()
     defects = find_defects(copy.listing.train, copy.listing.query, copy.listing.database)
-    details = defects.leaks() | _bad_files(copy, inspection) | defects.without_label()
+    details = {**defects.leaks(), **_bad_files(inspection), _TWINS: twins(copy.files, copy.rows, inspection.digests)}
+    sizes = copy.listing.published.sizes
+    published = {name: {"published": f"{sizes[name]:,}", "missing": f"{missing[name]:,}"} for name in SPLITS}
     summary = [
         f"{protocol} in {data_root}: {len(copy.files):,} different images",
         "",
-        _splits_table(copy.listing, missing),
+        _splits_table("listed", {name: copy.listing.split(name).labels for name in SPLITS}, published),
         "",
         "lists: " + ("not the published ones" if departures else "as published"),
         *(f"  {line}" for line in departures),
@@ -82,18 +87,50 @@ def check_copy(protocol: str, data_root: Path, options: ReadOptions) -> Findings
         verdict = f"{_WHOLE}. {_beside(protocol)}"
     else:
         verdict = _unfit(sum(missing.values()), whole, bool(departures))
-    return Findings(summary, details, verdict, fit)
+    return Findings(summary, details | defects.without_label(), verdict, fit)
 
 
-def _bad_files(copy: Copy, inspection: Inspection) -> dict[str, Sequence[str]]:
-    """Files by what is wrong with them; without empty entries."""
+def check_folder(data_root: Path, options: ReadOptions) -> Findings:
+    """Read every image of a folder of one's own.
+
+    Raises:
+        InputError: it is laid out in no way that is known, or its manifest has faults.
+    """
+    images = find_images(data_root, options)
+    inspection = inspect_images(images.root, images.files, workers=options.workers)
+    division = divide(images.entries, inspection.digests, seed=0)
+    summary = [
+        f"{data_root}: {len(images.files):,} images of {len(images.classes)} classes, from {_FROM[images.layout]}",
+        "",
+        _splits_table("images", {name: images.labels[division.rows[name]] for name in SPLITS}),
+        "",
+        f"fingerprint: {images.fingerprint(division.rows, inspection.digests)}",
+    ]
+    details = {
+        "classes": images.classes,
+        **division.problems,
+        **_bad_files(inspection),
+        "left out as copies of others": [images.files[row] for row in division.left_out],
+        _TWINS: twins(images.files, division.rows, inspection.digests),
+        "passed over, as they are no images": images.passed_over,
+    }
+    lacking = len(inspection.problems)
+    if division.problems:
+        verdict = f"not fit: there are {', and '.join(division.problems)}"
+    elif lacking:
+        verdict = f"not fit as it is: replace or take away what cannot be read, or run with --allow-missing {lacking}"
+    else:
+        verdict = "fit: every image is readable"
+    return Findings(summary, details, verdict, fit=not division.problems and not lacking)
+
+
+def _bad_files(inspection: Inspection) -> dict[str, Sequence[str]]:
+    """Files that cannot be used, by what is wrong with them."""
     problems = inspection.problems.items()
-    found = {
+    return {
         "missing": [name for name, reason in problems if reason == "missing"],
         "unreadable": [f"{name}: {reason}" for name, reason in problems if reason != "missing"],
-        "of the same content as another image": twins(copy.files, copy.rows, inspection.digests),
     }
-    return {what: files for what, files in found.items() if files}
 
 
 def twins(files: Sequence[str], rows: Mapping[SplitName, Tensor], digests: Sequence[str | None]) -> list[str]:
@@ -119,21 +156,23 @@ def twins(files: Sequence[str], rows: Mapping[SplitName, Tensor], digests: Seque
     return found
 
 
-def _splits_table(listing: Listing, missing: Mapping[SplitName, int]) -> str:
+def _splits_table(
+    counted: str, labels: Mapping[SplitName, Tensor], further: Mapping[SplitName, Mapping[str, str]] | None = None
+) -> str:
+    """A line for each split: its images, under the title `counted`, what there is `further`, and its labels [N, L]."""
     rows = []
-    for name in SPLITS:
-        split, counts = listing.split(name), listing.split(name).labels.sum(dim=0)
+    for name, of_images in labels.items():
+        counts = of_images.sum(dim=0)
         rows.append(
             {
                 "split": name,
-                "listed": f"{len(split):,}",
-                "published": f"{listing.published.sizes[name]:,}",
-                "missing": f"{missing[name]:,}",
-                "labels per image": f"{int(split.labels.sum()) / len(split):.2f}",
+                counted: f"{len(of_images):,}",
+                **(further[name] if further else {}),
+                "labels per image": f"{int(of_images.sum()) / max(1, len(of_images)):.2f}",
                 "images per class": f"{int(counts.min()):,} to {int(counts.max()):,}",
             }
         )
-    return str(pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True))
+    return str(tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True))
 
 
 def _unfit(lacking: int, whole: bool, departing: bool) -> str:

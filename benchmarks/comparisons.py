@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -11,9 +11,8 @@ import pandas as pd
 from benchmarks.ablations import ABLATIONS
 from benchmarks.intervals import per_unit
 from benchmarks.methods import METHODS
-from benchmarks.record import Record
 from benchmarks.reported_values import MARKS, OTHER_DATA, UNKNOWN_CUT, reported, reported_value
-from benchmarks.statistics import row_title
+from benchmarks.statistics import mean_difference, row_title
 from benchmarks.study import Section
 from benchmarks.verdicts import Comparison
 
@@ -22,12 +21,9 @@ OWN = "dpq"
 POINT = 0.01
 
 
-Run = tuple[int, int]  # `Record.unit` and seed
-
-
 @dataclass(frozen=True)
 class Side:
-    """One side of a comparison: a value in every run of one training, or of one for each length.
+    """One side of a comparison: what every run of one training gave, or every set of one training for each length.
 
     Attributes:
         name: as tables have it.
@@ -36,14 +32,13 @@ class Side:
     """
 
     name: str
-    values: Mapping[Run, float]
+    values: pd.Series[float]
     records: tuple[str, ...]
 
     @classmethod
     def of(cls, name: str, rows: pd.DataFrame, column: str) -> Side:
-        """From rows of `Section.table`, one a run."""
-        values = dict(zip(zip(rows["unit"], rows["seed"], strict=True), rows[column].astype(float), strict=True))
-        return cls(name, values, tuple(sorted(set(rows["id"]))))
+        """From rows of `Section.table`; those of one run are added up."""
+        return cls(name, rows.groupby(["unit", "seed"])[column].sum(), tuple(sorted(set(rows["id"]))))
 
 
 def side(section: Section, method: str, bits: int, *, variant: str = "paper", trained: int | None = None) -> Side:
@@ -71,17 +66,16 @@ def side(section: Section, method: str, bits: int, *, variant: str = "paper", tr
 
 def compared(label: str, one: Side, other: Side, low: float, high: float = math.inf) -> Comparison:
     """The paired difference of two sides."""
-    values = {key: value - other.values[key] for key, value in one.values.items() if key in other.values}
-    if not values:
-        lacking = [each.name for each in (one, other) if not each.values]
+    values = (one.values - other.values).dropna()
+    if values.empty:
+        lacking = [each.name for each in (one, other) if each.values.empty]
         return Comparison(label, missing=f"no runs of {' and '.join(lacking)}" if lacking else "no common seed")
     records = dict([(one.name, one.records), (other.name, other.records)])
-    return Comparison(label, independent(values), low, high, tuple(records.items()))
+    return Comparison(label, _per_unit(values), low, high, tuple(records.items()))
 
 
-def independent(values: Mapping[Run, float]) -> tuple[float, ...]:
-    """One value per repetition."""
-    return tuple(per_unit((unit, value) for (unit, _), value in values.items()).tolist())
+def _per_unit(values: pd.Series[float]) -> tuple[float, ...]:
+    return tuple(per_unit(zip(values.index.get_level_values("unit"), values, strict=True)).tolist())
 
 
 def above(section: Section, other: str) -> list[Comparison]:
@@ -124,8 +118,7 @@ def gain_as_printed(section: Section, other: str) -> list[Comparison]:
 
 def _gain(section: Section, bits: int, other: str) -> Comparison:
     one, two = side(section, OWN, bits), side(section, other, bits)
-    gained = {key: value - two.values[key] for key, value in one.values.items() if key in two.values}
-    ours = Side(f"{one.name} and {two.name}", gained, (*one.records, *two.records))
+    ours = Side(f"{one.name} and {two.name}", (one.values - two.values).dropna(), (*one.records, *two.records))
     return _against_print(section, bits, ours, "DPQ", METHODS[other].title)
 
 
@@ -133,15 +126,14 @@ def _against_print(section: Section, bits: int, ours: Side, *titles: str) -> Com
     """Ours minus the printed value of the first title, or minus the first's gain over the second."""
     printed = [_printed(section.first.protocol, title, bits) for title in titles]
     label = f"{bits} bits"
-    if not all(printed) or not ours.values:
+    if not all(printed) or ours.values.empty:
         absent = [f"no printed value of {title}" for title, one in zip(titles, printed, strict=True) if one is None]
         return Comparison(label, missing="; ".join(absent) or f"no runs of {ours.name}")
     known = [one for one in printed if one is not None]
     value = known[0][0] - sum(one for one, _ in known[1:])
     marks = "".join(dict.fromkeys(MARKS[status] for _, status in known))
     label += f", printed {value:.3f}{marks}"
-    differences = {key: each - value for key, each in ours.values.items()}
-    return Comparison(label, independent(differences), -POINT, records=((ours.name, ours.records),))
+    return Comparison(label, _per_unit(ours.values - value), -POINT, records=((ours.name, ours.records),))
 
 
 def _printed(dataset: str, title: str, bits: int) -> tuple[float, str] | None:
@@ -169,15 +161,9 @@ def cheaper(section: Section, other: str) -> list[Comparison]:
     else:
         rows = table[(table["method"] == other) & (table["variant"] == "paper") & (table["training"] == "each")]
     complete = rows.groupby(["unit", "seed"]).filter(lambda part: part["bits"].nunique() == len(section.lengths))
-    sums: dict[Run, float] = {}
-    for unit, seed, seconds in zip(complete["unit"], complete["seed"], complete["train_seconds"], strict=True):
-        sums[unit, seed] = sums.get((unit, seed), 0.0) + float(seconds)
-    two = Side(f"{METHODS[other].title} trained for each length", sums, tuple(sorted(set(complete["id"]))))
-    return [replace(compared("all lengths", _log(one), _log(two), -math.inf, 0.0), ratio=True)]
-
-
-def _log(one: Side) -> Side:
-    return replace(one, values={key: math.log(value) for key, value in one.values.items()})
+    two = Side.of(f"{METHODS[other].title} trained for each length", complete, "train_seconds")
+    one, two = (replace(each, values=each.values.map(math.log)) for each in (one, two))
+    return [replace(compared("all lengths", one, two, -math.inf, 0.0), ratio=True)]
 
 
 def components(section: Section, names: Sequence[str]) -> list[Comparison]:
@@ -186,15 +172,10 @@ def components(section: Section, names: Sequence[str]) -> list[Comparison]:
 
 
 def _component(section: Section, name: str) -> Comparison:
-    base = {record.id: record for record in section.records}
-    pairs = [(r, base[r.ablation_of]) for r in section.ablated if r.ablation == name and r.ablation_of in base]
+    pairs = [(changed, plain) for changed, plain in section.pairs if changed.ablation == name]
     title = ABLATIONS[name].title
     if not pairs:
         return Comparison(title, missing=f"no runs with {title}")
-    values = per_unit((changed.unit, _mean_map(changed) - _mean_map(plain)) for changed, plain in pairs)
+    values = per_unit((changed.unit, mean_difference(changed, plain)) for changed, plain in pairs)
     sides = (("changed", tuple(r.id for r, _ in pairs)), ("DPQ", tuple(r.id for _, r in pairs)))
     return Comparison(title, tuple(values.tolist()), high=0.0, records=sides)
-
-
-def _mean_map(record: Record) -> float:
-    return math.fsum(length.map for length in record.lengths) / len(record.lengths)

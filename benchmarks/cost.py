@@ -32,15 +32,14 @@ def print_plan(
         print("nothing to do: every record exists (--force does them again)")
         return
     deep = trainings(missing)
+    own = [run for run in deep if METHODS[run.method].plugin is None]
     if not deep:
         print(f"{len(missing)} runs on {device}: k-means on embeddings that are computed once, no training")
-        return
-    # Of a frozen backbone no gradient is computed: it is no measure for the others.
-    own = [run for run in deep if METHODS[run.method].plugin is None]
     if len(own) < len(deep):
         print(f"{len(deep) - len(own)} trainings of other packages' methods, whose time only they know")
     if not own:
         return
+    # Of a frozen backbone no gradient is computed: it is no measure for the others.
     longest = max(own, key=lambda run: run.experiment.settings_of("dpq").train_backbone)
     train, encode = estimate_seconds(longest, dataset, ingredients, device)
     total = len(own) * (train + encode)

@@ -24,14 +24,12 @@ class Interval:
         mean: their mean.
         low: lower end of Student's interval for the mean; missing with one repetition.
         high: upper end.
-        confidence: of the interval.
     """
 
     n: int
     mean: float
     low: float | None
     high: float | None
-    confidence: float = CONFIDENCE
 
 
 def per_unit(pairs: Iterable[tuple[int, Any]]) -> NDArray[np.float64]:
@@ -63,8 +61,8 @@ def interval_of_mean(values: Sequence[float], confidence: float = CONFIDENCE) ->
         raise InputError(f"no interval of {len(values)} values {list(values)} at confidence {confidence}")
     mean, error = float(sample.mean()), float(stats.sem(sample)) if len(sample) > 1 else math.nan
     if len(sample) < 2:
-        return Interval(1, mean, None, None, confidence)
+        return Interval(1, mean, None, None)
     if error == 0:  # repetitions that agree to the last bit
-        return Interval(len(sample), mean, mean, mean, confidence)
+        return Interval(len(sample), mean, mean, mean)
     low, high = stats.t.interval(confidence, len(sample) - 1, loc=mean, scale=error)
-    return Interval(len(sample), mean, float(low), float(high), confidence)
+    return Interval(len(sample), mean, float(low), float(high))

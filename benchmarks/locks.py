@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
@@ -57,7 +56,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
                 raise Busy(holder) from None
             log.info("waiting for %s, which works on %s", holder, path.stem)
             lock.acquire()
-        _holder(path).write_text(json.dumps([os.getpid(), platform.node()]))
+        _holder(path).write_text(f"process {os.getpid()} on {platform.node()}")
     except OSError as error:
         lock.release()
         raise InputError(
@@ -90,7 +89,6 @@ def _holder(path: Path) -> Path:
 
 
 def _read_holder(path: Path) -> str:
-    with suppress(OSError, ValueError):  # it is being written just now
-        number, machine = json.loads(_holder(path).read_text())
-        return f"process {number} on {machine}"
+    with suppress(OSError, ValueError):
+        return _holder(path).read_text() or "another process"  # it is being written just now
     return "another process"

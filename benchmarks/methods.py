@@ -48,6 +48,18 @@ def suited(methods: Sequence[str], train: Split, codebook_size: int, *, named: b
     return kept
 
 
+def reported_lengths(method: str, bits: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The code lengths that each training reports.
+
+    One training reports them all if a prefix of a code is itself a code. Else each has its own, and the longest one
+    reports its truncated codes too.
+    """
+    if METHODS[method].progressive:
+        return [bits]
+    ascending = tuple(sorted(bits))
+    return [*((length,) for length in ascending[:-1]), ascending]
+
+
 def score_of(name: str, experiment: Experiment) -> Any:
     """How a method ranks: quantizers of another method's embeddings rank as that method does."""
     return experiment.settings_of(METHODS[name].configs[0]).score

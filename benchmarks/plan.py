@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.ablations import WORDS
 from benchmarks.building import Ingredients, with_label_vectors
 from benchmarks.config import Experiment, describe
 from benchmarks.locks import lock_path
-from benchmarks.methods import METHODS, with_variant
+from benchmarks.methods import METHODS, reported_lengths, with_variant
 from benchmarks.records import digest, record_path
 from dpq.backbone import WeightFile
 from dpq.protocols import Dataset
@@ -35,6 +35,7 @@ class Run:
         source: the run whose embeddings this one quantizes.
         ablation: name of the one change that was made to the setting; None for the setting itself.
         ablation_of: identity of the run without that change.
+        call: experiment and changed settings of the command that made it (`benchmarks.overrides.recorded_call`).
     """
 
     experiment: Experiment
@@ -42,12 +43,34 @@ class Run:
     variant: str
     seed: int
     output: Path
-    identity: str
-    training: str
+    identity: str = ""
+    training: str = ""
     features: str | None = None
     source: Run | None = None
     ablation: str | None = None
     ablation_of: str | None = None
+    call: tuple[str, ...] = ()
+
+    @property
+    def arguments(self) -> list[str]:
+        """The command of this one record, without what decides no number: where data are, on what it is computed.
+
+        What is asked for stands before `--seeds`, then seed, split and lengths, and last the changes of the setting.
+        """
+        experiment, *changes = self.call
+        named = ["--ablation", self.ablation] if self.ablation else ["--method", self.method]
+        if self.ablation == WORDS:
+            changes += ["--label-vectors", Path(self.experiment.label_vectors).name]
+        lengths = {*self.experiment.bits, max((self.source or self).experiment.bits)}
+        return [
+            "run",
+            experiment,
+            *named,
+            *(["--variant", self.variant] if self.variant != "paper" else []),
+            *("--seeds", str(self.seed), "--split-seeds", str(self.experiment.split_seed)),
+            *("--bits", ",".join(map(str, sorted(lengths)))),
+            *changes,
+        ]
 
     @property
     def record(self) -> Path:
@@ -92,68 +115,21 @@ def plan(
     seeds: list[int],
     variant: str,
     output: Path,
+    call: tuple[str, ...] = (),
 ) -> list[Run]:
     """The runs that a call asks for, done or not, in the order of the registry."""
     complete = with_variant(experiment, variant)
-    make = partial(_make_run, complete, dataset, ingredients, variant, output)
     runs = []
     for seed in seeds:
         for method in sorted(methods, key=list(METHODS).index):
-            entry = METHODS[method]
-            source = make(entry.source, seed, complete.bits) if entry.source and entry.source in METHODS else None
-            runs += [make(method, seed, bits, source) for bits in reported_lengths(method, complete.bits)]
+            named, source = METHODS[method].source, None
+            base = Run(complete, method, variant, seed, output, call=call)
+            if named is not None and named in METHODS:
+                source = _named(replace(base, method=named), dataset, ingredients)
+            for bits in reported_lengths(method, complete.bits):
+                run = replace(base, experiment=replace(complete, bits=bits), source=source)
+                runs.append(_named(run, dataset, ingredients))
     return runs
-
-
-def reported_lengths(method: str, bits: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """The code lengths that each training reports.
-
-    One training reports them all if a prefix of a code is itself a code. Else each has its own, and the longest one
-    reports its truncated codes too.
-    """
-    if METHODS[method].progressive:
-        return [bits]
-    ascending = tuple(sorted(bits))
-    return [*((length,) for length in ascending[:-1]), ascending]
-
-
-def _make_run(
-    experiment: Experiment,
-    dataset: Dataset,
-    ingredients: Ingredients,
-    variant: str,
-    output: Path,
-    method: str,
-    seed: int,
-    bits: tuple[int, ...],
-    source: Run | None = None,
-    ablation: str | None = None,
-) -> Run:
-    experiment = replace(experiment, bits=bits)
-    setting = recorded_config(experiment, ingredients, method, source) | {
-        "fingerprint": dataset.fingerprint,
-        "weights_sha256": recorded_weights(ingredients)["weights_sha256"],
-        **METHODS[method].origin,
-    }
-    trained = setting | {"training": {k: v for k, v in setting["training"].items() if k != "evaluation_views"}}
-    stem = "-".join([method, variant, *([ablation] if ablation else []), f"seed{seed}"])
-    features = None
-    if not METHODS[method].progressive:
-        if METHODS[method].source is None:
-            features = f"{stem}-features-{digest({k: v for k, v in trained.items() if k != 'bits'})}"
-        stem = f"{stem}-{max(bits)}bits"
-    return Run(
-        experiment,
-        method,
-        variant,
-        seed,
-        output,
-        identity=f"{stem}-{digest(setting)}",
-        training=f"{stem}-{digest(trained if METHODS[method].source is None else setting)}",
-        features=features,
-        source=source,
-        ablation=ablation,
-    )
 
 
 def plan_ablations(
@@ -167,12 +143,30 @@ def plan_ablations(
     made: dict[Run, Ingredients] = {}
     for name, experiment in settings.items():
         own = with_label_vectors(ingredients.weights, experiment, dataset)
-        make = partial(_make_run, experiment, dataset, own)
         for run in base:
-            bits = run.experiment.bits
-            changed = make(run.variant, run.output, run.method, run.seed, bits, ablation=name)
-            made[replace(changed, ablation_of=run.identity)] = own
+            setting = replace(experiment, bits=run.experiment.bits)
+            changed = replace(run, experiment=setting, ablation=name, ablation_of=run.identity)
+            made[_named(changed, dataset, own)] = own
     return made
+
+
+def _named(run: Run, dataset: Dataset, ingredients: Ingredients) -> Run:
+    """The run with the names of its files, which follow from all the rest."""
+    method = METHODS[run.method]
+    setting = recorded_config(run.experiment, ingredients, run.method, run.source) | {
+        "fingerprint": dataset.fingerprint,
+        "weights_sha256": recorded_weights(ingredients)["weights_sha256"],
+        **method.origin,
+    }
+    trained = setting | {"training": {k: v for k, v in setting["training"].items() if k != "evaluation_views"}}
+    stem = "-".join([run.method, run.variant, *([run.ablation] if run.ablation else []), f"seed{run.seed}"])
+    features = None
+    if not method.progressive:
+        if method.source is None:
+            features = f"{stem}-features-{digest({k: v for k, v in trained.items() if k != 'bits'})}"
+        stem = f"{stem}-{max(run.experiment.bits)}bits"
+    training = f"{stem}-{digest(setting if method.source else trained)}"
+    return replace(run, identity=f"{stem}-{digest(setting)}", training=training, features=features)
 
 
 def recorded_config(

@@ -9,28 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ablations import WORDS, choose_ablations
-from benchmarks.config import Experiment, describe, load_experiment
-from benchmarks.methods import METHODS, with_variant
-from benchmarks.plan import reported_lengths
+from benchmarks.config import describe, load_experiment
+from benchmarks.methods import METHODS, reported_lengths, with_variant
+from benchmarks.options import SETTING, listed
+from benchmarks.overrides import NO_FILE, as_called
 from dpq.errors import InputError
 
 Record = Mapping[str, Any]
 Bits = tuple[int, ...]
 Repetition = tuple[int, int]  # seed of the split, seed
 
-# What options of `run` set, by the path of the field in a record's configuration.
-OPTIONS = {
-    "backbone.name": "--backbone",
-    "backbone.weights": "--weights",
-    "training.image_size": "--image-size",
-    "training.epochs": "--epochs",
-    "training.precision": "--precision",
-    "training.evaluation_views": "--views",
-    "label_vectors": "--label-vectors",
-    "limit": "--limit",
-    "validation": "--validation",
-}
-NO_FILE = ("timm", "none")
+SETTABLE = {option.path: option for option in SETTING}  # by the path of the field in a record's configuration
 ABSENT = "(nothing)"
 
 
@@ -43,56 +32,64 @@ def command_of(records: Sequence[Record]) -> str:
         InputError: no option leads from the shipped setting to that of a record, which names the field; the records
             are of several rows, or there are none.
     """
-    rows = {(*_subject(record), *_changes(record)): record for record in records}
+    rows = {_asked(record) for record in records}
     if len(rows) != 1:
         raise InputError(f"{len(records)} records of {len(rows)} rows have no command in common; give those of one row")
-    ((_, record),) = rows.items()
-    shipped = load_experiment(record["experiment"])
+    ((subject, changes),) = rows
+    shipped = load_experiment(subject[1])
     lines = []
     for bits, repetitions in _calls(records).items():
         for splits, seeds in _products(repetitions):
-            repeated = ["--seeds", _listed(seeds)]
-            repeated += ["--split-seeds", _listed(splits)] if splits != shipped.split_seeds else []
-            lengths = ["--bits", _listed(bits)] if bits != shipped.bits else []
-            lines.append(shlex.join([*_subject(record), *repeated, *lengths, *_changes(record)]))
+            repeated = ["--seeds", listed(seeds)]
+            repeated += ["--split-seeds", listed(splits)] if splits != shipped.split_seeds else []
+            lengths = ["--bits", listed(bits)] if bits != shipped.bits else []
+            lines.append(shlex.join(["python", "-m", "benchmarks", *subject, *repeated, *lengths, *changes]))
     return "\n".join(lines)
 
 
 def checkout_of(records: Sequence[Record]) -> str:
     """The command that goes to the code that these records were made with; one line a commit."""
-    commits = sorted({str(record["environment"]["commit"]) for record in records})
-    return "\n".join(map(_checkout, commits))
+    lines = []
+    for commit in sorted({str(record["environment"]["commit"]) for record in records}):
+        clean = commit.removesuffix("-dirty")
+        changes = "  # and changes that are in no commit" if clean != commit else ""
+        unknown = "# made outside a checkout: the commit is unknown"
+        lines.append(unknown if commit == "unknown" else f"git checkout {shlex.quote(clean)}{changes}")
+    return "\n".join(lines)
 
 
-def _checkout(commit: str) -> str:
-    if commit == "unknown":
-        return "# made outside a checkout: the commit is unknown"
-    clean = commit.removesuffix("-dirty")
-    return f"git checkout {shlex.quote(clean)}" + ("  # and changes that are in no commit" if clean != commit else "")
+def _asked(record: Record) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What is run, and the options that lead from the shipped setting to the record's.
 
-
-def _listed(numbers: Sequence[int]) -> str:
-    return ",".join(map(str, numbers))
-
-
-def _subject(record: Record) -> list[str]:
-    """What is run."""
-    named = ["--ablation", record["ablation"]] if "ablation" in record else ["--method", record["method"]]
-    variant = ["--variant", record["variant"]] if record["variant"] != "paper" else []
-    return ["python", "-m", "benchmarks", "run", record["experiment"], *named, *variant]
+    Raises:
+        InputError: of a record that does not keep its arguments, a field differs that no option sets.
+    """
+    # A copy that lacks published images is refused unless the call allows for them.
+    lacking = sum(record["data"].get("missing", {}).values())
+    allowed = ["--allow-missing", str(lacking)] if lacking else []
+    if (arguments := record.get("arguments")) is None:
+        named = ["--ablation", record["ablation"]] if "ablation" in record else ["--method", record["method"]]
+        variant = ["--variant", record["variant"]] if record["variant"] != "paper" else []
+        return ("run", record["experiment"], *named, *variant), (*_changes(record), *allowed)
+    if arguments[:1] != ["run"] or "--seeds" not in arguments:
+        raise InputError(f"record {record['id']} has no usable arguments: {shlex.join(arguments)}")
+    at = arguments.index("--seeds")  # then come split and lengths: see `benchmarks.plan.Run.arguments`
+    return tuple(arguments[:at]), (*arguments[at + 6 :], *allowed)
 
 
 def _changes(record: Record) -> list[str]:
-    """The options that lead from the shipped setting to the record's.
+    """The options that lead from the shipped setting to that of a record without arguments.
 
     Raises:
         InputError: a field differs that none of them sets.
     """
-    own, today = _flat(_as_recorded(record)), _flat(_without_options(record))
-    settable = OPTIONS.keys() - ({"label_vectors"} if "ablation" in record else set())
+    kept = {key: value for key, value in record["config"].items() if key not in ("bits", "source")}
+    kept["label_vectors"] = kept["label_vectors"]["source"]
+    own, today = _flat(kept), _flat(_without_options(record))
+    settable = SETTABLE.keys() - ({"label_vectors"} if "ablation" in record else set())
     # With ablations the option is for the one that is of word vectors, whatever the setting has.
     arguments = ["--label-vectors", own["label_vectors"]] if record.get("ablation") == WORDS else []
-    for path in [*OPTIONS, *sorted((own.keys() | today.keys()) - OPTIONS.keys())]:
+    for path in [*SETTABLE, *sorted((own.keys() | today.keys()) - SETTABLE.keys())]:
         mine, theirs = own.get(path, ABSENT), today.get(path, ABSENT)
         if mine == theirs:
             continue
@@ -101,27 +98,18 @@ def _changes(record: Record) -> list[str]:
                 f"record {record['id']} has {path} = {mine!r}, today's {record['experiment']} {theirs!r}, and no "
                 "option sets it; use the code of the record's commit"
             )
-        arguments += [OPTIONS[path]] if mine is True else [OPTIONS[path], str(mine)]
-    return arguments + _missing_images(record)
-
-
-def _missing_images(record: Record) -> list[str]:
-    """A copy that lacks published images is refused unless the call allows for them."""
-    count = sum(record["data"].get("missing", {}).values())
-    return ["--allow-missing", str(count)] if count else []
-
-
-def _as_recorded(record: Record) -> dict[str, Any]:
-    config = {key: value for key, value in record["config"].items() if key not in ("bits", "source")}
-    return config | {"label_vectors": config["label_vectors"]["source"]}
+        arguments += SETTABLE[path].written(mine)
+    return arguments
 
 
 def _without_options(record: Record) -> dict[str, Any]:
     """What the record would keep of a call without options that change the setting."""
-    experiment = load_experiment(record["experiment"])
-    # The command line decides these two, whatever the file says.
-    experiment = replace(experiment, limit=None, validation=False, split_seeds=(record["config"]["split_seed"],))
-    experiment = _ablated(with_variant(experiment, record["variant"]), record)
+    experiment = as_called(load_experiment(record["experiment"]))
+    experiment = replace(experiment, split_seeds=(record["config"]["split_seed"],))
+    experiment = with_variant(experiment, record["variant"])
+    if (name := record.get("ablation")) is not None:
+        words = record["config"]["label_vectors"]["source"] if name == WORDS else None
+        experiment = choose_ablations([name], experiment, words)[name]
     config = describe(experiment, METHODS[record["method"]].configs)
     del config["bits"]
     config["label_vectors"] = Path(experiment.label_vectors).name
@@ -129,14 +117,6 @@ def _without_options(record: Record) -> dict[str, Any]:
     if own_weights not in NO_FILE:  # DPQ_WEIGHTS names the file
         config["backbone"]["weights"] = own_weights
     return config
-
-
-def _ablated(experiment: Experiment, record: Record) -> Experiment:
-    name = record.get("ablation")
-    if name is None:
-        return experiment
-    words = record["config"]["label_vectors"]["source"] if name == WORDS else None
-    return choose_ablations([name], experiment, words)[name]
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

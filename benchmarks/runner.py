@@ -133,6 +133,7 @@ def _header(run: Run, dataset: Dataset, ingredients: Ingredients, method: Method
         "variant": run.variant,
         "seed": run.seed,
         **({"ablation": run.ablation, "ablation_of": run.ablation_of} if run.ablation else {}),
+        **({"arguments": run.arguments} if run.call else {}),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": {
             "name": dataset.protocol,

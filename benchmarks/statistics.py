@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -145,6 +146,12 @@ def rows_of(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         method, variant, _, training, trained = map(str, keys)
         unsaid = training == "once" and int(trained) == longest  # trained for every length that the table has
         yield row_title(method, variant, training, 0 if unsaid else int(trained)), part
+
+
+def mean_difference(one: Record, other: Record) -> float:
+    """How much higher the mAP of one record is than that of another, mean over the lengths that both have."""
+    before = {length.bits: length.map for length in other.lengths}
+    return fmean(length.map - before[length.bits] for length in one.lengths if length.bits in before)
 
 
 def summarise_ablations(ablated: Sequence[Record], plain: Sequence[Record]) -> pd.DataFrame:

@@ -61,6 +61,12 @@ class Section:
         )
 
     @property
+    def pairs(self) -> list[tuple[Record, Record]]:
+        """The runs of ablations whose run of DPQ itself is there, each with it."""
+        plain = {record.id: record for record in self.records}
+        return [(record, plain[record.ablation_of]) for record in self.ablated if record.ablation_of in plain]
+
+    @property
     def lengths(self) -> list[int]:
         """Code lengths of the methods in bits, ascending."""
         return sorted({length.bits for record in self.records for length in record.lengths})

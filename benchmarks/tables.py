@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,12 @@ from benchmarks import generated
 from benchmarks.ablation_table import ablation_section
 from benchmarks.config import read_notes
 from benchmarks.methods import BUILT_IN, METHODS
-from benchmarks.record import Data, Record
+from benchmarks.record import Data
 from benchmarks.reported_values import MARKS, MEANINGS, marked, reported_methods, reported_value
 from benchmarks.study import Section, Study
 from benchmarks.table_details import (
     as_markdown,
     detail_tables,
-    held_out,
     method_settings,
     row_by_length,
     with_deviation,
@@ -153,28 +151,36 @@ def order_notes(section: Section) -> str:
 
 def describe_setting(section: Section) -> str:
     """What records of one setting share, as a list: data, network, optimisation, metric."""
-    first = section.first
+    first, records = section.first, section.records or section.ablated
     data, backbone, config = first.data, first.backbone, first.config
+    packages = ", ".join(sorted({record.plugin.title for record in records if record.plugin}))
+    splits = {r.config.split_seed: ", ".join(r.data.unseen) for r in records if r.data.unseen is not None}
+    listed = "; ".join(f"{classes} (split {seed})" for seed, classes in sorted(splits.items()))
     cut = "the whole database" if first.cut is None else f"the first {first.cut} ranks"
+    uncommon = {
+        f"**Queries and database are of classes that training has not seen:** {listed}. The numbers of images are "
+        "those of one split.": bool(splits),
+        _own_images(data): data.layout is not None,
+        f"**Has methods that this project does not ship: of {packages}. No published page has them.**": bool(packages),
+        f"**A subset of about {config.limit} images a split; not comparable with any paper.**": bool(config.limit),
+        f"**Not the published data: {_missing(data)}; not comparable with any paper.**": not data.published,
+        "**Validation part of the training set, for choosing settings; not the protocol's queries.**": (
+            config.validation
+        ),
+    }
     lines = [
-        f"- Data: `{data.variant}`, {data.train:,} training, {data.query:,} query, {data.database:,} database images "
+        *(line for line, said in uncommon.items() if said),
+        f"Data: `{data.variant}`, {data.train:,} training, {data.query:,} query, {data.database:,} database images "
         f"(fingerprint `{data.images[:12]}`).",
-        f"- Backbone of all methods: `{backbone.name}` at {backbone.image_size} pixels, weights `{backbone.weights}`, "
+        f"Backbone of all methods: `{backbone.name}` at {backbone.image_size} pixels, weights `{backbone.weights}`, "
         f"{config.backbone.embedding_dim}-d embedding (frozen features: the network's pooled width); label vectors: "
         f"{config.label_vectors.source}.",
-        f"- Training of all deep methods: {_optimisation(config.training)}. Evaluation: "
+        f"Training of all deep methods: {_optimisation(config.training)}. Evaluation: "
         f"{VIEWS[config.training.evaluation_views]}",
-        f"- mAP over {cut}, expected value over tie orders, {DENOMINATORS[first.ap_denominator]}; "
+        f"mAP over {cut}, expected value over tie orders, {DENOMINATORS[first.ap_denominator]}; "
         f"n is the number of {_counted(section)}, ± the standard deviation over them.",
     ]
-    if config.validation:
-        lines.insert(0, "- **Validation part of the training set, for choosing settings; not the protocol's queries.**")
-    if not data.published:
-        lines.insert(0, f"- **Not the published data: {_missing(data)}; not comparable with any paper.**")
-    if config.limit is not None:
-        lines.insert(0, f"- **A subset of about {config.limit} images a split; not comparable with any paper.**")
-    records = section.records or section.ablated
-    return "\n".join([*_class_splits(records), *_own_images(first), *_plugins(records), *lines])
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _counted(section: Section) -> str:
@@ -185,40 +191,16 @@ def _counted(section: Section) -> str:
     return "class splits, each a mean over its seeds" if several else "class splits times seeds"
 
 
-def _class_splits(records: Sequence[Record]) -> list[str]:
-    """Which classes were held out; nothing where none were."""
-    splits = {r.config.split_seed: held_out(r)["held out"] for r in records if r.has_unseen_classes}
-    if not splits:
-        return []
-    listed = "; ".join(f"{classes} (split {seed})" for seed, classes in sorted(splits.items()))
-    return [
-        f"- **Queries and database are of classes that training has not seen:** {listed}. The numbers of images are "
-        "those of one split."
-    ]
-
-
-def _own_images(record: Record) -> list[str]:
-    """Whether the images are somebody's own, and what was wrong with them; nothing where they are not."""
-    data = record.data
-    if data.layout is None:
-        return []
+def _own_images(data: Data) -> str:
+    """That the images are somebody's own, and what was wrong with them."""
     counted = {
         "Images that could not be read": sum(data.missing.values()),
         "Copies of others, left out": data.copies_left_out,
         "Queries that are in the database too": data.queries_in_database,
     }
     said = "".join(f" {what}: {count:,}." for what, count in counted.items() if count)
-    return [
-        f"- **Own images of {len(data.classes)} classes; splits: {LAYOUTS[data.layout]}; not comparable with any "
-        f"paper.**{said}"
-    ]
-
-
-def _plugins(records: Sequence[Record]) -> list[str]:
-    """Which packages have methods that this project does not ship; nothing where none have."""
-    packages = ", ".join(sorted({record.plugin.title for record in records if record.plugin}))
-    said = f"- **Has methods that this project does not ship: of {packages}. No published page has them.**"
-    return [said] if packages else []
+    splits = LAYOUTS[data.layout or "classes"]
+    return f"**Own images of {len(data.classes)} classes; splits: {splits}; not comparable with any paper.**{said}"
 
 
 def _missing(data: Data) -> str:
@@ -264,9 +246,8 @@ def _markdown(section: Section) -> str:
 
 def _latex(section: Section) -> str:
     table = main_table(section)
-    for mark, command in {**_LATEX_SIGNS, "±": r"$\pm$"}.items():
-        table = table.map(lambda cell, m=mark, c=command: cell.replace(m, c))
-    table = table.map(lambda cell: re.sub(r"\*\*(.*)\*\*", r"\\textbf{\1}", cell))
+    signs = str.maketrans({**_LATEX_SIGNS, "±": r"$\pm$"})
+    table = table.map(lambda cell: re.sub(r"\*\*(.*)\*\*", r"\\textbf{\1}", cell.translate(signs)))
     first = section.first
     data, backbone, training = first.data, first.backbone, first.config.training
     caption = (

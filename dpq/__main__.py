@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dpq.command_line import Parser, positive, status_of
+from dpq.command_line import Parser, natural, positive, status_of
 from dpq.interrupts import NOT_BEGUN, interruption
 
 EXAMPLES = """from a folder of photos to a searchable index:
@@ -160,19 +159,12 @@ def _add_places(parser: Any) -> None:
 
 def _add_running(parser: Any) -> None:
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="auto takes a GPU if there is one")
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=0,
-        metavar="N",
-        help="processes that decode images (default: none beside this one)",
-    )
+    about = "processes that decode images (default: none beside this one)"
+    parser.add_argument("--workers", type=natural, default=0, metavar="N", help=about)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0, 2 for a mistake of the caller, 130 when interrupted."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("faiss").setLevel(logging.WARNING)  # it would say how it was loaded
     return status_of(lambda: _run(arguments))
 
 

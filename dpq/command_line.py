@@ -1,17 +1,22 @@
-"""What the command lines share: a parser whose errors are one line, and the exit status of what came of a command."""
+"""What the command lines share: a parser whose errors are one line, kinds of values, exit statuses."""
 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from dpq.errors import InputError
 from dpq.interrupts import interruption
 
 
 class Parser(argparse.ArgumentParser):
-    """Errors are one line that ends in the way out, as everywhere else."""
+    """Errors are one line that ends in the way out, as everywhere else; options are written out."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Exit with status 2 and one line."""
@@ -20,19 +25,41 @@ class Parser(argparse.ArgumentParser):
 
 def positive(text: str) -> int:
     """An integer above zero."""
+    return _number(text, 1, "a positive number")
+
+
+def natural(text: str) -> int:
+    """An integer that is not below zero."""
+    return _number(text, 0, "a number that is at least 0")
+
+
+def _number(text: str, least: int, expected: str) -> int:
     try:
         value = int(text)
     except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
     return value
 
 
-def status_of(command: Callable[[], object]) -> int:
-    """Run a command, and say in one line what ended it: 0, 2 for a mistake of the caller, 130 when interrupted."""
+def one_of(what: str, choices: Sequence[str]) -> Callable[[str], str]:
+    """Reads one of these words; `what` they are is said where it is none."""
+
+    def read(text: str) -> str:
+        if text not in choices:
+            raise argparse.ArgumentTypeError(f"unknown {what} {text!r}; choose one of {', '.join(choices)}")
+        return text
+
+    return read
+
+
+def status_of(command: Callable[[], int | None]) -> int:
+    """Run a command, and say in one line what ended it: its own status, 2 for a mistake, 130 when interrupted."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("faiss").setLevel(logging.WARNING)  # it would say how it was loaded
     try:
-        command()
+        return command() or 0
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -40,4 +67,3 @@ def status_of(command: Callable[[], object]) -> int:
         return interruption.say()
     except BrokenPipeError:  # whoever read the output has enough
         return 0
-    return 0

@@ -7,7 +7,6 @@ import logging
 from pathlib import Path, PurePosixPath
 
 from dpq.api import DPQ
-from dpq.errors import InputError
 from dpq.faiss_index import import_faiss
 from dpq.files import write_atomically
 from dpq.image_index import ImageIndex, load_named, name_of, save_named
@@ -25,10 +24,8 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         InputError: a mistake of the caller.
     """
-    if getattr(options, "workers", 0) < 0:
-        raise InputError(f"--workers must be at least 0; got {options.workers}")
-    name = options.command if options.command == "train" else options.action
-    {"train": train, "build": build, "search": search, "add": add, "remove": remove}[name](options)
+    actions = {"build": build, "search": search, "add": add, "remove": remove}
+    (train if options.command == "train" else actions[options.action])(options)
 
 
 def train(options: argparse.Namespace) -> None:

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 # Each is a module beside this one.
 BENCHMARKS = {
+    "startup": "how long help, a mistake and a check of tables take, and how much memory",
     "evaluation": "all metrics of 1,000 queries among 54,000 images, against the obvious way to compute them",
     "encoding": "embeddings and codes of images, against inference of the bare backbone",
     "scale": "all metrics at the size of NUS-WIDE: time and memory",
@@ -65,8 +66,6 @@ def make_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run benchmarks, print and write their tables; the exit status is 2 for a mistake, 130 for Ctrl-C."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("faiss").setLevel(logging.WARNING)  # it would say how it was loaded
     return status_of(lambda: _run(arguments))
 
 

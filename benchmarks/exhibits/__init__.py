@@ -1,1 +1,3 @@
 """Exhibits: small files beside the records, from which figures and tables are drawn without codes or images."""
+
+PARTS = ("ties", "projection", "gallery")

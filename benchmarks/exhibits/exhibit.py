@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 
 from annotated_types import Interval, MinLen
 
+from benchmarks.exhibits import PARTS
 from dpq.schema import Bits, Digest, Label, Scalar, Share, Size, Whole, refuse
 
 SCHEMA_VERSION: Final = 1
@@ -143,8 +144,7 @@ class Gallery(_Header):
 
 
 Exhibit = Ties | Projection | Gallery
-KINDS: dict[str, type[Exhibit]] = {"ties": Ties, "projection": Projection, "gallery": Gallery}
-PARTS = tuple(KINDS)
+KINDS: dict[str, type[Exhibit]] = dict(zip(PARTS, (Ties, Projection, Gallery), strict=True))
 
 
 def _below(values: Iterable[int], count: int, place: str) -> None:

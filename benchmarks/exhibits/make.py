@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.environment import describe_environment
-from benchmarks.exhibits.exhibit import PARTS, Exhibit
+from benchmarks.exhibits import PARTS
+from benchmarks.exhibits.exhibit import Exhibit
 from benchmarks.exhibits.gallery import show_nearest
 from benchmarks.exhibits.projection import project_lengths
 from benchmarks.exhibits.store import exhibit_path, sprite_path, write_exhibit, write_sprite
@@ -73,7 +74,7 @@ class Images:
         reading: how a copy is read.
     """
 
-    def __init__(self, data_root: Path | str | None, reading: ReadOptions):
+    def __init__(self, data_root: Path | None, reading: ReadOptions):
         self.data_root = data_root
         self.reading = reading
         self._last: Dataset | None = None

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.exhibits.exhibit import KINDS, PARTS, SCHEMA_VERSION, Exhibit, Gallery
+from benchmarks.exhibits import PARTS
+from benchmarks.exhibits.exhibit import KINDS, SCHEMA_VERSION, Exhibit, Gallery
 from benchmarks.record import Record
 from dpq.errors import InputError, one_line
 from dpq.files import write_atomically

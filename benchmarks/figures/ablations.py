@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.figures.series import setting_line
 from benchmarks.figures.style import new_figure, reach, style_of
 from benchmarks.intervals import Interval, interval_of_mean, per_unit
-from benchmarks.record import Record
+from benchmarks.statistics import mean_difference
 from benchmarks.study import Section
 
 if TYPE_CHECKING:
@@ -70,20 +70,13 @@ def ablations_figure(section: Section) -> Figure | None:
 
 def differences(section: Section) -> list[Difference]:
     """Paired differences by ablation, in the order of the table; none for runs whose DPQ is not there."""
-    base = {record.id: record for record in section.records}
-    ablated = {record.id: record for record in section.ablated if record.ablation_of in base}
     found = []
     for title, part in section.ablation_rows:
-        records = [ablated[one] for one in sorted({*" ".join(part["records"]).split()}) if one in ablated]
-        pairs = [(record.unit, _mean_difference(record, base[record.ablation_of or ""])) for record in records]
+        ids = set(" ".join(part["records"]).split())
+        pairs = [(r.unit, mean_difference(r, plain)) for r, plain in section.pairs if r.id in ids]
         if pairs:
             found.append(Difference(title, interval_of_mean(per_unit(pairs).tolist())))
     return found
-
-
-def _mean_difference(one: Record, other: Record) -> float:
-    before = {length.bits: length.map for length in other.lengths}
-    return float(np.mean([length.map - before[length.bits] for length in one.lengths if length.bits in before]))
 
 
 def _forest(axes: Axes, found: Sequence[Difference]) -> None:

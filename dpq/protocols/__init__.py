@@ -1,38 +1,51 @@
-"""Data protocols by name. A new one is a file beside this and a line in `PROTOCOLS`, or in `listed.LISTINGS`."""
+"""Data protocols by name. A new one is a file beside this and a line in `PROTOCOLS`.
+
+One of published lists has a line in `listed.LISTINGS` too. A protocol's file is imported when it is loaded, so that the
+names are there without PyTorch.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-
-import platformdirs
+from typing import TYPE_CHECKING, Any
 
 from dpq.errors import InputError
-from dpq.protocols.base import Dataset, Split
-from dpq.protocols.cifar10 import load_cifar10
-from dpq.protocols.cifar10_unseen import load_cifar10_unseen
-from dpq.protocols.digits import load_digits_protocol
-from dpq.protocols.folder import load_folder
-from dpq.protocols.listed import LISTINGS, load_listed
 from dpq.protocols.options import ReadOptions
 
+if TYPE_CHECKING:
+    from dpq.protocols.base import Dataset, Split
+
 __all__ = ["PROTOCOLS", "Dataset", "ReadOptions", "Split", "load_protocol"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("Dataset", "Split"):
+        raise AttributeError(f"module 'dpq.protocols' has no attribute {name!r}")
+    return getattr(_file("base"), name)
+
+
+def _file(name: str) -> Any:
+    """The module of this name, beside this one."""
+    return import_module(f"{__name__}.{name}")
 
 
 def _published(name: str, data_root: Path | None, cache: Path, options: ReadOptions, split_seed: int) -> Dataset:
     if split_seed != 0:
         raise InputError(f"{name} has one split, that of its published lists; its split seed is 0, got {split_seed}")
-    return load_listed(name, data_root, cache, options)
+    dataset: Dataset = _file("listed").load_listed(name, data_root, cache, options)
+    return dataset
 
 
 PROTOCOLS: dict[str, Callable[[Path | None, Path, ReadOptions, int], Dataset]] = {
-    "digits": lambda data_root, cache, options, split_seed: load_digits_protocol(split_seed),
-    "cifar10": lambda data_root, cache, options, split_seed: load_cifar10(data_root, cache, split_seed),
-    "cifar10-unseen": lambda data_root, cache, options, split_seed: load_cifar10_unseen(data_root, cache, split_seed),
-    **{name: partial(_published, name) for name in LISTINGS},
-    "folder": load_folder,
+    "digits": lambda root, cache, options, seed: _file("digits").load_digits_protocol(seed),
+    "cifar10": lambda root, cache, options, seed: _file("cifar10").load_cifar10(root, cache, seed),
+    "cifar10-unseen": lambda root, cache, options, seed: _file("cifar10_unseen").load_cifar10_unseen(root, cache, seed),
+    **{name: partial(_published, name) for name in ("nuswide21", "imagenet100", "imagenet100-hashnet")},
+    "folder": lambda root, cache, options, seed: _file("folder").load_folder(root, cache, options, seed),
 }
 
 
@@ -62,6 +75,8 @@ def load_protocol(
     if name not in PROTOCOLS:
         raise InputError(f"unknown protocol {name!r}; known are {', '.join(PROTOCOLS)}")
     if cache is None:
+        import platformdirs
+
         chosen = os.environ.get("DPQ_CACHE")
         cache = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("dpq")
     return PROTOCOLS[name](data_root, cache, options or ReadOptions(), split_seed)

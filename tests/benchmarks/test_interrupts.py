@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import benchmarks.evaluation
-from benchmarks.__main__ import ADVICE, make_parser
+from benchmarks.__main__ import COMMANDS, make_parser
 from dpq import interrupts
-from dpq.interrupts import NOT_BEGUN, interruption
+from dpq.interrupts import interruption
 from dpq.protocols import decode_workers
 from dpq.ranking import in_threads
 from dpq.training import Trainer
@@ -87,13 +87,14 @@ def test_a_run_ends_with_one_line_that_says_how_to_go_on(configs, tmp_path, stag
     os.kill(child.pid, number)
     assert child.end() == 128 + number
     assert child.err.count("interrupted") == 1
-    assert child.err.splitlines()[-1] == f"interrupted: {ADVICE['run']}"
+    assert child.err.splitlines()[-1] == f"interrupted: {COMMANDS['run'].advice}"
     assert "Traceback" not in child.err
 
 
 def test_every_command_has_advice():
     commands = next(a for a in make_parser()._actions if a.dest == "command").choices
-    assert set(ADVICE) == set(commands)
+    assert set(COMMANDS) == set(commands)
+    assert all(command.advice for command in COMMANDS.values())
 
 
 def test_ctrl_c_while_modules_are_imported(tmp_path):
@@ -110,7 +111,7 @@ def test_ctrl_c_while_modules_are_imported(tmp_path):
             break
     process.send_signal(signal.SIGINT)
     said = [line for line in process.stderr.read().splitlines() if not line.startswith("import time:")]
-    assert (process.wait(), said) == (130, [f"interrupted: {NOT_BEGUN}"])
+    assert (process.wait(), said) == (130, [f"interrupted: {COMMANDS['table'].advice}"])
 
 
 def quietly(work, *args):

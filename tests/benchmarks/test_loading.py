@@ -1,11 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
+from benchmarks.config import load_experiment
 from benchmarks.loading import load_data, load_data_of
 from benchmarks.records import as_record, read_record
 from dpq import InputError
-
-SETTINGS = {"split_seed": 0, "stored_side": None, "validation": False, "limit": None}
 
 
 @pytest.mark.parametrize("changes", [(), ("--validation",), ("--split-seeds", "3")])
@@ -20,9 +21,10 @@ def test_a_record_leads_back_to_its_images(run_tiny, changes):
     ]
 
 
-@pytest.mark.parametrize("changes", [{"split_seed": 1}, {"validation": True}, {"limit": 50}])
+@pytest.mark.parametrize("changes", [{"split_seeds": (1,)}, {"validation": True}, {"limit": 50}])
 def test_every_setting_decides_the_images(changes):
-    one, other = load_data("digits", None, **SETTINGS), load_data("digits", None, **SETTINGS | changes)
+    experiment = load_experiment("digits")
+    one, other = load_data(experiment, None), load_data(replace(experiment, **changes), None)
     assert one.fingerprint != other.fingerprint
     assert one.query.images.shape != other.query.images.shape or not torch.equal(one.query.images, other.query.images)
 

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.config import load_experiment, parse_experiment
-from benchmarks.own_data import with_protocol, with_stored_side
+from benchmarks.overrides import with_protocol, with_stored_side
 from benchmarks.publish import published
 from benchmarks.records import read_record
 from benchmarks.results_page import _not_run

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import building, commands, config, cost, plan
+from benchmarks import building, call, config, cost, plan
 from benchmarks.__main__ import make_parser
 from benchmarks.ablations import ABLATIONS
+from benchmarks.commands.run import run
 from benchmarks.config import load_experiment
 from benchmarks.plan import reported_lengths
 from benchmarks.records import read_record
@@ -26,8 +27,14 @@ PLAIN = "python -m benchmarks run cifar10-cpu --method dpq --seeds 0"
 
 
 @pytest.fixture
-def planned(monkeypatch):
-    """Identities that commands plan, all of `run` but data and weights being real."""
+def planned(planned_runs):
+    """Identities that commands plan."""
+    return lambda command, *records: set(planned_runs(command, *records))
+
+
+@pytest.fixture
+def planned_runs(monkeypatch):
+    """Runs that commands plan, by identity; all of `run` but data and weights is real."""
 
     def identities(command, *records):
         record = records[0]
@@ -38,18 +45,18 @@ def planned(monkeypatch):
             monkeypatch.setenv("DPQ_WEIGHTS", record["backbone"]["weights"])
         monkeypatch.setattr(building, "read_weights", lambda path: weights_of(record))
         train = Split(torch.zeros(300, 3, 1, 1, dtype=torch.uint8), torch.eye(10).repeat(30, 1).bool())
-        found = set()
+        found = {}
 
         def load(experiment, *_):
             fingerprint = fingerprints.get(experiment.split_seed, record["data"]["fingerprint"])
             return SimpleNamespace(fingerprint=fingerprint, classes=range(10), train=train)
 
-        monkeypatch.setattr(commands, "_load", load)
-        monkeypatch.setattr(cost, "print_plan", lambda runs, *_: found.update(run.identity for run in runs))
+        monkeypatch.setattr(call, "load_data", load)
+        monkeypatch.setattr(cost, "print_plan", lambda runs, *_: found.update((run.identity, run) for run in runs))
         for line in command.splitlines():
-            python, *call = shlex.split(line)
-            assert (python, call[:2]) == ("python", ["-m", "benchmarks"])
-            commands.run(make_parser().parse_args([*call[2:], "--dry-run"]))
+            python, *words = shlex.split(line)
+            assert (python, words[:2]) == ("python", ["-m", "benchmarks"])
+            run(make_parser().parse_args([*words[2:], "--dry-run"]))
         return found
 
     return identities
@@ -93,6 +100,17 @@ def test_the_command_of_a_committed_record_plans_it(path, planned, word_vectors)
         word_vectors(record["config"]["label_vectors"])
     assert identity_of(record) == record["id"]
     assert record["id"] in planned(command_of([record]), record)
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_the_arguments_that_a_record_keeps_are_those_that_are_recovered_without(path, planned_runs, word_vectors):
+    record = read_record(path).raw
+    if record["config"]["label_vectors"]["source"] != "orthonormal":
+        word_vectors(record["config"]["label_vectors"])
+    run = planned_runs(command_of([record]), record)[record["id"]]
+    keeping = record | {"arguments": run.arguments}
+    assert command_of([keeping]) == command_of([record])
+    assert record["id"] in planned_runs(shlex.join(["python", "-m", "benchmarks", *run.arguments]), record)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -330,6 +348,21 @@ def test_an_experiment_that_is_not_shipped_is_refused():
 def test_records_of_several_rows_are_refused(other):
     with pytest.raises(InputError, match="2 records of 2 rows have no command in common; give those of one row"):
         command_of([made_up("cifar10-cpu"), other])
+
+
+def test_records_that_keep_their_arguments_need_no_shipped_setting():
+    arguments = ["run", "cifar10", "--method", "dpq", "--seeds", "S", "--split-seeds", "0", "--bits", "8", "--x", "y"]
+    records = [
+        made_up("cifar10-cpu", seed=seed) | {"arguments": [str(seed) if a == "S" else a for a in arguments]}
+        for seed in (1, 0)
+    ]
+    changed_since = [changed(record, "methods.dpq.gamma", 7.0) for record in records]
+    assert command_of(changed_since) == "python -m benchmarks run cifar10 --method dpq --seeds 0,1 --x y"
+    with pytest.raises(InputError, match="2 records of 2 rows"):
+        command_of([records[0], records[1] | {"arguments": [*arguments[:-1], "z"]}])
+    for broken in ([], ["run"], ["table", "digits", "--seeds", "0"]):
+        with pytest.raises(InputError, match="no usable arguments"):
+            command_of([records[0] | {"arguments": broken}])
 
 
 def test_no_records_are_refused():

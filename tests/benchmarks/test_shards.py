@@ -5,10 +5,10 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.building import read_ingredients
 from benchmarks.config import load_experiment
+from benchmarks.jobs import Shard, take_shard
 from benchmarks.methods import METHODS
 from benchmarks.plan import plan
 from benchmarks.records import read_record, write_record
-from benchmarks.shards import Shard, take_shard
 from dpq.protocols import load_protocol
 from tests.benchmarks.children import NO_RESULTS, results
 

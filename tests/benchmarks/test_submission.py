@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import submission
+from benchmarks import jobs
 from benchmarks.__main__ import main
+from benchmarks.options import without_submission
 from tests.benchmarks.children import results
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +42,7 @@ def test_a_job_that_fails_is_named_with_its_log(tmp_path, capsys, monkeypatch):
     from submitit.helpers import CommandFunction
 
     broken = CommandFunction(["sh", "-c", "echo something broke >&2; exit 2", "1/1"])
-    monkeypatch.setattr(submission, "_command", lambda arguments, shard: broken)
+    monkeypatch.setattr(jobs, "_command", lambda arguments, shard: broken)
     assert main(arguments(tmp_path, "--submit", "local", "--jobs", "1")) == 2
     said = capsys.readouterr().err
     assert "1 of 1 jobs failed; see " in said
@@ -75,7 +76,7 @@ def test_slurm_gets_one_array_job_that_asks_for_what_was_said(sbatch, tmp_path, 
 def test_a_job_gets_all_options_but_those_of_jobs(tmp_path):
     given = arguments(tmp_path, "--submit", "slurm", "--slurm", "a=1", "b=2", "--jobs=3", "--force")
     expected = [sys.executable, "-m", "benchmarks", *arguments(tmp_path, "--force"), "--shard", "2/3"]
-    assert submission._command(given, "2/3").command == expected
+    assert jobs._command(without_submission(given), "2/3").command == expected
 
 
 @pytest.mark.parametrize(

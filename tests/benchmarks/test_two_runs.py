@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-import benchmarks.commands
+import benchmarks.evaluation
 import benchmarks.locks
 from benchmarks.__main__ import main
 from benchmarks.locks import record_lock
@@ -96,14 +96,14 @@ def wrong(run_tiny):
 
 def test_evaluate_does_not_overwrite_what_a_run_wrote_meanwhile(wrong, monkeypatch, capsys):
     path, right = wrong
-    evaluate_again = benchmarks.commands.evaluate_again
+    evaluate_again = benchmarks.evaluation.evaluate_again
     other = json.dumps(right | {"float_map": 0.5})
 
     def slow(*args, **kwargs):
         path.write_text(other)
         return evaluate_again(*args, **kwargs)
 
-    monkeypatch.setattr(benchmarks.commands, "evaluate_again", slow)
+    monkeypatch.setattr(benchmarks.evaluation, "evaluate_again", slow)
     assert main(["evaluate", str(path)]) == 2
     assert "written by another process meanwhile; evaluate it again" in capsys.readouterr().err
     assert path.read_text() == other

@@ -94,7 +94,7 @@ def test_options_reach_the_index(call, capsys):
         ("train photos --output m --bits 12 --weights none", "multiples of 8 bits"),
         ("train photos --output m --weights nowhere.pth", "does not exist"),
         ("train photos --output m --epochs 0", "positive number"),
-        ("train photos --output m --workers -1", "--workers must be at least 0"),
+        ("train photos --output m --workers -1", "--workers: expected a number that is at least 0, got '-1'"),
         ("index build nowhere photos --output i", "cannot be used as a saved model"),
         ("index build model nowhere --output i", "no image folder"),
         ("index build model photos --output photos/r/00.png", "is no index"),

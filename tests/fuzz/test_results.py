@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import commands
+from benchmarks import call
 from benchmarks.evaluation import evaluate_lengths
 from benchmarks.exhibits.store import check_run, read_exhibit, read_sprite
 from benchmarks.raw_results import RawResult, read_raw
@@ -42,7 +42,7 @@ def test_records(read, content):
         json.dumps(record.raw, allow_nan=False, ensure_ascii=False).encode()
         rows = tidy([record])
         assert rows["map"].between(0, 1).all()
-        assert {"mAP", record.id} & set(commands.summary(SimpleNamespace(record="r.json"), record).split())
+        assert {"mAP", record.id} & set(call.summary(SimpleNamespace(record="r.json"), record).split())
         digest(setting_of(record))
         section = Section("cifar10", [record])
         assert all([describe_setting(section), record.environment.processor, section.title])

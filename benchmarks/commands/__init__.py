@@ -1,0 +1,48 @@
+"""The commands of `python -m benchmarks`, a file each: what a command takes, and what it does.
+
+These files import nothing slow, so that every command is there at once; an action imports what it works with.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from benchmarks.options import Option
+from dpq.command_line import Parser
+
+WHOLE = "files are whole, new or old; the same command makes all of them"
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command.
+
+    Attributes:
+        name: on the command line.
+        action: does it; an exit status, if another than 0.
+        options: that it takes.
+        advice: how to go on after Ctrl-C.
+        help: one line.
+        description: in its own help, where a line is too little.
+        groups: further options, by a title.
+    """
+
+    name: str
+    action: Callable[[argparse.Namespace], int | None]
+    options: Sequence[Option]
+    advice: str
+    help: str
+    description: str | None = None
+    groups: Mapping[str, Sequence[Option]] = field(default_factory=dict)
+
+    def add_to(self, subparsers: argparse._SubParsersAction[Parser]) -> None:
+        """Have the command line take it."""
+        parser = subparsers.add_parser(self.name, help=self.help, description=self.description)
+        for option in self.options:
+            option.add_to(parser)
+        for title, options in self.groups.items():
+            group = parser.add_argument_group(title)
+            for option in options:
+                option.add_to(group)

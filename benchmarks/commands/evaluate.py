@@ -1,0 +1,53 @@
+"""`evaluate`: every ranking metric again, from the stored codes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from benchmarks.commands import Command
+from benchmarks.options import shared
+from dpq.errors import InputError
+
+
+def run(options: argparse.Namespace) -> None:
+    """Compute the metrics; a record that differs is renewed."""
+    from benchmarks.evaluation import differ, evaluate_again
+    from benchmarks.raw_results import check_fits, read_raw
+    from benchmarks.records import read_record
+
+    for path in options.records:
+        record = read_record(path)
+        raw = read_raw(path.with_suffix(".npz"))
+        check_fits(raw, record)
+        lengths = evaluate_again(record, raw)
+        renewed = [old | new.table for old, new in zip(record.raw["lengths"], lengths, strict=True)]
+        changed = differ(renewed, record.raw["lengths"])
+        if changed:
+            _renew(path, record.raw, record.raw | {"lengths": renewed})
+        for old, new in zip(record.lengths, lengths, strict=True):
+            print(f"{record.id} {new.bits} bits: mAP {new.map:.6f} (was {old.map:.6f})")
+        print(f"{path}: {'renewed' if changed else 'unchanged'}")
+
+
+def _renew(path: Path, table: dict[str, Any], renewed: dict[str, Any]) -> None:
+    """Write the table of a record, unless another process has written it since it was read."""
+    from benchmarks.locks import locked, record_lock
+    from benchmarks.records import read_record, write_record
+    from dpq.files import sweep
+
+    with locked(record_lock(path)):
+        if read_record(path).raw not in (table, renewed):
+            raise InputError(f"{path} was written by another process meanwhile; evaluate it again")
+        sweep(path)
+        write_record(path, renewed)
+
+
+COMMAND = Command(
+    "evaluate",
+    run,
+    shared("records"),
+    "records are whole, renewed or as they were; the same command does all of them",
+    "compute every ranking metric again from the stored codes, and renew the records",
+)

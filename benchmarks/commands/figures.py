@@ -1,0 +1,28 @@
+"""`figures`: every figure of an experiment."""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmarks.commands import WHOLE, Command
+from benchmarks.config import load_experiment
+from benchmarks.options import shared
+
+
+def run(options: argparse.Namespace) -> None:
+    """Draw the figures."""
+    load_experiment(options.experiment)
+    from benchmarks.figures import draw_figures
+    from benchmarks.study import Study
+
+    for path in draw_figures(Study.read(options.output, options.experiment)):
+        print(path)
+
+
+COMMAND = Command(
+    "figures",
+    run,
+    shared("experiment", "--output"),
+    WHOLE,
+    "draw the figures from the records (needs the extra 'figures')",
+)

@@ -1,0 +1,47 @@
+"""`run`: train, encode and evaluate what is not done yet."""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmarks.ablations import methods_to_ablate
+from benchmarks.commands import Command
+from benchmarks.methods import BUILT_IN, METHODS
+from benchmarks.options import GROUPS, shared
+from benchmarks.overrides import experiment_of
+from dpq.errors import InputError
+
+
+def run(options: argparse.Namespace) -> None:
+    """Carry out a call, once it is known what is asked for."""
+    experiment, methods = experiment_of(options), _methods(options)
+    from benchmarks.call import carry_out_call
+
+    carry_out_call(options, experiment, methods)
+
+
+def _methods(options: argparse.Namespace) -> list[str]:
+    """The methods that were asked for; "all" are those of this repository that have the variant."""
+    variant: str = options.variant
+    if options.ablation:
+        return methods_to_ablate(options.method, variant)
+    having = [name for name, entry in BUILT_IN.items() if variant in entry.variants]
+    names = [one for name in options.method for one in (having if name == "all" else [name])]
+    for name in names:
+        if name not in METHODS:
+            raise InputError(f"unknown method {name!r}; choose from {', '.join(METHODS)}, or all")
+        if variant not in METHODS[name].variants:
+            raise InputError(f"{name} has no {variant} variant; {', '.join(having)} have one")
+    return list(dict.fromkeys(names))
+
+
+COMMAND = Command(
+    "run",
+    run,
+    shared("experiment"),
+    "finished epochs and records are kept; the same command goes on from there",
+    "train, encode, evaluate; what is done already is not repeated",
+    "Train each method, once per seed or once per seed and code length, and evaluate it at all code lengths. An "
+    "interrupted run goes on from its last epoch when the same command is given again; a finished one is not repeated.",
+    GROUPS,
+)
