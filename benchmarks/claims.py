@@ -23,6 +23,7 @@ from benchmarks.comparisons import (
     same_as_released,
 )
 from benchmarks.config import Experiment, describe, load_experiment
+from benchmarks.intervals import interval_of_mean
 from benchmarks.methods import METHODS
 from benchmarks.record import Record
 from benchmarks.study import Section, Study
@@ -232,24 +233,17 @@ def _details(claim: Claim, findings: Sequence[Finding]) -> str:
 
 
 def _row(comparison: Comparison, finding: Finding) -> dict[str, str]:
-    interval = comparison.interval
-    assert interval is not None
-    missing = interval.low is None or interval.high is None
+    interval = interval_of_mean(comparison.values)
+    known = [value for value in (interval.mean, interval.low, interval.high) if value is not None]
+    effect, *ends = (f"{math.exp(v):.2f}" if comparison.ratio else f"{v:+.4f}" for v in known)
     return {
         "compared": comparison.label,
         "n": str(interval.n),
-        "effect": _shown(comparison, interval.mean),
-        "95 % interval": ""
-        if missing
-        else f"{_shown(comparison, interval.low)} to {_shown(comparison, interval.high)}",
+        "effect": effect,
+        "95 % interval": " to ".join(ends),
         "verdict": comparison.verdict(len(finding.comparisons)),
         "records": "; ".join(_links(name, ids, finding.experiment) for name, ids in comparison.records),
     }
-
-
-def _shown(comparison: Comparison, value: float | None) -> str:
-    assert value is not None
-    return f"{math.exp(value):.2f}" if comparison.ratio else f"{value:+.4f}"
 
 
 def _links(name: str, identities: Sequence[str], experiment: str) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.intervals import CONFIDENCE, Interval, interval_of_mean
+from benchmarks.intervals import CONFIDENCE, interval_of_mean
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not decidable here"
 RULE = (
@@ -39,11 +39,6 @@ class Comparison:
     records: tuple[tuple[str, tuple[str, ...]], ...] = ()
     ratio: bool = False
     missing: str = ""
-
-    @property
-    def interval(self) -> Interval | None:
-        """Of the effect; None without values."""
-        return interval_of_mean(self.values) if self.values else None
 
     def verdict(self, comparisons: int = 1) -> str:
         """Whether the effect lies in the claimed range; `comparisons` is the number that the claim rests on."""

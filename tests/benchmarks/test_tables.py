@@ -1,6 +1,9 @@
 import csv
 import io
+import subprocess
+import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -15,6 +18,8 @@ from benchmarks.tables import _latex, check_tables, main_table, make_tables, ord
 from dpq import InputError
 from tests.benchmarks.conftest import make_record
 from tests.benchmarks.made_up import section
+
+ROOT = Path(__file__).parents[2]
 
 
 def put(folder, *records):
@@ -97,6 +102,16 @@ def test_check_accepts_what_was_written_and_refuses_what_was_edited(tmp_path):
     with pytest.raises(InputError, match="is not what the records give"):
         check_tables(Study.read(tmp_path, "cifar10"))
     assert main(["table", "cifar10", "--check", "--output", str(tmp_path)]) == 2
+
+
+def test_what_only_reads_records_imports_nothing_slow():
+    code = (
+        "import sys; from benchmarks.__main__ import main\n"
+        "assert main(['table', 'cifar10', '--check']) == 0\n"
+        "print([name for name in ('torch', 'timm', 'sklearn', 'scipy', 'matplotlib') if name in sys.modules])"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert printed.splitlines()[-1] == "[]"
 
 
 def test_no_records_is_said(tmp_path):
