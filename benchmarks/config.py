@@ -21,7 +21,6 @@ CONFIGS = Path(__file__).parent / "configs"
 OWN = "own"  # whose results are of images that nobody else has
 UNPUBLISHED = ("digits", OWN)  # and bundled data, to try the suite with
 MOST_BYTES = 1 << 20  # of a file
-TABLES = [name for name, method in METHODS.own.items() if method.table == name]  # of settings, of our methods
 
 Seed = Annotated[int, Interval(ge=0, le=2**31 - 1)]
 
@@ -82,7 +81,7 @@ class Experiment:
             numbers = getattr(self, name)
             if not numbers or len(set(numbers)) < len(numbers):
                 raise InputError(f"{name} must be a list of different numbers, at least one; got {list(numbers)[:20]}")
-        known = {*TABLES, *METHODS} - (METHODS.own.keys() - TABLES)
+        known = {*METHODS} - (METHODS.own.keys() - known_tables())
         if unknown := sorted(self.methods.keys() - known):
             raise InputError(f"unknown key {unknown[0]!r} in {self.name}.methods; known are {', '.join(sorted(known))}")
 
@@ -112,6 +111,11 @@ class Experiment:
 def known_experiments() -> list[str]:
     """Names of the shipped experiments."""
     return sorted(path.stem for path in CONFIGS.glob("*.toml"))
+
+
+def known_tables() -> list[str]:
+    """Names of the tables of settings that this project's methods have."""
+    return [name for name, method in METHODS.own.items() if method.table == name]
 
 
 def load_experiment(name: str) -> Experiment:

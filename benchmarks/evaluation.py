@@ -13,7 +13,8 @@ from benchmarks.methods import recorded_query_precision
 from benchmarks.raw_results import RawResult
 from benchmarks.record import KS, Length, Record
 from dpq.additive import levels_for
-from dpq.ranking import Score, evaluate_codes
+from dpq.ranking import evaluate_codes
+from dpq.settings import Score
 
 
 def evaluate_lengths(

@@ -16,7 +16,6 @@ from dpq.images import Views
 from dpq.on_embeddings import Source
 from dpq.protocols.base import Images
 from dpq.protocols.stored_images import StoredImages
-from dpq.settings import Method
 
 
 class StoredSource:
@@ -25,16 +24,18 @@ class StoredSource:
     Args:
         source: computes what is not there yet.
         folder: of the files; its name stands for everything about the source that decides its predictions.
+        train: trains the source, or restores it, before the first prediction that is not there.
 
     Attributes:
         spared: seconds that reading files has spared so far; a run adds them to its encoding time.
     """
 
-    def __init__(self, source: Source, folder: Path) -> None:
+    def __init__(self, source: Source, folder: Path, train: Callable[[], None] | None = None) -> None:
         self.source = source
         self.preprocessing = source.preprocessing
         self.folder = folder
         self.spared = 0.0
+        self._train = train
 
     def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
         """Embeddings [N, D] and class logits [N, L] of uint8 images, on the CPU."""
@@ -53,32 +54,14 @@ class StoredSource:
             self.spared += seconds - (time.perf_counter() - started)
             return embeddings, logits
         started = time.perf_counter()
+        if self._train is not None:
+            self._train()
+            self._train = None
         embeddings, logits = self.source.predict(images, views=views, progress=progress)
         seconds = time.perf_counter() - started
         sweep(path)
         save_checkpoint(path, {"embeddings": embeddings, "logits": logits}, {"seconds": seconds})
         return embeddings, logits
-
-
-class TrainedOnDemand:
-    """A method that is trained when its first prediction is asked for.
-
-    Args:
-        method: as built.
-        train: trains it, or restores it from its checkpoint.
-    """
-
-    def __init__(self, method: Method, train: Callable[[], None]) -> None:
-        self.method = method
-        self.preprocessing = method.preprocessing
-        self._train: Callable[[], None] | None = train
-
-    def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
-        """Embeddings [N, D] and class logits [N, L] of uint8 images, on the CPU."""
-        if self._train is not None:
-            self._train()
-            self._train = None
-        return self.method.predict(images, views=views, progress=progress)
 
 
 def _content(images: Images) -> str:

@@ -15,7 +15,7 @@ import torch
 from annotated_types import MinLen
 
 from benchmarks.building import Ingredients, build_method, read_ingredients
-from benchmarks.config import TABLES, Experiment, describe, read_experiment, with_settings
+from benchmarks.config import Experiment, describe, known_tables, read_experiment, with_settings
 from benchmarks.environment import describe_environment
 from benchmarks.methods import BUILT_IN
 from benchmarks.plan import plan, recorded_weights
@@ -136,7 +136,7 @@ def _data_and_weights(dataset: Dataset, ingredients: Ingredients) -> dict[str, A
 
 def settings(experiment: Experiment) -> dict[str, Any]:
     """Everything that decides the numbers, flattened to `table.key`; paths of weights are left out."""
-    table = describe(experiment, TABLES)
+    table = describe(experiment, known_tables())
     del table["backbone"]["weights"]
     return dict(_flatten(json.loads(json.dumps(table))))
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmarks.building import Ingredients, build_method, frozen_features
 from benchmarks.environment import describe_environment, peak_memory_mb
 from benchmarks.evaluation import evaluate_lengths, reconstruction_errors
-from benchmarks.features import StoredSource, TrainedOnDemand
+from benchmarks.features import StoredSource
 from benchmarks.locks import locked, record_lock
 from benchmarks.methods import BUILT_IN, METHODS, query_precision_of, score_of
 from benchmarks.plan import Run, recorded_config, recorded_weights
@@ -119,7 +119,7 @@ def _source(run: Run, dataset: Dataset, ingredients: Ingredients, device: torch.
         log.info("embeddings of %s", parent.training)
         _fit(parent, method, dataset, Execution(device, parent.checkpoint))
 
-    return StoredSource(TrainedOnDemand(method, train), parent.embeddings)
+    return StoredSource(method, parent.embeddings, train)
 
 
 def _header(run: Run, dataset: Dataset, ingredients: Ingredients, method: Method) -> dict[str, Any]:

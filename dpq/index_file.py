@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from dpq.schema import read_table
 from dpq.scores import Score
 from dpq.version import __version__
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 _TYPES = {
     "codes": torch.uint8,
     "codebooks": torch.float32,
@@ -66,7 +66,7 @@ class Contents:
 
 @dataclass(frozen=True)
 class _Header:
-    schema_version: int
+    schema_version: Literal[1]
     dpq_version: str
     score: Score
     origin: Origin
@@ -129,9 +129,6 @@ def read_index(path: Path, make: Callable[[Contents], T]) -> T:
 
 
 def _contents(tensors: dict[str, Tensor], state: dict[str, object]) -> Contents:
-    if state.get("schema_version") != SCHEMA_VERSION:
-        version = str(state.get("schema_version"))[:20]
-        raise ValueError(f"its schema version is {version}, and this library reads {SCHEMA_VERSION}")
     header = read_table(_Header, state)
     if any(map(is_no_text, asdict(header.origin).values())):
         raise ValueError("its origin holds what no path can")

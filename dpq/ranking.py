@@ -24,16 +24,8 @@ from dpq.code_groups import CodeRanking, RelevantImages
 from dpq.curves import average_curve, geometric_ranks
 from dpq.errors import InputError
 from dpq.relevance import Relevance, check_labels
-from dpq.scores import (
-    DistinctCodes,
-    Score,
-    asymmetric_scores,
-    check_codes,
-    checked,
-    lookup_tables,
-    norm_offsets,
-    symmetric_scores,
-)
+from dpq.scores import DistinctCodes, check_codes, checked, lookup_tables, norm_offsets
+from dpq.settings import Score
 from dpq.tie_groups import Floats, Ints, at_least_one, rank_items
 
 T = TypeVar("T")
@@ -41,17 +33,6 @@ Item = TypeVar("Item")
 R = TypeVar("R")
 
 ENTRIES = 2**17  # codes that a thread ranks at once, over all queries of a batch; as many as a cache holds
-
-__all__ = [
-    "DistinctCodes",
-    "RankingResult",
-    "Score",
-    "asymmetric_scores",
-    "evaluate_codes",
-    "evaluate_embeddings",
-    "lookup_tables",
-    "symmetric_scores",
-]
 
 
 @dataclass(frozen=True)

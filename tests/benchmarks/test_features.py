@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from benchmarks.features import StoredSource, TrainedOnDemand
+from benchmarks.features import StoredSource
 from dpq import InputError
 from dpq.backbone import Preprocessing
 from dpq.checkpoint import save_checkpoint
@@ -51,8 +51,7 @@ def test_other_images_views_and_folders_are_other_predictions(images, tmp_path):
 def test_training_waits_for_the_first_prediction_that_is_not_stored(images, tmp_path):
     trained = []
     StoredSource(Counting(), tmp_path).predict(images)
-    method = TrainedOnDemand(Counting(), lambda: trained.append(True))
-    store = StoredSource(method, tmp_path)
+    store = StoredSource(Counting(), tmp_path, lambda: trained.append(True))
     store.predict(images)
     assert trained == []
     store.predict(images[:2])

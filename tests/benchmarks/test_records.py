@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.record import Record
 from benchmarks.records import as_record, digest, read_record, write_record
 from dpq import InputError
+from dpq.schema import read_table
 from tests.benchmarks.conftest import make_record
 
 ROOT = Path(__file__).parents[2]
@@ -113,3 +115,22 @@ def test_every_committed_record_is_read(path):
 def test_digests_ignore_the_order_of_keys_and_nothing_else():
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     assert digest({"a": 1}) != digest({"a": 2})
+
+
+def test_what_could_not_be_read_is_never_written(tmp_path):
+    with pytest.raises(ValueError, match=r"float_map must be at most 1; got 1\.5"):
+        write_record(tmp_path / "r.json", make_record(float_map=1.5))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*/runs/*-seed0-*.json")), ids=lambda path: path.stem)
+def test_a_length_is_written_as_committed_records_have_it(path):
+    """Of the same numbers, to the last digit and in the same order."""
+    record = read_record(path)
+    assert [json.dumps(length.table) for length in record.lengths] == list(map(json.dumps, record.raw["lengths"]))
+
+
+def test_a_record_that_was_not_read_has_no_table():
+    record = read_table(Record, make_record(), extra="ignore")
+    with pytest.raises(AttributeError, match="was not read from a file"):
+        _ = record.raw

@@ -13,15 +13,8 @@ import torch
 
 from dpq.additive import decode
 from dpq.metrics import mean_average_precision, precision_at_k, precision_recall_curve
-from dpq.ranking import (
-    DistinctCodes,
-    asymmetric_scores,
-    evaluate_codes,
-    evaluate_embeddings,
-    lookup_tables,
-    symmetric_scores,
-)
-from dpq.scores import norm_offsets
+from dpq.ranking import evaluate_codes, evaluate_embeddings
+from dpq.scores import DistinctCodes, asymmetric_scores, lookup_tables, norm_offsets, symmetric_scores
 
 Q, N, D, M, K, L = 23, 200, 6, 3, 5, 4
 

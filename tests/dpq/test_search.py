@@ -191,7 +191,7 @@ def test_sound_files_of_unsound_values_are_refused(index, tmp_path, change, word
     with pytest.raises(InputError, match=words):
         CodeIndex.load(path)
     save_checkpoint(path, tensors, state | {"schema_version": 2})
-    with pytest.raises(InputError, match="schema version is 2"):
+    with pytest.raises(InputError, match="schema_version must be 1; got 2"):
         CodeIndex.load(path)
 
 

@@ -6,7 +6,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.config import CONFIGS, TABLES, Experiment, describe, read_experiment, with_settings
+from benchmarks.config import CONFIGS, Experiment, describe, known_tables, read_experiment, with_settings
 from tests.fuzz.damage import DEEP, changed, damaged
 
 DOCUMENT = {
@@ -71,4 +71,4 @@ def test_experiments(read, content):
         assert experiment.name == "x"
         assert experiment.training.epochs >= 1
         for one in experiment.splits():
-            json.dumps(describe(one, TABLES), allow_nan=False)
+            json.dumps(describe(one, known_tables()), allow_nan=False)
