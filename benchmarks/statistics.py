@@ -23,7 +23,8 @@ from dpq.errors import InputError
 TRAININGS = ("once", "each", "truncated")
 ROW = ["method", "variant", "method_settings", "training", "trained_bits"]
 ABLATION_ROW = ["ablation", "switch", "trained_bits", "config"]
-# What is averaged of a code length, beside precision at K and mAP at further cuts; in the order of table.csv.
+# What tables have of a code length beside precision at K and mAP at further cuts, in the order of table.csv: a further
+# metric is a line here.
 COLUMNS: dict[str, Callable[[Length], float]] = {
     **{name: attrgetter(name) for name in ("map", "map_total", "map_capped", "map_ties_index", "reconstruction_mse")},
     "map_worst": lambda length: length.map_bounds[0],

@@ -10,10 +10,10 @@ import pandas as pd
 from benchmarks.exhibits.exhibit import Ties
 from benchmarks.methods import METHODS
 from benchmarks.record import KS, Record
-from benchmarks.statistics import row_title
+from benchmarks.statistics import COLUMNS, row_title
 from benchmarks.study import Section
 
-# Column of a summary: its title in the table of ties, and how it is written.
+# Column of a summary: its title in the table of ties, and how it is written; others have their name as title.
 MAPS = {
     "map": "mAP",
     "map_total": "÷ all relevant",
@@ -48,6 +48,7 @@ def detail_tables(section: Section) -> str:
     summary = pd.concat([part.assign(name=title) for title, part in section.rows])
     rows = pd.DataFrame({"method": summary["name"], "bits": summary["bits"]})
     further = {c: f"mAP@{c.removeprefix('map_at_')}" for c in summary.columns if c.startswith("map_at_")}
+    further |= {c: c for c in COLUMNS if c not in (*MAPS, *OTHERS)}
     shown = {column: (title, "{:.4f}") for column, title in (MAPS | further).items()} | OTHERS
     precision = {f"P@{k}": summary[f"precision_at_{k}"].map("{:.3f}".format) for k in KS}
     ties = {title: summary[column].map(form.format) for column, (title, form) in shown.items()}

@@ -12,6 +12,7 @@ from benchmarks.__main__ import main
 from benchmarks.config import load_experiment
 from benchmarks.records import as_record, write_record
 from benchmarks.reported_values import marked, reported, reported_value
+from benchmarks.statistics import COLUMNS
 from benchmarks.study import Study, sections_of
 from benchmarks.table_details import cost_table
 from benchmarks.tables import _latex, check_tables, main_table, make_tables, order_notes, write_tables
@@ -112,6 +113,15 @@ def test_what_only_reads_records_imports_nothing_slow():
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert printed.splitlines()[-1] == "[]"
+
+
+def test_a_further_metric_is_a_line_in_the_list_of_columns(tmp_path, monkeypatch):
+    monkeypatch.setitem(COLUMNS, "half_map", lambda length: length.map / 2)
+    put(tmp_path, make_record(seed=0, maps=(0.5, 0.6)), make_record(seed=1, maps=(0.7, 0.6)))
+    tables = make_tables(Study.read(tmp_path, "cifar10"))
+    assert [row["half_map"] for row in csv.DictReader(io.StringIO(tables["table.csv"]))] == ["0.300000"] * 2
+    (header,) = (line for line in tables["table.md"].splitlines() if "argsort order" in line)
+    assert [cell.strip() for cell in header.split("|")][8:10] == ["argsort order", "half_map"]
 
 
 def test_no_records_is_said(tmp_path):
