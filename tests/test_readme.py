@@ -40,4 +40,4 @@ def test_committed_tables_are_what_the_records_give(experiment):
 
     assert main(["table", experiment, "--check", "--output", str(ROOT / "results")]) == 0
     for record in read_records(ROOT / "results", experiment):
-        assert re.fullmatch(r"[0-9a-f]{40}", record["environment"]["commit"]), record["id"]
+        assert re.fullmatch(r"[0-9a-f]{40}", record.environment.commit), record.id
