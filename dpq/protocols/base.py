@@ -35,13 +35,15 @@ class Images(Protocol):
     def __getitem__(self, rows: slice | Tensor, /) -> Tensor:
         """The images at a slice or at [n] int64 positions, in memory."""
 
-    def take(self, rows: slice | Tensor, /) -> Images:
-        """The images at a slice or at [n] int64 positions, in that order; what is on disk stays there."""
+    def take(self, rows: Tensor, /) -> Images:
+        """The images at [n] int64 positions, in that order; what is on disk stays there."""
 
 
 def take_images(images: Images, rows: slice | Tensor) -> Images:
     """The images at a slice or at [n] int64 positions, in that order; what is on disk stays there."""
-    return images[rows] if isinstance(images, Tensor) else images.take(rows)
+    if isinstance(images, Tensor):
+        return images[rows]
+    return images.take(rows if isinstance(rows, Tensor) else torch.arange(len(images))[rows])
 
 
 @dataclass(frozen=True)

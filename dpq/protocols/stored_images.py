@@ -98,9 +98,9 @@ class StoredImages:
         files = [self.store.inspection.digests[row] for row in self.positions.tolist()]
         return hashlib.sha256(repr((self.store.side, files)).encode()).hexdigest()
 
-    def take(self, rows: slice | Tensor) -> StoredImages:
-        """The images at a slice or at [n] int64 positions of this selection, in that order; nothing is read."""
-        return StoredImages(self.store, self.positions[rows.cpu() if isinstance(rows, Tensor) else rows])
+    def take(self, rows: Tensor) -> StoredImages:
+        """The images at `rows` ([n] int64) of this selection, in that order; nothing is read."""
+        return StoredImages(self.store, self.positions[rows.cpu()])
 
     def __getitem__(self, rows: slice | Tensor) -> Tensor:
         """Reads images.
@@ -114,7 +114,7 @@ class StoredImages:
         Raises:
             InputError: the store is gone or has become shorter.
         """
-        chosen = self.take(rows).positions.numpy()  # [n]
+        chosen = self.positions[rows.cpu() if isinstance(rows, Tensor) else rows].numpy()  # [n]
         out = np.empty((len(chosen), *self.shape[1:]), np.uint8)
         order = np.argsort(chosen, kind="stable")  # the disk is read forwards, neighbours in one piece
         breaks = np.flatnonzero((np.diff(chosen[order]) != 1) | (np.diff(order) != 1)) + 1
