@@ -6,13 +6,12 @@ import argparse
 import logging
 from pathlib import Path
 
-from dpq.protocols.base import ReadOptions
-
 from benchmarks.commands import Command
 from benchmarks.options import Option, shared
 from benchmarks.overrides import PROTOCOL
 from dpq.errors import InputError
 from dpq.protocols import PROTOCOLS, load_protocol
+from dpq.protocols.base import ReadOptions
 
 log = logging.getLogger(__name__)
 

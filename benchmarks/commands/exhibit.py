@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from dpq.protocols.base import ReadOptions
-
 from benchmarks.commands import Command
 from benchmarks.exhibits import PARTS
 from benchmarks.options import Option, shared
+from dpq.protocols.base import ReadOptions
 
 
 def run(options: argparse.Namespace) -> None:
