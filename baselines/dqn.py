@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from baselines.pq import product_kmeans
-from dpq.backbone import Backbone
-from dpq.deep_method import AlternatingMethod
+from dpq.learning.backbone import Backbone
+from dpq.learning.deep import AlternatingMethod
+from dpq.learning.settings import Fraction, Score, Weight
 from dpq.registry import MethodEntry
-from dpq.settings import Fraction, Score, Weight
 
 
 @dataclass(frozen=True)

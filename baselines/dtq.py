@@ -14,12 +14,12 @@ import torch
 from annotated_types import Interval
 from torch import Tensor
 
-from dpq.additive import residual_kmeans
-from dpq.backbone import Backbone
-from dpq.deep_method import AlternatingMethod
-from dpq.icm import icm_encode
+from dpq.codes.additive import residual_kmeans
+from dpq.codes.icm import icm_encode
+from dpq.learning.backbone import Backbone
+from dpq.learning.deep import AlternatingMethod
+from dpq.learning.settings import Fraction, Score, Weight
 from dpq.registry import MethodEntry
-from dpq.settings import Fraction, Score, Weight
 
 
 @dataclass(frozen=True)

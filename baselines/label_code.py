@@ -13,13 +13,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dpq.additive import residual_kmeans
+from dpq.codes.additive import residual_kmeans
 from dpq.errors import InputError
-from dpq.images import Views
-from dpq.on_embeddings import EmbeddingQuantizer
+from dpq.learning.on_embeddings import EmbeddingQuantizer
+from dpq.learning.settings import Execution, TrainingConfig, TrainLog, Views
 from dpq.protocols.base import Images, Split
 from dpq.registry import MethodEntry
-from dpq.settings import Execution, TrainingConfig, TrainLog
 
 
 class LabelCode(EmbeddingQuantizer):

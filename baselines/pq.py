@@ -11,9 +11,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from dpq.additive import kmeans
+from dpq.codes.additive import kmeans
 from dpq.errors import InputError
-from dpq.on_embeddings import EmbeddingQuantizer
+from dpq.learning.on_embeddings import EmbeddingQuantizer
 from dpq.registry import MethodEntry
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from dpq.additive import residual_kmeans
-from dpq.on_embeddings import EmbeddingQuantizer
+from dpq.codes.additive import residual_kmeans
+from dpq.learning.on_embeddings import EmbeddingQuantizer
 from dpq.registry import MethodEntry
 
 

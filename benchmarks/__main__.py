@@ -6,14 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from dpq.interrupts import NOT_BEGUN, interruption
+from dpq.cli.interrupts import NOT_BEGUN, interruption
 
 if __name__ == "__main__":  # before all else
     interruption.install()
 
-from benchmarks.advice import advice_for
 from benchmarks.commands import check_data, evaluate, exhibit, figures, regress, results, run, table
-from dpq.command_line import Parser, status_of
+from benchmarks.commands.advice import advice_for
+from dpq.cli.parser import Parser, status_of
 
 EXAMPLES = """examples:
   python -m benchmarks run digits                      train on the bundled digits, a minute or two

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 from dpq.version import __version__
 
 if TYPE_CHECKING:
-    from dpq.api import DPQ
-    from dpq.config import DPQConfig
     from dpq.errors import InputError
-    from dpq.quantizers import ProgressiveQuantizer
+    from dpq.method.api import DPQ
+    from dpq.method.config import DPQConfig
+    from dpq.method.quantizer import ProgressiveQuantizer
 
 # Loaded when first asked for: PyTorch takes seconds, in which the command line could not answer Ctrl-C.
 _HOMES = {
-    "DPQ": "dpq.api",
-    "DPQConfig": "dpq.config",
+    "DPQ": "dpq.method.api",
+    "DPQConfig": "dpq.method.config",
     "InputError": "dpq.errors",
-    "ProgressiveQuantizer": "dpq.quantizers",
+    "ProgressiveQuantizer": "dpq.method.quantizer",
 }
 
 __all__ = ["DPQ", "DPQConfig", "InputError", "ProgressiveQuantizer", "__version__"]

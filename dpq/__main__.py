@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dpq.command_line import Parser, natural, positive, status_of
-from dpq.interrupts import NOT_BEGUN, interruption
+from dpq.cli.interrupts import NOT_BEGUN, interruption
+from dpq.cli.parser import Parser, natural, positive, status_of
 
 EXAMPLES = """from a folder of photos to a searchable index:
   python -m dpq train photos --output model              photos holds a folder for each class
@@ -172,7 +172,7 @@ def _run(arguments: Sequence[str] | None) -> None:
     with interruption.interruptible(NOT_BEGUN):
         options = make_parser().parse_args(arguments)
     with interruption.interruptible(ADVICE[options.command]):
-        from dpq import commands  # takes seconds
+        from dpq.cli import commands  # takes seconds
 
         commands.run(options)
 

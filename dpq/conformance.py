@@ -20,15 +20,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dpq.additive import decode
-from dpq.backbone import Backbone
+from dpq.codes.additive import decode
 from dpq.errors import InputError
-from dpq.label_vectors import orthonormal_label_vectors
-from dpq.on_embeddings import FrozenFeatures, Source
+from dpq.learning.backbone import Backbone
+from dpq.learning.on_embeddings import FrozenFeatures, Source
+from dpq.learning.settings import Execution, Method, TrainingConfig
+from dpq.method.label_vectors import orthonormal_label_vectors
 from dpq.protocols import Dataset, load_protocol
 from dpq.registry import MethodContext, MethodEntry
 from dpq.seeds import derive_seed
-from dpq.settings import Execution, Method, TrainingConfig
 
 CODEBOOK_SIZE = 16  # codewords per level: 4 bits
 LEVELS = 3
@@ -102,7 +102,7 @@ def subject_of(entry: MethodEntry) -> Subject:
         if entry.source is None:
             return None
         if entry.source == "dpq":
-            from dpq.model import DPQMethod
+            from dpq.method.dpq import DPQMethod
 
             vectors = orthonormal_label_vectors(classes, DIM)
             return DPQMethod(Backbone(NETWORK, classes, DIM), vectors, bits=BITS, codebook_size=CODEBOOK_SIZE)

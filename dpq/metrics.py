@@ -14,10 +14,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from dpq.curves import PrecisionRecall, average_curve, geometric_ranks
 from dpq.errors import InputError
 from dpq.protocols.base import Denominator
-from dpq.tie_groups import Floats, RankedGroups, Ties, Within, at_least_one, rank_items
+from dpq.ranking.curves import PrecisionRecall, average_curve, geometric_ranks
+from dpq.ranking.ties import Floats, RankedGroups, Ties, Within, at_least_one, rank_items
 
 BLOCK = 2**21  # scores ranked at once; bounds the working memory to about 200 MB
 

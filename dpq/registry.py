@@ -23,15 +23,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from dpq.errors import InputError
-from dpq.settings import Score, SearchConfig, as_recorded
+from dpq.learning.settings import Score as Score
+from dpq.learning.settings import SearchConfig as SearchConfig
+from dpq.learning.settings import as_recorded
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dpq.backbone import Backbone
-    from dpq.on_embeddings import Source
-    from dpq.protocols.base import Split
-    from dpq.settings import Method
+    from dpq.codes.additive import decode as decode
+    from dpq.codes.additive import encode as encode
+    from dpq.codes.additive import kmeans as kmeans
+    from dpq.codes.additive import levels_for as levels_for
+    from dpq.codes.additive import residual_kmeans as residual_kmeans
+    from dpq.learning.backbone import Backbone as Backbone
+    from dpq.learning.deep import AlternatingMethod as AlternatingMethod
+    from dpq.learning.deep import DeepMethod as DeepMethod
+    from dpq.learning.on_embeddings import EmbeddingQuantizer as EmbeddingQuantizer
+    from dpq.learning.on_embeddings import Source as Source
+    from dpq.learning.settings import Execution as Execution
+    from dpq.learning.settings import Method as Method
+    from dpq.learning.settings import TrainingConfig as TrainingConfig
+    from dpq.learning.settings import TrainLog as TrainLog
+    from dpq.protocols.base import Split as Split
 
 GROUP = "dpq.methods"
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")  # also of files
@@ -340,3 +353,29 @@ class Registry(Mapping[str, RegisteredMethod]):
                 package, version = _origin_of(points[0])
                 log.warning("method %r of %s %s is left out: its name %s", name, package, version, why)
         return kept
+
+
+# What a package needs to write a method, by names that stay. Loaded when asked for: PyTorch takes seconds.
+_HOMES = {
+    "AlternatingMethod": "dpq.learning.deep",
+    "Backbone": "dpq.learning.backbone",
+    "DeepMethod": "dpq.learning.deep",
+    "EmbeddingQuantizer": "dpq.learning.on_embeddings",
+    "Execution": "dpq.learning.settings",
+    "Method": "dpq.learning.settings",
+    "Source": "dpq.learning.on_embeddings",
+    "Split": "dpq.protocols.base",
+    "TrainLog": "dpq.learning.settings",
+    "TrainingConfig": "dpq.learning.settings",
+    "decode": "dpq.codes.additive",
+    "encode": "dpq.codes.additive",
+    "kmeans": "dpq.codes.additive",
+    "levels_for": "dpq.codes.additive",
+    "residual_kmeans": "dpq.codes.additive",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -4,9 +4,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from dpq.images import Augmentation
+from dpq.learning.settings import Augmentation, TrainingConfig
 from dpq.protocols.base import Split
-from dpq.settings import TrainingConfig
 
 # Few inputs, the same in every run; DPQ_FUZZ=10000 asks for as many, drawn anew.
 settings.register_profile(

@@ -36,7 +36,7 @@ def test_ci_calls_the_test_command():
 @pytest.mark.parametrize("experiment", ["cifar10", "cifar10-cpu"])
 def test_committed_tables_are_what_the_records_give(experiment):
     from benchmarks.__main__ import main
-    from benchmarks.records import read_records
+    from benchmarks.records.store import read_records
 
     assert main(["table", experiment, "--check", "--output", str(ROOT / "results")]) == 0
     for record in read_records(ROOT / "results", experiment):

@@ -13,7 +13,7 @@ import sys
 
 from packaging.utils import canonicalize_name
 
-from dpq.files import write_atomically
+from dpq.files.atomic import write_atomically
 from tools import ROOT
 from tools.lock import LOCK, RENEW, parse
 

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from dpq.files import write_atomically
+from dpq.files.atomic import write_atomically
 from tools import ROOT
 
 LOCK = ROOT / "requirements.lock"

@@ -9,23 +9,23 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from dpq.interrupts import interruption
+from dpq.cli.interrupts import interruption
 
 if __name__ == "__main__":  # before the imports below, which take seconds
     interruption.install()
 
 import torch
 
-from benchmarks.advice import advice_for
 from benchmarks.bench.page import write_pages
 from benchmarks.bench.report import Options, Report, as_written, render, write_report
-from benchmarks.environment import keep_freed_memory, resolve_device
-from dpq.command_line import Parser, positive, status_of
+from benchmarks.commands.advice import advice_for
+from benchmarks.running.environment import keep_freed_memory, resolve_device
+from dpq.cli.parser import Parser, positive, status_of
 from dpq.errors import InputError
 
 log = logging.getLogger(__name__)
 
-# Each is a module beside this one.
+# Each is a module of `parts`.
 BENCHMARKS = {
     "startup": "how long help, a mistake and a check of tables take, and how much memory",
     "evaluation": "all metrics of 1,000 queries among 54,000 images, against the obvious way to compute them",
@@ -99,7 +99,7 @@ def _measure(options: argparse.Namespace) -> None:
 
 def _measure_of(name: str) -> Callable[[Options], Report]:
     try:
-        measure: Callable[[Options], Report] = import_module(f"benchmarks.bench.{name}").measure
+        measure: Callable[[Options], Report] = import_module(f"benchmarks.bench.parts.{name}").measure
     except ModuleNotFoundError as error:
         raise InputError(f"{name} needs {error.name}; install it with: pip install '.[tests]'") from error
     return measure

@@ -16,7 +16,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from benchmarks.environment import peak_memory_mb
+from benchmarks.running.environment import peak_memory_mb
 
 Work = Callable[[], object]
 CPU = torch.device("cpu")

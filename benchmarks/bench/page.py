@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.bench.report import FOLDER, read_reports, render
 from benchmarks.figures.style import files_of, style
-from dpq.files import write_atomically
+from dpq.files.atomic import write_atomically
 
 PAGE = f"{FOLDER}/README.md"
 HEAD = """# Speed and memory

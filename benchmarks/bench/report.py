@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tabulate import tabulate
 
 from dpq.errors import InputError
-from dpq.files import write_atomically
+from dpq.files.atomic import write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -101,7 +101,7 @@ def write_report(output: Path, report: Report, options: Options) -> Path:
 
 def as_written(report: Report, options: Options) -> dict[str, Any]:
     """The content of a report's file: the report, and where it was measured."""
-    from benchmarks.environment import describe_environment  # with torch, which reading reports does without
+    from benchmarks.running.environment import describe_environment  # with torch, which reading reports does without
 
     return {
         "schema_version": SCHEMA_VERSION,

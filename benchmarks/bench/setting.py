@@ -11,12 +11,12 @@ from torch.nn import functional as F
 
 from benchmarks.bench.measure import Work
 from benchmarks.bench.report import Options
-from benchmarks.building import Ingredients, build_method
-from benchmarks.config import Experiment, load_experiment
-from dpq.label_vectors import orthonormal_label_vectors
+from benchmarks.setting.building import Ingredients, build_method
+from benchmarks.setting.experiment import Experiment, load_experiment
+from dpq.learning.settings import Execution, autocast
+from dpq.learning.training import Trainer
+from dpq.method.label_vectors import orthonormal_label_vectors
 from dpq.protocols.base import Dataset, Split
-from dpq.settings import Execution, autocast
-from dpq.training import Trainer
 
 CLASSES = tuple("abcdefghij")
 SIDE = 32
@@ -72,7 +72,7 @@ def bare_body(experiment: Experiment, device: torch.device) -> nn.Module:
 
 
 def random_inputs(experiment: Experiment, device: torch.device, images: int) -> torch.Tensor:
-    """[images, 3, size, size] network inputs, channels last as `dpq.images.to_input` gives them."""
+    """[images, 3, size, size] network inputs, channels last as `dpq.learning.augment.to_input` gives them."""
     size = experiment.training.image_size
     return torch.randn(images, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
 

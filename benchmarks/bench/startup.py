@@ -8,7 +8,7 @@ import sys
 from statistics import median
 
 from benchmarks.bench.report import Options, Promise, Report, Table
-from benchmarks.environment import ROOT
+from benchmarks.running.environment import ROOT
 
 QUICK = ("benchmarks --help", "benchmarks table --help", "benchmarks run nope", "dpq --help")
 CHECK = "benchmarks table cifar10 --check"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from dpq.additive import affinities, encode
+from dpq.codes.additive import affinities, encode
 
 BITS = (8, 16, 24, 32)
 DIM, LEVELS, CODEBOOK_SIZE = 300, 4, 256

@@ -9,8 +9,8 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.options import Option
-from dpq.command_line import Parser
+from benchmarks.setting.options import Option
+from dpq.cli.parser import Parser
 
 WHOLE = "files are whole, new or old; the same command makes all of them"
 

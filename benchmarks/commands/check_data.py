@@ -7,8 +7,8 @@ import logging
 from pathlib import Path
 
 from benchmarks.commands import Command
-from benchmarks.options import Option, shared
-from benchmarks.overrides import PROTOCOL
+from benchmarks.setting.options import Option, shared
+from benchmarks.setting.overrides import PROTOCOL
 from dpq.errors import InputError
 from dpq.protocols import PROTOCOLS, load_protocol
 from dpq.protocols.base import ReadOptions
@@ -76,9 +76,9 @@ def run(options: argparse.Namespace) -> None:
     if root is None:
         print(guide(protocol))
         raise InputError("give --data-root DIR, the folder with your copy")
-    from benchmarks.check_data import SHOWN, check_copy, check_folder
-    from benchmarks.environment import check_writable
-    from dpq.files import write_atomically
+    from benchmarks.running.copies import SHOWN, check_copy, check_folder
+    from benchmarks.running.environment import check_writable
+    from dpq.files.atomic import write_atomically
 
     report = options.report or Path(f"check-{protocol}.txt")
     check_writable(report.parent, "--report")

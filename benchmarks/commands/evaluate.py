@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.commands import Command
-from benchmarks.options import shared
+from benchmarks.setting.options import shared
 from dpq.errors import InputError
 
 
 def run(options: argparse.Namespace) -> None:
     """Compute the metrics; a record that differs is renewed."""
-    from benchmarks.evaluation import differ, evaluate_again
-    from benchmarks.raw_results import check_fits, read_raw
-    from benchmarks.records import read_record
+    from benchmarks.records.raw import check_fits, read_raw
+    from benchmarks.records.store import read_record
+    from benchmarks.running.evaluation import differ, evaluate_again
 
     for path in options.records:
         record = read_record(path)
@@ -33,9 +33,9 @@ def run(options: argparse.Namespace) -> None:
 
 def _renew(path: Path, table: dict[str, Any], renewed: dict[str, Any]) -> None:
     """Write the table of a record, unless another process has written it since it was read."""
-    from benchmarks.locks import locked, record_lock
-    from benchmarks.records import read_record, write_record
-    from dpq.files import sweep
+    from benchmarks.records.store import read_record, write_record
+    from benchmarks.running.locks import locked, record_lock
+    from dpq.files.atomic import sweep
 
     with locked(record_lock(path)):
         if read_record(path).raw not in (table, renewed):

@@ -6,15 +6,15 @@ import argparse
 
 from benchmarks.commands import Command
 from benchmarks.exhibits import PARTS
-from benchmarks.options import Option, shared
+from benchmarks.setting.options import Option, shared
 from dpq.protocols.base import ReadOptions
 
 
 def run(options: argparse.Namespace) -> None:
     """Make the exhibits that are not there."""
     from benchmarks.exhibits.make import Images, check_parts, check_raw, make, paths_of
-    from benchmarks.raw_results import read_raw
-    from benchmarks.records import read_record
+    from benchmarks.records.raw import read_raw
+    from benchmarks.records.store import read_record
 
     parts = check_parts(options.parts)
     images = Images(options.data_root, ReadOptions(strip_prefix=options.strip_prefix, workers=options.workers))

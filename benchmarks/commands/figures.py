@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 
 from benchmarks.commands import WHOLE, Command
-from benchmarks.config import load_experiment
-from benchmarks.options import shared
+from benchmarks.setting.experiment import load_experiment
+from benchmarks.setting.options import shared
 
 
 def run(options: argparse.Namespace) -> None:
     """Draw the figures."""
     load_experiment(options.experiment)
     from benchmarks.figures import draw_figures
-    from benchmarks.study import Study
+    from benchmarks.report.study import Study
 
     for path in draw_figures(Study.read(options.output, options.experiment)):
         print(path)

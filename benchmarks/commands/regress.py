@@ -7,17 +7,17 @@ import logging
 import sys
 
 from benchmarks.commands import Command
-from benchmarks.options import Option, shared
+from benchmarks.setting.options import Option, shared
 
 log = logging.getLogger(__name__)
 
 
 def run(options: argparse.Namespace) -> int:
     """Check every suite that there are data for; 1 if something moved."""
-    from benchmarks import regress as suites
-    from benchmarks.environment import keep_freed_memory, resolve_device
-    from benchmarks.loading import load_data
-    from benchmarks.methods import BUILT_IN
+    from benchmarks.running import regression as suites
+    from benchmarks.running.environment import keep_freed_memory, resolve_device
+    from benchmarks.running.loading import load_data
+    from benchmarks.setting.methods import BUILT_IN
 
     device = resolve_device(options.device)
     keep_freed_memory()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 
 from benchmarks.commands import WHOLE, Command
-from benchmarks.options import Option, shared
+from benchmarks.setting.options import Option, shared
 
 
 def run(options: argparse.Namespace) -> None:
     """Write the results, or check them."""
-    from benchmarks.publish import check_all, write_all
+    from benchmarks.report.pages.publish import check_all, write_all
 
     if options.check:
         print(f"{check_all(options.output)} files under {options.output} are what the records give")

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks.ablations import methods_to_ablate
 from benchmarks.commands import Command
-from benchmarks.methods import BUILT_IN, METHODS
-from benchmarks.options import GROUPS, shared
-from benchmarks.overrides import experiment_of
+from benchmarks.setting.ablations import methods_to_ablate
+from benchmarks.setting.methods import BUILT_IN, METHODS
+from benchmarks.setting.options import GROUPS, shared
+from benchmarks.setting.overrides import experiment_of
 from dpq.errors import InputError
 
 
 def run(options: argparse.Namespace) -> None:
     """Carry out a call, once it is known what is asked for."""
     experiment, methods = experiment_of(options), _methods(options)
-    from benchmarks.call import carry_out_call
+    from benchmarks.running.call import carry_out_call
 
     carry_out_call(options, experiment, methods)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 
 from benchmarks.commands import WHOLE, Command
-from benchmarks.config import load_experiment
-from benchmarks.options import Option, shared
+from benchmarks.setting.experiment import load_experiment
+from benchmarks.setting.options import Option, shared
 
 
 def run(options: argparse.Namespace) -> None:
     """Write the tables, or check them."""
     load_experiment(options.experiment)
-    from benchmarks.study import Study
-    from benchmarks.tables import check_tables, write_tables
+    from benchmarks.report.study import Study
+    from benchmarks.report.tables import check_tables, write_tables
 
     study = Study.read(options.output, options.experiment)
     if options.check:

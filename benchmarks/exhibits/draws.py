@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from dpq.protocols import Dataset
 from dpq.protocols.base import seeded_order
+from dpq.ranking.ties import Ints
 from dpq.seeds import derive_seed
-from dpq.tie_groups import Ints
 
 SEED = 0
 

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 from annotated_types import Interval, MinLen
 
 from benchmarks.exhibits import PARTS
-from dpq.schema import Bits, Digest, Label, Scalar, Share, Size, Whole, refuse
+from dpq.files.schema import Bits, Digest, Label, Scalar, Share, Size, Whole, refuse
 
 SCHEMA_VERSION: Final = 1
 

@@ -6,18 +6,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.evaluation import ranked_queries
 from benchmarks.exhibits.draws import class_names, class_rounds
 from benchmarks.exhibits.exhibit import Gallery, Image, Nearest, Query
 from benchmarks.exhibits.sprite import COLUMNS, join_tiles, tiles_of
-from benchmarks.methods import recorded_query_precision
-from benchmarks.raw_results import RawResult
-from benchmarks.record import Record
-from dpq.additive import levels_for
+from benchmarks.records.raw import RawResult
+from benchmarks.records.record import Record
+from benchmarks.running.evaluation import ranked_queries
+from benchmarks.setting.methods import recorded_query_precision
+from dpq.codes.additive import levels_for
+from dpq.codes.scores import DistinctCodes, lookup_tables, norm_offsets
 from dpq.errors import InputError
 from dpq.protocols import Dataset
-from dpq.scores import DistinctCodes, lookup_tables, norm_offsets
-from dpq.tie_groups import Ints, descending
+from dpq.ranking.ties import Ints, descending
 
 QUERIES = 5
 NEAREST = 10

@@ -10,21 +10,21 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.environment import describe_environment
 from benchmarks.exhibits import PARTS
 from benchmarks.exhibits.exhibit import Exhibit
 from benchmarks.exhibits.gallery import show_nearest
 from benchmarks.exhibits.projection import project_lengths
 from benchmarks.exhibits.store import exhibit_path, sprite_path, write_exhibit, write_sprite
 from benchmarks.exhibits.ties import measure_orders
-from benchmarks.loading import load_data_of
-from benchmarks.raw_results import RawResult, check_fits
-from benchmarks.record import Record
-from benchmarks.records import read_record
-from dpq.additive import levels_for
+from benchmarks.records.raw import RawResult, check_fits
+from benchmarks.records.record import Record
+from benchmarks.records.store import read_record
+from benchmarks.running.environment import describe_environment
+from benchmarks.running.loading import load_data_of
+from dpq.codes.additive import levels_for
+from dpq.codes.scores import DistinctCodes
 from dpq.errors import InputError
 from dpq.protocols import Dataset, ReadOptions
-from dpq.scores import DistinctCodes
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from tqdm import tqdm
 
 from benchmarks.exhibits.draws import SEED, class_names, class_rounds, first_labels
 from benchmarks.exhibits.exhibit import Points, Projection
-from benchmarks.raw_results import RawResult
-from benchmarks.record import Record
-from dpq.additive import decode, levels_for
+from benchmarks.records.raw import RawResult
+from benchmarks.records.record import Record
+from dpq.codes.additive import decode, levels_for
 from dpq.errors import InputError
 from dpq.protocols import Dataset
 from dpq.seeds import derive_seed

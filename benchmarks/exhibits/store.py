@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from benchmarks.exhibits import PARTS
 from benchmarks.exhibits.exhibit import KINDS, SCHEMA_VERSION, Exhibit, Gallery
-from benchmarks.record import Record
+from benchmarks.records.record import Record
 from dpq.errors import InputError, one_line
-from dpq.files import write_atomically
-from dpq.json_text import read_json
+from dpq.files.atomic import write_atomically
+from dpq.files.json import read_json
+from dpq.files.schema import read_table
 from dpq.protocols.archives import DEFAULT_BOUNDS, read_bounded
-from dpq.schema import read_table
 
 _REMEDY = "make that folder writable"
 _AGAIN = "make it again with: python -m benchmarks exhibit RECORD --force"

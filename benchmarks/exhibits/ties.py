@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.evaluation import evaluate_again
 from benchmarks.exhibits.draws import SEED, first_labels, shuffled
 from benchmarks.exhibits.exhibit import Orders, Ties
-from benchmarks.raw_results import RawResult
-from benchmarks.record import Record
-from dpq.tie_groups import Ints
+from benchmarks.records.raw import RawResult
+from benchmarks.records.record import Record
+from benchmarks.running.evaluation import evaluate_again
+from dpq.ranking.ties import Ints
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import generated
 from benchmarks.figures.ablations import ablations_figure
 from benchmarks.figures.gallery import gallery_figure
 from benchmarks.figures.lengths import map_figure
@@ -16,7 +15,8 @@ from benchmarks.figures.retrieval import precision_at_k_figure, precision_recall
 from benchmarks.figures.style import SUFFIXES, files_of, style
 from benchmarks.figures.ties import ties_figure
 from benchmarks.figures.training import training_figure
-from benchmarks.study import Section, Study
+from benchmarks.report import generated
+from benchmarks.report.study import Section, Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

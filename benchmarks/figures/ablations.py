@@ -12,9 +12,9 @@ import numpy as np
 
 from benchmarks.figures.series import setting_line
 from benchmarks.figures.style import new_figure, reach, style_of
-from benchmarks.intervals import Interval, interval_of_mean, per_unit
-from benchmarks.statistics import mean_difference
-from benchmarks.study import Section
+from benchmarks.report.intervals import Interval, interval_of_mean, per_unit
+from benchmarks.report.statistics import mean_difference
+from benchmarks.report.study import Section
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

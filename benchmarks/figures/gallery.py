@@ -12,8 +12,8 @@ from benchmarks.exhibits.exhibit import Gallery, Nearest, Query
 from benchmarks.exhibits.store import exhibit_path, read_sprite
 from benchmarks.figures.series import setting_line
 from benchmarks.figures.style import DPI, SMALL, new_figure
-from benchmarks.statistics import row_title
-from benchmarks.study import Section
+from benchmarks.report.statistics import row_title
+from benchmarks.report.study import Section
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

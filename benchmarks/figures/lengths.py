@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks.figures.series import Series, series_of, setting_line
 from benchmarks.figures.style import LINES, dodged, look_of, new_figure, reach, style_of
-from benchmarks.methods import METHODS
-from benchmarks.study import Section
+from benchmarks.report.study import Section
+from benchmarks.setting.methods import METHODS
 
 if TYPE_CHECKING:
     import pandas as pd

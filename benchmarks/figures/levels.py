@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.figures.series import Series, series_of, setting_line
 from benchmarks.figures.style import dodged, legend_below, look_of, new_figure, panels, reach
-from benchmarks.intervals import interval_of_mean
-from benchmarks.record import Record
-from benchmarks.study import Section
+from benchmarks.records.record import Record
+from benchmarks.report.intervals import interval_of_mean
+from benchmarks.report.study import Section
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,8 +9,8 @@ import numpy as np
 from benchmarks.exhibits.exhibit import Projection
 from benchmarks.figures.series import setting_line
 from benchmarks.figures.style import legend_below, new_figure, panels
-from benchmarks.statistics import row_title
-from benchmarks.study import Section
+from benchmarks.report.statistics import row_title
+from benchmarks.report.study import Section
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

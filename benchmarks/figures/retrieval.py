@@ -9,8 +9,8 @@ import numpy as np
 
 from benchmarks.figures.series import series_of, setting_line
 from benchmarks.figures.style import dodged, legend_below, look_of, new_figure, panels
-from benchmarks.record import KS, Length, Record
-from benchmarks.study import Section
+from benchmarks.records.record import KS, Length, Record
+from benchmarks.report.study import Section
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

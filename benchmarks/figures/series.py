@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.intervals import Interval, interval_of_mean, per_unit
-from benchmarks.record import Length, Record
-from benchmarks.statistics import ROW, row_title
-from benchmarks.study import Section
+from benchmarks.records.record import Length, Record
+from benchmarks.report.intervals import Interval, interval_of_mean, per_unit
+from benchmarks.report.statistics import ROW, row_title
+from benchmarks.report.study import Section
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.intervals import Interval
-from benchmarks.methods import METHODS
+from benchmarks.report.intervals import Interval
+from benchmarks.setting.methods import METHODS
 from dpq.errors import InputError
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from benchmarks.exhibits.exhibit import Orders
 from benchmarks.figures.series import Series, series_of, setting_line
 from benchmarks.figures.style import dodged, legend_below, new_figure, panels, style_of
-from benchmarks.record import Length, Record
-from benchmarks.study import Section
+from benchmarks.records.record import Length, Record
+from benchmarks.report.study import Section
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,9 +9,9 @@ import numpy as np
 
 from benchmarks.figures.series import Series, series_of, setting_line
 from benchmarks.figures.style import new_figure, panels, style_of
-from benchmarks.intervals import per_unit
-from benchmarks.record import Record
-from benchmarks.study import Section
+from benchmarks.records.record import Record
+from benchmarks.report.intervals import per_unit
+from benchmarks.report.study import Section
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

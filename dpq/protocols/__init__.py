@@ -1,7 +1,7 @@
 """Data protocols by name. A new one is a file beside this and a line in `PROTOCOLS`.
 
-One of published lists has a line in `listed.LISTINGS` too. A protocol's file is imported when it is loaded, so that the
-names are there without PyTorch.
+One of published lists has a line in `LISTINGS` too. A protocol's file is imported when it is loaded, so that
+the names are there without PyTorch.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _file(name: str) -> Any:
 def _published(name: str, data_root: Path | None, cache: Path, options: ReadOptions, split_seed: int) -> Dataset:
     if split_seed != 0:
         raise InputError(f"{name} has one split, that of its published lists; its split seed is 0, got {split_seed}")
-    dataset: Dataset = _file("listed").load_listed(name, data_root, cache, options)
+    dataset: Dataset = _file("listed.load").load_listed(name, data_root, cache, options)
     return dataset
 
 
@@ -44,7 +44,7 @@ PROTOCOLS: dict[str, Callable[[Path | None, Path, ReadOptions, int], Dataset]] =
     "cifar10": lambda root, cache, options, seed: _file("cifar10").load_cifar10(root, cache, seed),
     "cifar10-unseen": lambda root, cache, options, seed: _file("cifar10_unseen").load_cifar10_unseen(root, cache, seed),
     **{name: partial(_published, name) for name in ("nuswide21", "imagenet100", "imagenet100-hashnet")},
-    "folder": lambda root, cache, options, seed: _file("folder").load_folder(root, cache, options, seed),
+    "folder": lambda root, cache, options, seed: _file("folder.load").load_folder(root, cache, options, seed),
 }
 
 

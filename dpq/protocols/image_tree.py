@@ -16,9 +16,9 @@ from PIL import Image
 
 from dpq.errors import InputError, one_line
 from dpq.protocols.archives import DEFAULT_BOUNDS, Bounds, read_bounded, tar_files
-from dpq.protocols.decoding import FORMATS
 from dpq.protocols.image_files import walk_images
-from dpq.protocols.store_files import Record, StoreFiles, image_bar
+from dpq.protocols.store.decoding import FORMATS
+from dpq.protocols.store.files import Record, StoreFiles, image_bar
 
 _logger = logging.getLogger(__name__)
 

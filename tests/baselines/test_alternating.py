@@ -8,9 +8,9 @@ import torch
 from baselines.dqn import DQN, DQNConfig
 from baselines.dtq import DTQ, DTQConfig
 from dpq import InputError
-from dpq.backbone import Backbone
-from dpq.settings import Execution
-from dpq.training import Trainer
+from dpq.learning.backbone import Backbone
+from dpq.learning.settings import Execution
+from dpq.learning.training import Trainer
 from tests.dpq.conftest import BACKBONE
 
 CPU = torch.device("cpu")

@@ -10,8 +10,8 @@ from baselines.dtq import (
     orthogonality_penalty,
     squared_distances,
 )
-from dpq.additive import decode
-from dpq.icm import icm_encode
+from dpq.codes.additive import decode
+from dpq.codes.icm import icm_encode
 
 
 def labels_of(classes, count):

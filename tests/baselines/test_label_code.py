@@ -5,10 +5,10 @@ import torch
 
 from baselines.label_code import LabelCode, check_classes, class_order
 from dpq import InputError
-from dpq.additive import decode
-from dpq.backbone import Preprocessing
+from dpq.codes.additive import decode
+from dpq.learning.backbone import Preprocessing
+from dpq.learning.settings import TrainingConfig
 from dpq.protocols.base import Split
-from dpq.settings import TrainingConfig
 
 CLASSES = 5
 

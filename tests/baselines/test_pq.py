@@ -6,10 +6,10 @@ from sklearn.cluster import KMeans
 
 from baselines.pq import PQ, product_kmeans, sub_spaces
 from dpq import InputError
-from dpq.additive import decode, encode
-from dpq.checkpoint import load_checkpoint, save_checkpoint
+from dpq.codes.additive import decode, encode
+from dpq.files.checkpoint import load_checkpoint, save_checkpoint
+from dpq.learning.settings import Execution, TrainingConfig
 from dpq.protocols import Split
-from dpq.settings import Execution, TrainingConfig
 
 
 def clustered(points=4000, dim=32, seed=0):

@@ -2,7 +2,7 @@ import faiss
 import pytest
 import torch
 
-from dpq.additive import encode, residual_kmeans
+from dpq.codes.additive import encode, residual_kmeans
 from tests.baselines.test_pq import clustered, faiss_error, reconstruction_error
 
 

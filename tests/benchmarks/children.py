@@ -10,11 +10,11 @@ from contextlib import suppress
 import numpy as np
 import torch
 
-from benchmarks import config
 from benchmarks.__main__ import main
-from benchmarks.records import read_record
-from dpq.checkpoint import load_checkpoint
-from dpq.interrupts import interruption
+from benchmarks.records.store import read_record
+from benchmarks.setting import experiment
+from dpq.cli.interrupts import interruption
+from dpq.files.checkpoint import load_checkpoint
 
 CONTEXT = multiprocessing.get_context("forkserver")
 # What a run imports when it needs it; else every child would.
@@ -82,7 +82,7 @@ def _begin(connection, folder, printed, work, arguments):
         os.dup2(os.open(printed.with_suffix(suffix), os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where tests run in the background
     torch.set_num_threads(1)
-    config.CONFIGS = folder / "configs"
+    experiment.CONFIGS = folder / "configs"
     sys.exit(work(*arguments))
 
 

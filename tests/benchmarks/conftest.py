@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from benchmarks import config
 from benchmarks.__main__ import main
+from benchmarks.setting import experiment
 
 TINY = """
 protocol = "digits"
@@ -31,7 +31,7 @@ def configs(tmp_path, monkeypatch):
     folder = tmp_path / "configs"
     folder.mkdir()
     (folder / "tiny.toml").write_text(TINY)
-    monkeypatch.setattr(config, "CONFIGS", folder)
+    monkeypatch.setattr(experiment, "CONFIGS", folder)
     return folder
 
 

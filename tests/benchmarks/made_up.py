@@ -2,10 +2,10 @@
 
 from dataclasses import asdict
 
-from benchmarks.config import describe, load_experiment
-from benchmarks.methods import METHODS
-from benchmarks.records import as_record
-from benchmarks.study import Section
+from benchmarks.records.store import as_record
+from benchmarks.report.study import Section
+from benchmarks.setting.experiment import describe, load_experiment
+from benchmarks.setting.methods import METHODS
 from tests.benchmarks.conftest import make_record
 
 SHIPPED = load_experiment("cifar10")

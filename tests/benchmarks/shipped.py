@@ -5,11 +5,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.ablations import ablated
-from benchmarks.config import describe, load_experiment
-from benchmarks.methods import METHODS, with_variant
-from benchmarks.records import digest
-from dpq.backbone import WeightFile
+from benchmarks.records.store import digest
+from benchmarks.setting.ablations import ablated
+from benchmarks.setting.experiment import describe, load_experiment
+from benchmarks.setting.methods import METHODS, with_variant
+from dpq.learning.backbone import WeightFile
 
 RESULTS = Path(__file__).parents[2] / "results"
 RECORDS = sorted(RESULTS.glob("*/runs/*.json"))

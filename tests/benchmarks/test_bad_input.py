@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.__main__ import main
-from dpq.model import DPQMethod
+from dpq.method.dpq import DPQMethod
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from functools import cache, partial
 import pytest
 import torch
 
-from benchmarks.building import build_method, frozen_features, read_ingredients
-from benchmarks.config import parse_experiment
-from benchmarks.methods import BUILT_IN, score_of
+from benchmarks.setting.building import build_method, frozen_features, read_ingredients
+from benchmarks.setting.experiment import parse_experiment
+from benchmarks.setting.methods import BUILT_IN, score_of
 from dpq import InputError, conformance
 from tests.benchmarks.conftest import TINY
 

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.building import Ingredients
-from benchmarks.config import Experiment, read_settings
-from benchmarks.plan import plan
+from benchmarks.running.plan import plan
+from benchmarks.setting.building import Ingredients
+from benchmarks.setting.experiment import Experiment, read_settings
 from tests.benchmarks.shipped import RECORDS, RESULTS, weights_of
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-import benchmarks.evaluation
+import benchmarks.running.evaluation
 from benchmarks.__main__ import COMMANDS, make_parser
-from dpq import interrupts
-from dpq.interrupts import interruption
-from dpq.protocols import decoding
-from dpq.ranking import in_threads
-from dpq.training import Trainer
+from dpq.cli import interrupts
+from dpq.cli.interrupts import interruption
+from dpq.learning.training import Trainer
+from dpq.protocols.store import decoding
+from dpq.ranking.evaluate import in_threads
 from tests.benchmarks.children import Child, command, hear, say
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +67,7 @@ def endless_threads():
         say("evaluation")
         in_threads(time.sleep, [FOREVER], "sleeping")
 
-    benchmarks.evaluation.evaluate_codes = evaluate_codes
+    benchmarks.running.evaluation.evaluate_codes = evaluate_codes
 
 
 STAGES = {

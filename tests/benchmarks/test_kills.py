@@ -6,11 +6,11 @@ import signal
 
 import pytest
 
-import benchmarks.evaluation
-import benchmarks.runner
-import dpq.on_embeddings
-from dpq.deep_method import AlternatingMethod
-from dpq.training import Trainer
+import benchmarks.running.evaluation
+import benchmarks.running.runner
+import dpq.learning.on_embeddings
+from dpq.learning.deep import AlternatingMethod
+from dpq.learning.training import Trainer
 from tests.benchmarks.children import Child, command, results, say
 
 KILLS = {"training": 2, "encoding": 1, "evaluation": 1, "writing": 3}  # of each of three methods: 21
@@ -48,9 +48,9 @@ def watch(fatal):
 
     watched(Trainer, "step", "step")
     watched(AlternatingMethod, "_estimate", "step")
-    watched(dpq.on_embeddings, "to_input", "embed")
-    watched(benchmarks.evaluation, "evaluate_codes", "evaluate")
-    watched(benchmarks.runner, "evaluate_embeddings", "evaluate")
+    watched(dpq.learning.on_embeddings, "to_input", "embed")
+    watched(benchmarks.running.evaluation, "evaluate_codes", "evaluate")
+    watched(benchmarks.running.runner, "evaluate_embeddings", "evaluate")
     watched(os, "replace", "write")
     os.fsync = fsync
 

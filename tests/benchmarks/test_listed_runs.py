@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from benchmarks.__main__ import main
-from benchmarks.building import build_method, read_ingredients
-from benchmarks.config import load_experiment
-from benchmarks.methods import BUILT_IN
-from benchmarks.records import read_record
+from benchmarks.records.store import read_record
+from benchmarks.setting.building import build_method, read_ingredients
+from benchmarks.setting.experiment import load_experiment
+from benchmarks.setting.methods import BUILT_IN
 from dpq.protocols import ReadOptions, load_protocol
-from dpq.protocols.listed import LISTINGS
-from dpq.protocols.listing import Listing
+from dpq.protocols.listed.listing import Listing
+from dpq.protocols.listed.load import LISTINGS
 from tests.benchmarks.conftest import TINY
 from tests.dpq.protocols.miniatures import IMAGENET_SIZES, NUSWIDE_SIZES, write_mini_imagenet, write_mini_nuswide
 
@@ -107,7 +107,7 @@ def test_a_finished_run_and_decoded_images_are_not_made_again(run, tmp_path, cap
 def test_ten_crops_need_no_new_training(run, tmp_path, monkeypatch):
     arguments = ["--allow-missing", str(lacking("nuswide21")), "--method", "dpq"]
     assert run("nuswide21", *arguments) == 0
-    monkeypatch.setattr("dpq.training.Trainer.step", None)
+    monkeypatch.setattr("dpq.learning.training.Trainer.step", None)
     assert run("nuswide21", *arguments, "--views", "ten-crop") == 0
     one, ten = records(tmp_path, "nuswide21")
     assert one["float_map"] != ten["float_map"]

@@ -34,9 +34,9 @@ METHOD = MethodEntry(
 """
 SCRIPT = """
 from pathlib import Path
-from benchmarks import regress
+from benchmarks.running import regression as regress
 from benchmarks.__main__ import main
-from benchmarks.methods import METHODS
+from benchmarks.setting.methods import METHODS
 
 try:
     main(["run", "--help"])
@@ -131,7 +131,7 @@ def test_one_file_keeps_the_promises_of_every_method(copy):
 def test_what_must_be_read_without_importing_the_file_is_asked_for(copy, change, said):
     path = copy / "baselines/unclear.py"
     path.write_text(PLAIN.replace(change, said), encoding="utf-8")
-    status, printed = python(copy, "-c", "from benchmarks.methods import METHODS")
+    status, printed = python(copy, "-c", "from benchmarks.setting.methods import METHODS")
     path.unlink()
     assert status == 1
     assert "METHOD of baselines.unclear needs title and progressive, by name, and literals for title" in printed

@@ -4,13 +4,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import runner
 from benchmarks.__main__ import main
-from benchmarks.raw_results import read_raw, write_raw
-from benchmarks.records import read_record
+from benchmarks.records.raw import read_raw, write_raw
+from benchmarks.records.store import read_record
+from benchmarks.running import runner
+from dpq.learning.training import Trainer
+from dpq.method.dpq import DPQMethod
 from dpq.metrics import mean_average_precision
-from dpq.model import DPQMethod
-from dpq.training import Trainer
 
 TIMES = ("created", "seconds", "images_per_second", "peak_memory_mb")
 
@@ -107,7 +107,7 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(run_tiny, tmp_path, monk
         assert "the same command goes on from there" in capsys.readouterr().err
         assert not path.exists()
         monkeypatch.undo()
-        monkeypatch.setattr("benchmarks.config.CONFIGS", tmp_path / "configs")
+        monkeypatch.setattr("benchmarks.setting.experiment.CONFIGS", tmp_path / "configs")
     run_tiny()
     assert metrics(path) == whole
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.building import build_method, frozen_features, read_ingredients
-from benchmarks.config import parse_experiment
-from benchmarks.methods import METHODS
+from benchmarks.setting.building import build_method, frozen_features, read_ingredients
+from benchmarks.setting.experiment import parse_experiment
+from benchmarks.setting.methods import METHODS
+from dpq.codes.scores import asymmetric_scores
 from dpq.protocols import load_protocol
-from dpq.scores import asymmetric_scores
-from dpq.search import CodeIndex
+from dpq.search.index import CodeIndex
 from tests.benchmarks.conftest import TINY
 
 BITS, QUERIES, NEAREST = (4, 8, 12), 1000, 20

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-import benchmarks.evaluation
-import benchmarks.locks
+import benchmarks.running.evaluation
+import benchmarks.running.locks
 from benchmarks.__main__ import main
-from benchmarks.locks import record_lock
-from benchmarks.records import read_record
-from dpq.training import Trainer
+from benchmarks.records.store import read_record
+from benchmarks.running.locks import record_lock
+from dpq.learning.training import Trainer
 from tests.benchmarks.children import Child, command, hear, results, say
-from tests.benchmarks.test_locks import hold
+from tests.benchmarks.running.test_locks import hold
 
 
 def arguments(output, *methods):
@@ -34,7 +34,7 @@ def pause(number):
 
 def say_locks():
     """Say what is logged of locks."""
-    benchmarks.locks.log.info = lambda text, *args: say(text % args)
+    benchmarks.running.locks.log.info = lambda text, *args: say(text % args)
 
 
 @pytest.fixture
@@ -96,14 +96,14 @@ def wrong(run_tiny):
 
 def test_evaluate_does_not_overwrite_what_a_run_wrote_meanwhile(wrong, monkeypatch, capsys):
     path, right = wrong
-    evaluate_again = benchmarks.evaluation.evaluate_again
+    evaluate_again = benchmarks.running.evaluation.evaluate_again
     other = json.dumps(right | {"float_map": 0.5})
 
     def slow(*args, **kwargs):
         path.write_text(other)
         return evaluate_again(*args, **kwargs)
 
-    monkeypatch.setattr(benchmarks.evaluation, "evaluate_again", slow)
+    monkeypatch.setattr(benchmarks.running.evaluation, "evaluate_again", slow)
     assert main(["evaluate", str(path)]) == 2
     assert "written by another process meanwhile; evaluate it again" in capsys.readouterr().err
     assert path.read_text() == other
@@ -122,7 +122,7 @@ def test_evaluate_waits_for_a_record_that_is_being_written(wrong, tmp_path, monk
         seen.append(path.read_text())
         child.tell("let go")
 
-    monkeypatch.setattr(benchmarks.locks.log, "info", waiting)
+    monkeypatch.setattr(benchmarks.running.locks.log, "info", waiting)
     assert main(["evaluate", str(path)]) == 0
     assert seen == [before]
     assert child.end() == 0
@@ -141,7 +141,7 @@ def test_a_run_waits_for_a_record_that_is_being_written(run_tiny, tmp_path, monk
         seen.append(path.exists())
         child.tell("let go")
 
-    monkeypatch.setattr(benchmarks.locks.log, "info", waiting)
+    monkeypatch.setattr(benchmarks.running.locks.log, "info", waiting)
     assert run_tiny() == [path]
     assert seen == [False]
     assert child.end() == 0

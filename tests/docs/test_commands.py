@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import config
 from benchmarks.__main__ import main, make_parser
 from benchmarks.bench.__main__ import make_parser as bench_parser
-from benchmarks.config import known_experiments, load_experiment, parse_experiment
+from benchmarks.setting import experiment
+from benchmarks.setting.experiment import known_experiments, load_experiment, parse_experiment
 from dpq import InputError
 from dpq.__main__ import make_parser as dpq_parser
-from dpq.protocols.listed import LISTINGS
+from dpq.protocols.listed.load import LISTINGS
 from tests.benchmarks.conftest import TINY
 from tests.docs.commands import PAGES, ROOT, Stopped, ci_commands, commands, fenced, plain, session_commands
 from tests.dpq.protocols.own_images import write_classes
@@ -43,9 +43,9 @@ ELSEWHERE = {
     "pip install -e .[benchmarks]": "nox -s regression installs this",
     "pip install -e .[cluster]": "nox -s tests: the extra is part of that of the tests",
     "python -m benchmarks run cifar10 --submit slurm --jobs 3 --slurm partition=gpu gpus_per_node=1 time=600": (
-        "tests/benchmarks/test_submission.py"
+        "tests/benchmarks/running/test_submission.py"
     ),
-    "python -m benchmarks run digits --submit local --jobs 2": "tests/benchmarks/test_submission.py",
+    "python -m benchmarks run digits --submit local --jobs 2": "tests/benchmarks/running/test_submission.py",
     "torchrun --standalone --nproc-per-node 2 -m benchmarks run digits": "tests/benchmarks/test_processes.py",
     "python -m benchmarks run own --data-root FOLDER --method pq dpq --image-size 112 --epochs 10": "test_own_data.py",
 }
@@ -129,7 +129,7 @@ def runner(tmp_path, monkeypatch):
     for name in known_experiments():
         protocol = "folder" if name == "own" else "digits"
         (folder / f"{name}.toml").write_text(TINY.replace('"digits"', f'"{protocol}"').replace("[4, 8]", "[4]"))
-    monkeypatch.setattr(config, "CONFIGS", folder)
+    monkeypatch.setattr(experiment, "CONFIGS", folder)
     monkeypatch.setenv("DPQ_CACHE", str(tmp_path / "cache"))
     for name in ("DPQ_DATA_ROOT", "DPQ_WEIGHTS"):
         monkeypatch.delenv(name, raising=False)

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from dpq.__main__ import main
-from dpq.image_index import ImageIndex
-from dpq.picture_grid import TILE
+from dpq.search.grid import TILE
+from dpq.search.images import ImageIndex
 from tests.docs.test_pages import DOCS, blocks
 
 PAGE = DOCS / "search.md"

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from dpq.backbone import Backbone
-from dpq.config import DPQConfig
-from dpq.label_vectors import orthonormal_label_vectors
-from dpq.model import DPQMethod
+from dpq.learning.backbone import Backbone
+from dpq.method.config import DPQConfig
+from dpq.method.dpq import DPQMethod
+from dpq.method.label_vectors import orthonormal_label_vectors
 
 # The smallest network of timm with all the usual parts; an epoch of 64 images takes a fraction of a second.
 BACKBONE = "test_resnet"

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dpq.additive import residual_kmeans
+from dpq.codes.additive import residual_kmeans
 from dpq.conformance import conformance_checks, subject_of
-from dpq.on_embeddings import EmbeddingQuantizer
+from dpq.learning.on_embeddings import EmbeddingQuantizer
 from dpq.registry import MethodEntry
 
 

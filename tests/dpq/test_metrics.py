@@ -19,7 +19,7 @@ from dpq.metrics import (
     precision_at_k,
     precision_recall_curve,
 )
-from dpq.tie_groups import descending, tie_groups
+from dpq.ranking.ties import descending, tie_groups
 
 DENOMINATORS = ("hits", "total", "capped")
 

@@ -1,9 +1,11 @@
+import importlib
+import subprocess
 import sys
 from dataclasses import dataclass, field
 
 import pytest
 
-from dpq import InputError
+from dpq import InputError, registry
 from dpq.registry import LAST, MethodContext, MethodEntry, Registry, read_methods
 
 
@@ -102,6 +104,20 @@ def test_what_is_read_from_the_text_must_be_written_out(folder, arguments):
 def test_methods_stand_in_their_order_and_files_without_one_are_left_out(folder):
     text = 'METHOD = MethodEntry(build=build, title="PQ+", progressive=True)'
     registry = Registry(
-        {"b": module_of(folder, text), "a": "made_up_method", "helper": "dpq.errors", "dpq": "dpq.model"}
+        {"b": module_of(folder, text), "a": "made_up_method", "helper": "dpq.errors", "dpq": "dpq.method.dpq"}
     )
     assert list(registry.own) == ["dpq", "a", "b"]
+
+
+@pytest.mark.parametrize("name", sorted(registry._HOMES))
+def test_what_a_package_needs_is_offered_by_the_registry(name):
+    home = importlib.import_module(registry._HOMES[name])
+    assert getattr(registry, name) is getattr(home, name)
+
+
+def test_the_registry_has_no_other_names_and_is_imported_without_pytorch():
+    with pytest.raises(AttributeError, match="has no attribute 'nonesuch'"):
+        registry.nonesuch  # noqa: B018
+    code = "import sys, dpq.registry; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

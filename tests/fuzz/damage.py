@@ -6,7 +6,7 @@ import json
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from dpq.checkpoint import _digest
+from dpq.files.checkpoint import _digest
 
 DEEP = "\x00deep\x00"  # stands for a nesting that no library would write
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dpq.protocols import decoding
 from dpq.protocols.archives import Bounds, is_image, leaves_root, tar_files
-from dpq.protocols.decoding import FORMATS, decode_file
 from dpq.protocols.image_tree import read_image_tree
+from dpq.protocols.store import decoding
+from dpq.protocols.store.decoding import FORMATS, decode_file
 from tests.fuzz.damage import damaged
 
 BOUNDS = Bounds(total=1 << 18, file=1 << 12, members=20)

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpq.image_index import load_named
-from dpq.index_file import Origin, write_index
-from dpq.search import CodeIndex
+from dpq.search.file import Origin, write_index
+from dpq.search.images import load_named
+from dpq.search.index import CodeIndex
 from tests.fuzz.damage import checked, damaged, json_texts
 
 TENSORS = {

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dpq.protocols.imagenet_layout import read_classes
-from dpq.protocols.lists import bits, column, column_or_one_hot, mapped, read_list
-from dpq.protocols.nuswide import find_ground_truth
+from dpq.protocols.listed.imagenet_layout import read_classes
+from dpq.protocols.listed.lists import bits, column, column_or_one_hot, mapped, read_list
+from dpq.protocols.listed.nuswide import find_ground_truth
 from tests.fuzz.damage import damaged
 
 FORMS = {

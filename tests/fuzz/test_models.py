@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 from torch import nn
 
-from dpq.backbone import Preprocessing, read_weights
-from dpq.checkpoint import flatten_optimizer, load_checkpoint
-from dpq.label_vectors import read_label_vectors
+from dpq.files.checkpoint import flatten_optimizer, load_checkpoint
+from dpq.learning.backbone import Preprocessing, read_weights
+from dpq.learning.settings import Execution, TrainingConfig
+from dpq.learning.training import Trainer
+from dpq.method.label_vectors import read_label_vectors
 from dpq.protocols.base import Split
-from dpq.protocols.store_files import Record, StoreFiles, journal_lines, read_about, read_journal, write_about
-from dpq.settings import Execution, TrainingConfig
-from dpq.training import Trainer
+from dpq.protocols.store.files import Record, StoreFiles, journal_lines, read_about, read_journal, write_about
 from tests.fuzz.damage import changed, checked, damaged, json_texts
 
 SPLIT = Split(torch.zeros(4, 3, 2, 2, dtype=torch.uint8), torch.ones(4, 1, dtype=torch.bool))

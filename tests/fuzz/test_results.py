@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import call
-from benchmarks.evaluation import evaluate_lengths
 from benchmarks.exhibits.store import check_run, read_exhibit, read_sprite
-from benchmarks.raw_results import RawResult, read_raw
-from benchmarks.records import digest, read_record
-from benchmarks.regress import REFERENCES, interval, read_reference
-from benchmarks.reported_values import MARKS, REPORTED, read_reported
-from benchmarks.statistics import row_title, tidy
-from benchmarks.study import Section, setting_of
-from benchmarks.tables import describe_setting
+from benchmarks.records.raw import RawResult, read_raw
+from benchmarks.records.reported import MARKS, REPORTED, read_reported
+from benchmarks.records.store import digest, read_record
+from benchmarks.report.statistics import row_title, tidy
+from benchmarks.report.study import Section, setting_of
+from benchmarks.report.tables import describe_setting
+from benchmarks.running import call
+from benchmarks.running.evaluation import evaluate_lengths
+from benchmarks.running.regression import REFERENCES, interval, read_reference
 from tests.benchmarks.conftest import make_record
 from tests.benchmarks.exhibits.test_store import EXHIBIT, GALLERY, PROJECTION, typed
 from tests.fuzz.damage import damaged, json_texts

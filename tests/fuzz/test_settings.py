@@ -6,7 +6,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.config import CONFIGS, Experiment, describe, known_tables, read_experiment, with_settings
+from benchmarks.setting.experiment import CONFIGS, Experiment, describe, known_tables, read_experiment, with_settings
 from tests.fuzz.damage import DEEP, changed, damaged
 
 DOCUMENT = {

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import config
 from benchmarks.__main__ import main
-from benchmarks.config import describe, parse_experiment, with_settings
 from benchmarks.figures.style import look_of, style_of
-from benchmarks.methods import BUILT_IN, METHODS
-from benchmarks.publish import check_all
-from benchmarks.records import read_record, read_records, write_record
+from benchmarks.records.store import read_record, read_records, write_record
+from benchmarks.report.pages.publish import check_all
+from benchmarks.setting import experiment as config
+from benchmarks.setting.experiment import describe, parse_experiment, with_settings
+from benchmarks.setting.methods import BUILT_IN, METHODS
 from dpq import InputError, registry
 from tests.benchmarks.conftest import TINY, make_record
 from tests.plugin.installed import EXAMPLE, install, install_example, write_metadata
@@ -93,7 +93,7 @@ from dpq_example_method import METHOD
 METHOD = replace(METHOD, source="dpq")
 """
 DEEP = """
-from dpq.model import DPQMethod
+from dpq.method.dpq import DPQMethod
 from dpq.registry import MethodEntry
 def build(context):
     network = context.backbone(context.classes)
@@ -213,7 +213,7 @@ def test_a_record_of_a_broken_package_is_not_blamed(example, tmp_path):
 
 
 def test_published_pages_refuse_it(example, tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmarks.publish.published", lambda output: ["cifar10"])
+    monkeypatch.setattr("benchmarks.report.pages.publish.published", lambda output: ["cifar10"])
     (tmp_path / "configs/cifar10.toml").write_text(TINY)
     record = _record_of_the_example()
     write_record(tmp_path / f"out/cifar10/runs/{record['id']}.json", record)

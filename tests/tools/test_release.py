@@ -57,9 +57,9 @@ def test_what_is_missing_too_much_or_changed_is_named(distributions):
     wheel, sdist = distributions
     del wheel["dpq/py.typed"]
     wheel["benchmarks/__init__.py"] = b""
-    sdist["dpq/api.py"] = b"other"
+    sdist["dpq/method/api.py"] = b"other"
     assert differences(wheel, sdist) == [
         "the wheel lacks dpq/py.typed",
         "the wheel also holds benchmarks/__init__.py",
-        "dpq/api.py of the sdist is another",
+        "dpq/method/api.py of the sdist is another",
     ]

@@ -38,6 +38,6 @@ def test_help_names_every_benchmark(capsys):
 
 def test_without_faiss_its_benchmarks_say_what_to_install(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
-    monkeypatch.delitem(sys.modules, "benchmarks.bench.search", raising=False)
+    monkeypatch.delitem(sys.modules, "benchmarks.bench.parts.search", raising=False)
     assert bench.main(["search", "--quick"]) == 2
     assert "needs faiss; install it" in capsys.readouterr().err

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.bench.parts.training import METHODS, whole_step
 from benchmarks.bench.report import Options
 from benchmarks.bench.setting import generated_split, prepared_trainer, setting
-from benchmarks.bench.training import METHODS, whole_step
 
 META, CPU = torch.device("meta"), torch.device("cpu")
 EXPERIMENT = setting(Options(CPU, 1, quick=True))

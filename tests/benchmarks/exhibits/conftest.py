@@ -3,9 +3,9 @@ import hashlib
 import numpy as np
 import torch
 
-from benchmarks.evaluation import evaluate_lengths
-from benchmarks.raw_results import RawResult
-from benchmarks.records import as_record
+from benchmarks.records.raw import RawResult
+from benchmarks.records.store import as_record
+from benchmarks.running.evaluation import evaluate_lengths
 from dpq.protocols.base import Dataset, Split
 from tests.benchmarks.conftest import make_record
 

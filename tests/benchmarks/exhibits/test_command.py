@@ -9,8 +9,8 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.exhibits import make
 from benchmarks.exhibits.store import PARTS, exhibit_path, exhibits_of, read_exhibit, read_sprite
-from benchmarks.raw_results import read_raw, write_raw
-from benchmarks.records import read_record
+from benchmarks.records.raw import read_raw, write_raw
+from benchmarks.records.store import read_record
 from dpq.protocols import load_protocol
 from tests.benchmarks.conftest import TINY
 from tests.benchmarks.exhibits.test_gallery import reference_draw, tile

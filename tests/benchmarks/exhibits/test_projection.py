@@ -5,8 +5,8 @@ from sklearn import manifold
 from benchmarks.exhibits import projection
 from benchmarks.exhibits.projection import fitted, project, project_lengths
 from benchmarks.exhibits.store import write_exhibit
-from benchmarks.raw_results import RawResult
-from benchmarks.records import as_record
+from benchmarks.records.raw import RawResult
+from benchmarks.records.store import as_record
 from dpq import InputError
 from dpq.seeds import derive_seed
 from tests.benchmarks.conftest import make_record

@@ -18,10 +18,10 @@ from benchmarks.exhibits.store import (
     write_exhibit,
     write_sprite,
 )
-from benchmarks.records import as_record
+from benchmarks.records.store import as_record
 from dpq import InputError
+from dpq.files.schema import read_table
 from dpq.protocols.archives import Bounds
-from dpq.schema import read_table
 from tests.benchmarks.conftest import make_record
 
 HEADER = {"schema_version": 1, "run": "r", "created": "2026-01-01T00:00:00+00:00", "environment": {"threads": 2}}

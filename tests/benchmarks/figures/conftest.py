@@ -7,8 +7,8 @@ from PIL import Image
 
 from benchmarks.exhibits.store import sprite_path
 from benchmarks.figures.style import style
-from benchmarks.records import write_record
-from benchmarks.study import Study
+from benchmarks.records.store import write_record
+from benchmarks.report.study import Study
 
 CLASSES = ["cat", "dog", "frog"]
 

@@ -5,7 +5,7 @@ from scipy import stats
 from benchmarks.figures.ablations import ablations_figure, differences
 from tests.benchmarks.conftest import make_record
 from tests.benchmarks.made_up import section
-from tests.benchmarks.test_ablation_table import PLAIN, make_ablated, no_margin
+from tests.benchmarks.report.test_ablations import PLAIN, make_ablated, no_margin
 
 FROZEN = make_ablated("frozen", {"train_backbone": False}, maps=(0.1, 0.1))
 

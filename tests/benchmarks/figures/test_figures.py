@@ -8,10 +8,10 @@ import matplotlib as mpl
 import pytest
 
 from benchmarks.figures import FIGURES, draw_figures, make_figures
-from benchmarks.study import Study
+from benchmarks.report.study import Study
 from dpq import InputError
 from tests.benchmarks.conftest import make_record
-from tests.benchmarks.test_ablation_table import no_margin
+from tests.benchmarks.report.test_ablations import no_margin
 
 ALWAYS = ("map", "precision_recall", "precision_at_k", "levels")
 LOG = [{"margin": 2.0, "learning_rate": 0.1}, {"margin": 1.0, "soft": 0.5, "learning_rate": 0.1}]
@@ -43,7 +43,7 @@ def test_the_same_records_give_the_same_bytes_in_another_process_whatever_the_re
     assert {path.name for path in (everything / "cifar10").iterdir()} == {"runs", "exhibits"}  # nothing is written
     code = (
         "import sys, pathlib, hashlib; from benchmarks.figures import make_figures\n"
-        "from benchmarks.study import Study\n"
+        "from benchmarks.report.study import Study\n"
         "for name, content in make_figures(Study.read(pathlib.Path(sys.argv[1]), 'cifar10')).items():\n"
         "    print(name, hashlib.sha256(content).hexdigest())"
     )

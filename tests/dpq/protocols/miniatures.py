@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dpq.protocols.nuswide import CONCEPTS
+from dpq.protocols.listed.nuswide import CONCEPTS
 
 # Images of each split. The database of NUS-WIDE holds the training images, as does ImageNet's.
 NUSWIDE_SIZES = {"train": 84, "query": 21, "database": 126}

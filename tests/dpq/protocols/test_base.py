@@ -9,7 +9,7 @@ import torch
 
 from dpq.errors import InputError
 from dpq.protocols.base import Dataset, Split, draw_splits, fingerprint, seeded_order
-from dpq.protocols.stored_images import ImageStore, Inspection, StoredImages
+from dpq.protocols.store.read import ImageStore, Inspection, StoredImages
 
 CLASSES, PER_CLASS, QUERY, TRAIN = 3, 40, 4, 20
 KEYS = [f"{'abc'[i % CLASSES]}/{i // CLASSES:04d}" for i in range(CLASSES * PER_CLASS)]

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from dpq.errors import InputError
-from dpq.image_inputs import list_images
+from dpq.inputs.images import list_images
 from dpq.protocols.archives import Bounds, tar_files
-from dpq.protocols.class_folders import read_class_folders
+from dpq.protocols.folder.class_folders import read_class_folders
 from dpq.protocols.image_files import Folder, is_image, read_folder, walk_images
 from dpq.protocols.image_tree import read_image_tree
 

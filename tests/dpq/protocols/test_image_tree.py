@@ -21,7 +21,7 @@ from PIL import Image
 from dpq.errors import InputError
 from dpq.protocols.archives import Bounds
 from dpq.protocols.image_tree import ImageTree, read_image_tree
-from dpq.protocols.store_files import Record, write_about
+from dpq.protocols.store.files import Record, write_about
 
 SIZE = (6, 5)  # height, width
 PACKERS: dict[str, Callable[[bytes], bytes]] = {"tar": bytes, "tar.gz": gzip.compress, "tar.xz": lzma.compress}

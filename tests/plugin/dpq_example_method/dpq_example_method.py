@@ -7,11 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dpq.additive import kmeans
 from dpq.errors import InputError
-from dpq.on_embeddings import EmbeddingQuantizer, Source
-from dpq.registry import MethodContext, MethodEntry
-from dpq.scores import Score
+from dpq.registry import EmbeddingQuantizer, MethodContext, MethodEntry, Score, Source, kmeans
 
 
 @dataclass(frozen=True)

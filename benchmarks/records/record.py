@@ -1,0 +1,253 @@
+"""What a record holds, by the names of its JSON keys; keys that nothing reads are let pass, and kept in the file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from annotated_types import MinLen
+
+from dpq.files.schema import Amount, Bits, Digest, Label, Scalar, Share, Size, Version, Whole
+from dpq.learning.settings import Score, TrainingConfig
+
+SCHEMA_VERSION = 1
+KS = (1, 10, 100, 500, 1000)  # ranks that every record has a precision at
+
+
+@dataclass(frozen=True, kw_only=True)
+class Length:
+    """What was measured at one code length, in the order of the file."""
+
+    bits: Bits
+    map: Share  # at the protocol's cut, expected over tie orders, divided by the relevant images inside it
+    map_at_r: Share  # the same
+    r: Size  # ranks inside the cut
+    map_total: Share  # divided by all relevant images
+    map_capped: Share  # divided by the smaller of the cut and all relevant images
+    map_bounds: tuple[Share, Share]  # of the worst and the best tie order
+    map_ties_index: Share  # ties in database order
+    precision_at: Mapping[str, Share]  # by number of ranks
+    pr: tuple[tuple[Share, Share], ...]  # recall and precision of the averaged curve
+    distinct_codes: Size
+    queries_without_relevant: Whole = 0  # of this length's ranking
+    bytes_per_image: Amount
+    map_at: Mapping[str, Share] = field(default_factory=dict)  # at further cuts
+    reconstruction_mse: Amount  # mean squared distance of database embeddings to their reconstruction
+
+    @property
+    def table(self) -> dict[str, Any]:
+        """As the file has it: without `map_at` where no further cut is asked for."""
+        return {key: value for key, value in json.loads(json.dumps(asdict(self))).items() if key != "map_at" or value}
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which images."""
+
+    name: str  # of the protocol
+    variant: str  # of the data, as tables name it
+    fingerprint: Label  # of the images of this split
+    train: Size  # images, as in the next two
+    query: Size
+    database: Size
+    seen: tuple[str, ...] | None = None  # classes of training, where others are searched
+    unseen: tuple[str, ...] | None = None  # classes of queries and database, where training has not seen them
+    published: bool = True  # the copy is the published data
+    lists_as_published: bool = True  # so are its lists
+    fingerprint_of_all: Label | None = None  # of the images of all class splits
+    missing: Mapping[str, Whole] = field(default_factory=dict)  # published images that the copy lacks, by split
+    side: Size | None = None  # in pixels, to which images were resized once
+    classes: tuple[str, ...] = ()  # of own images
+    layout: Literal["classes", "splits", "manifest"] | None = None  # of the folder of own images
+    copies_left_out: Whole = 0  # own images that are copies of others
+    queries_in_database: Whole = 0  # of own images
+
+    @property
+    def images(self) -> str:
+        """The digest that stands for the images, whatever classes were held out of them."""
+        return self.fingerprint_of_all or self.fingerprint
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """Which network: timm's name, name and digest of its first weights, side of its input in pixels, width D."""
+
+    name: str
+    weights: str
+    weights_sha256: Digest | None
+    image_size: Size
+    embedding_dim: Size
+
+
+@dataclass(frozen=True)
+class Source:
+    """The method whose embeddings were quantized, and the longest code of its training."""
+
+    method: Label
+    bits: Bits
+
+
+@dataclass(frozen=True)
+class LabelVectors:
+    """The word "orthonormal", or name and digest of a file."""
+
+    source: str
+    sha256: Digest | None = None
+
+
+@dataclass(frozen=True)
+class Network:
+    """The width D that the experiment asks for, for what tables read of a setting's backbone."""
+
+    embedding_dim: Size
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The configuration of the run: what tables read of it. `Record.raw["config"]` is all of it."""
+
+    training: TrainingConfig  # shared by all methods
+    label_vectors: LabelVectors  # of the margin loss
+    methods: Mapping[str, Mapping[str, Scalar]]  # settings by name of the method
+    bits: Annotated[tuple[Bits, ...], MinLen(1)]  # lengths that are reported
+    codebook_size: Literal[2, 4, 8, 16, 32, 64, 128, 256]  # codewords per level K
+    split_seed: Whole
+    limit: Size | None  # images of a subset; None for all
+    validation: bool  # queries and database are held-out training images
+    backbone: Network  # of the experiment
+    source: Source | None = None  # whose embeddings were quantized
+    stored_side: Size | None = None  # in pixels
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """The package that a method is of."""
+
+    package: Label
+    version: Version
+
+    @property
+    def title(self) -> str:
+        """Name and version."""
+        return f"{self.package} {self.version}"
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Of the parts of a run."""
+
+    train: Amount
+    encode: Amount
+    evaluate: Amount
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Images per second."""
+
+    train: Amount
+    encode: Amount
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What tables read of the machine; `Record.raw["environment"]` has versions too."""
+
+    device: str
+    cpu: str
+    threads: Size
+    commit: str
+
+    @property
+    def processor(self) -> str:
+        """What computed: the card, or the processor with its threads."""
+        if self.device != "cpu":
+            return self.device
+        return f"{self.cpu}, {self.threads} thread" + ("s" if self.threads > 1 else "")
+
+    @property
+    def short_commit(self) -> str:
+        """The first ten digits of the commit, and what `-dirty` says of it."""
+        return self.commit[:10] + self.commit[40:]
+
+
+Report = Mapping[str, float | tuple[str, ...] | tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run: what it was, where, and what was measured."""
+
+    schema_version: Literal[1]
+    id: Label  # name of the file; a digest of everything that decides the numbers is part of it
+    experiment: Label
+    protocol: Label  # of the data
+    method: Label
+    variant: Literal["paper", "released"]
+    seed: Whole  # master seed
+    created: str  # UTC
+    data: Data
+    backbone: Backbone
+    score: Score
+    ap_denominator: Literal["hits", "total", "capped"]
+    cut: Size | None  # ranks of mAP; None for the whole database
+    lengths: Annotated[tuple[Length, ...], MinLen(1)]  # by ascending bits
+    float_map: Share  # of exact search among the embeddings
+    embedding_mean_squared_norm: Amount  # of the database
+    codewords_used: tuple[Whole, ...]  # per level
+    codeword_perplexity: tuple[Amount, ...]  # per level
+    training_log: tuple[Report, ...]  # one table per epoch
+    classification_accuracy: Share | None  # of queries; None without a classifier
+    queries_without_relevant: Whole
+    seconds: Seconds
+    images_per_second: Speed
+    peak_memory_mb: Amount  # of the process or card
+    environment: Environment
+    config: Setting
+    ablation: Label | None = None  # name of the one change
+    ablation_of: Label | None = None  # identity of the run without it
+    plugin: Plugin | None = None  # the package that the method is of; None for this project's
+    further_cuts: tuple[Size, ...] = ()  # at which mAP is reported as well
+    warnings: tuple[str, ...] = ()  # signs of a training that went wrong
+    arguments: tuple[str, ...] | None = None  # of the command that made it; None for older records
+
+    @cached_property
+    def raw(self) -> dict[str, Any]:
+        """The whole table of the file, of which digests are made and which is written again; set by the reader."""
+        raise AttributeError(f"{self.id} was not read from a file")
+
+    @property
+    def repetition(self) -> tuple[int, int]:
+        """Seed of the split, and seed."""
+        return self.config.split_seed, self.seed
+
+    @property
+    def unit(self) -> int:
+        """The independent repetition that the run is of: one of the n that means, deviations and intervals are over.
+
+        Where classes are held out that is the split: all its seeds share its classes, so their mean counts once. In
+        other protocols it is the seed, since runs of other draws of the images are another setting.
+        """
+        return self.config.split_seed if self.has_unseen_classes else self.seed
+
+    @property
+    def longest(self) -> int:
+        """Bits of the longest code that was trained."""
+        return max(self.config.bits)
+
+    @property
+    def comparable(self) -> bool:
+        """Whether it may stand beside a paper: the whole published protocol, and its own queries."""
+        return self.config.limit is None and not self.config.validation and self.data.published
+
+    @property
+    def has_unseen_classes(self) -> bool:
+        """Whether queries and database are of classes that training has not seen."""
+        return self.data.unseen is not None
+
+    def at(self, bits: int) -> Length:
+        """What was measured at a length that the record has."""
+        return next(length for length in self.lengths if length.bits == bits)

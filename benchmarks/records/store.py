@@ -1,0 +1,137 @@
+"""Result records: one JSON a run; `benchmarks.records.raw` has the codes beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.records.record import KS, SCHEMA_VERSION, Length, Plugin, Record
+from benchmarks.setting.methods import BUILT_IN, METHODS
+from dpq.errors import InputError, one_line
+from dpq.files.atomic import write_atomically
+from dpq.files.json import read_json
+from dpq.files.schema import read_table, refuse
+
+
+def digest(value: Any) -> str:
+    """Ten hexadecimal digits that stand for a JSON-able value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def record_path(output: Path, experiment: str, identity: str) -> Path:
+    """Where the record of a run lies."""
+    return output / experiment / "runs" / f"{identity}.json"
+
+
+def write_record(path: Path, table: Mapping[str, Any]) -> Record:
+    """Write the table of a record whole or not at all, and return the record.
+
+    Raises:
+        ValueError: it could not be read again.
+    """
+    text = json.dumps(table, indent=1, allow_nan=False) + "\n"
+    record = as_record(json.loads(text))
+    write_atomically(path, text)
+    return record
+
+
+def read_record(path: Path) -> Record:
+    """Read a record.
+
+    Raises:
+        InputError: missing, no JSON, of another schema, of a method that is not installed, or not what tables, figures
+            and pages can be made of.
+    """
+    try:
+        table = read_json(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read record {path}: {one_line(error)}") from error
+    if not isinstance(table, dict) or table.get("schema_version") != SCHEMA_VERSION:
+        raise InputError(
+            f"{path} is no result record of schema {SCHEMA_VERSION}; give a file from <output>/<experiment>/runs"
+        )
+    if package := _package_to_install(table):
+        raise InputError(f"{path} is of a method that is not installed; install {package}, or move the record away")
+    try:
+        return as_record(table)
+    except InputError:  # of a broken package, which is no fault of the record
+        raise
+    except ValueError as error:
+        raise InputError(f"{path} is no usable record: {one_line(error)}; get it again, or run with --force") from error
+
+
+def read_records(output: Path, experiment: str) -> list[Record]:
+    """All records of an experiment, by file name."""
+    return [read_record(path) for path in sorted((output / experiment / "runs").glob("*.json"))]
+
+
+def as_record(table: dict[str, Any]) -> Record:
+    """The record that a table holds.
+
+    Raises:
+        ValueError: names the first place that is wrong, what it must hold and what it holds.
+        InputError: the method is of a package that is broken.
+    """
+    record = read_table(Record, table, extra="ignore")
+    record.__dict__["raw"] = table
+    bits = [length.bits for length in record.lengths]
+    if bits != sorted(set(bits)) or sorted(record.config.bits) != bits:
+        refuse("config.bits", f"those of lengths, {bits}, ascending", list(record.config.bits))
+    for index, length in enumerate(record.lengths):
+        _check_length(length, record, f"lengths[{index}]")
+    _check_method(record)
+    if (record.ablation is None) != (record.ablation_of is None):
+        refuse("ablation_of", "beside ablation", record.ablation_of)
+    return record
+
+
+def _package_to_install(table: dict[str, Any]) -> str | None:
+    """The package and version that a record's method is of, if it is not there to say how the record is read."""
+    if table.get("method") in list(METHODS):
+        return None
+    try:
+        return read_table(Plugin, table.get("plugin"), extra="ignore").title
+    except ValueError:  # the record is checked as a whole where it names no package
+        return None
+
+
+def _check_length(length: Length, record: Record, place: str) -> None:
+    levels = int(math.log2(record.config.codebook_size))
+    if length.bits % levels:
+        refuse(f"{place}.bits", f"a multiple of {levels} (log2 of the codebook's size)", length.bits)
+    if missing := [k for k in map(str, KS) if k not in length.precision_at]:
+        raise ValueError(f"{place}.precision_at.{missing[0]} is missing")
+    worst, best = length.map_bounds
+    if worst > best:  # whether the mean lies between them is for `evaluate` to mend
+        refuse(f"{place}.map_bounds", "the worst before the best", [worst, best])
+    if length.distinct_codes > record.data.database:
+        refuse(f"{place}.distinct_codes", "no more than database images", length.distinct_codes)
+    recalls = [recall for recall, _ in length.pr]
+    if recalls != sorted(recalls):
+        refuse(f"{place}.pr", "of ascending recall", recalls)
+
+
+def _check_method(record: Record) -> None:
+    """What the registry knows of the method; a record says of whom it is, and pages of our own methods trust it."""
+    name, config, said = record.method, record.config, record.plugin
+    if name not in list(METHODS):
+        refuse("method", f"one of {', '.join(map(repr, METHODS))}", name)
+    if config.source is not None and config.source.method not in BUILT_IN:
+        refuse("config.source.method", f"one of {', '.join(map(repr, BUILT_IN))}", config.source.method)
+    if not config.methods:
+        refuse("config.methods", "the settings of the method", dict(config.methods))
+    method = METHODS[name]
+    if method.source in METHODS and config.source is None:
+        raise ValueError(f"config.source is missing, and {name} quantizes embeddings of {method.source}")
+    if method.plugin is None:
+        if said is not None:
+            refuse("plugin", f"absent, as {name} is a method of this project", record.raw["plugin"])
+        return
+    if said is None or said.package != method.plugin.package:
+        refuse("plugin.package", f"{method.plugin.package}, which has the method {name}", said and said.package)
+    if name not in config.methods:
+        raise ValueError(f"config.methods.{name} is missing")

@@ -1,0 +1,1 @@
+"""Records to numbers, tables, claims and verdicts."""

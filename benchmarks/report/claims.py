@@ -1,0 +1,251 @@
+"""The claims that are decided from records, those of the paper and those that the field leaves unasked, and their page.
+
+The page, `results/CLAIMS.md`, has every claim with its test, effects, intervals and verdict; nothing in it is written
+by hand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+
+from benchmarks.records.record import Record
+from benchmarks.report.comparisons import (
+    POINT,
+    above,
+    as_if_alone,
+    as_printed,
+    cheaper,
+    components,
+    flat,
+    gain_as_printed,
+    same_as_released,
+)
+from benchmarks.report.details import as_markdown
+from benchmarks.report.intervals import interval_of_mean
+from benchmarks.report.study import Section, Study
+from benchmarks.report.verdicts import OPEN, RULE, Comparison, reason_of, verdict_of
+from benchmarks.setting.experiment import Experiment, describe, load_experiment
+from benchmarks.setting.methods import METHODS
+
+NOT_ASKED = "–"  # the claim is not about this protocol
+COMPONENTS = ("frozen", "two-step", "no-soft", "no-classification", "no-margin")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement and the test that decides it.
+
+    Attributes:
+        key: short name, for links.
+        text: the statement.
+        test: what is compared and where the claim puts it, in words.
+        compare: the comparisons in one setting.
+        unseen: it is about classes that training has not seen.
+        paper: the paper claims it; else it is a control of ours.
+    """
+
+    key: str
+    text: str
+    test: str
+    compare: Callable[[Section], list[Comparison]]
+    unseen: bool = False
+    paper: bool = True
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim decided in one setting."""
+
+    claim: Claim
+    experiment: str
+    comparisons: Sequence[Comparison]
+
+    @property
+    def verdict(self) -> str:
+        """One of `HOLDS`, `FAILS`, `OPEN`."""
+        return verdict_of(self.comparisons)
+
+    @property
+    def reason(self) -> str:
+        """Why it is not decidable."""
+        return reason_of(self.comparisons)
+
+
+def _name(method: str) -> str:
+    entry = METHODS[method]
+    if method == "label-code":
+        return "the label code"
+    return entry.title + (f" on {entry.features}" if entry.features else "")
+
+
+def _above(method: str, *, unseen: bool = False, paper: bool = True, where: str = "at every length") -> Claim:
+    return Claim(
+        f"better-than-{method}" + ("-unseen" if unseen else ""),
+        f"DPQ is better than {_name(method)} {where}",
+        f"mAP of DPQ − mAP of {_name(method)}, each length; claimed: above 0",
+        partial(above, other=method),
+        unseen,
+        paper,
+    )
+
+
+def _cheaper(method: str) -> Claim:
+    return Claim(
+        f"less-time-than-{method}",
+        f"One DPQ training takes less time than training {METHODS[method].title} for each length",
+        "seconds of DPQ's training ÷ seconds of the four trainings, each counted whole; claimed: below 1",
+        partial(cheaper, other=method),
+    )
+
+
+def _gain(method: str) -> Claim:
+    return Claim(
+        f"gain-over-{method}",
+        f"The gain over {METHODS[method].title} is as large as printed",
+        f"gain of DPQ over {METHODS[method].title} − the printed gain, each length; claimed: above −{POINT}",
+        partial(gain_as_printed, other=method),
+    )
+
+
+UNSEEN = "on classes that training has not seen"
+
+CLAIMS = (
+    *(_above(method) for method in ("dqn", "dtq", "pq")),
+    Claim(
+        "one-training",
+        "One training serves all lengths without loss against training for that length alone",
+        f"mAP of the prefix of DPQ's longest code − mAP of DPQ trained for that length; claimed: above −{POINT}",
+        as_if_alone,
+    ),
+    *(_cheaper(method) for method in ("dqn", "dtq", "dpq")),
+    Claim(
+        "components",
+        "Every component helps",
+        "mAP without the component − mAP of DPQ, mean over the lengths; claimed: below 0 for each",
+        partial(components, names=COMPONENTS),
+    ),
+    Claim(
+        "flat",
+        "mAP is nearly flat in code length on CIFAR-10",
+        "mAP of each shorter code − mAP of the longest; claimed: no further from 0 than the printed values spread",
+        flat,
+    ),
+    Claim(
+        "printed",
+        "DPQ reaches the printed mAP",
+        f"mAP of DPQ − printed mAP, each length; claimed: above −{POINT}",
+        as_printed,
+    ),
+    *(_gain(method) for method in ("dqn", "dtq")),
+    Claim(
+        "released",
+        "The released program's switches give the same mAP as the paper's text",
+        f"mAP of the released variant − mAP of the paper's, each length; claimed: within ±{POINT}",
+        same_as_released,
+        paper=False,
+    ),
+    *(
+        _above(method, paper=False, where="at every length: the learned codebooks are worth their training")
+        for method in ("rq-dpq", "pq-dpq")
+    ),
+    _above("label-code", paper=False, where="at every length: codes carry more than the predicted class"),
+    *(_above(method, unseen=True, paper=False, where=UNSEEN) for method in ("pq", "rq", "dqn", "dtq")),
+    *(_above(method, unseen=True, paper=False, where=UNSEEN) for method in ("rq-dpq", "pq-dpq", "label-code")),
+)
+
+
+def section_to_judge(study: Study) -> Section | None:
+    """The records of the shipped setting on the whole protocol; None where DPQ has none."""
+    section, shipped = study.sections[0], load_experiment(study.experiment)
+    if not section.first.comparable or section.first.raw["config"]["training"] != asdict(shipped.training):
+        return None
+    own = [record for record in section.records if record.variant == "released" or _as_shipped(record, shipped)]
+    return replace(section, records=own) if any(record.method == "dpq" for record in own) else None
+
+
+def _as_shipped(record: Record, shipped: Experiment) -> bool:
+    tables = METHODS[record.method].configs
+    return bool(record.raw["config"]["methods"] == describe(shipped.splits()[0], tables)["methods"])
+
+
+def find(studies: Sequence[Study]) -> list[Finding]:
+    """Every claim in every experiment that it is about, in the order of `CLAIMS`."""
+    sections = [section for study in studies if (section := section_to_judge(study))]
+    findings = (
+        Finding(claim, section.experiment, claim.compare(section))
+        for claim in CLAIMS
+        for section in sections
+        if claim.unseen == section.first.has_unseen_classes
+    )
+    return [finding for finding in findings if finding.comparisons]
+
+
+def make_claims_page(findings: Sequence[Finding]) -> str:
+    """The page of all claims."""
+    by_claim: dict[str, list[Finding]] = {}
+    for finding in findings:
+        by_claim.setdefault(finding.claim.text, []).append(finding)
+    parts = ["# Does it hold up?", RULE]
+    for heading, paper in (("The paper's claims", True), ("What the paper leaves out", False)):
+        chosen = {text: found for text, found in by_claim.items() if found[0].claim.paper == paper}
+        if chosen:
+            parts += [f"## {heading}", verdict_table(findings, paper=paper)]
+            parts += [_details(found[0].claim, found) for found in chosen.values()]
+    return "\n\n".join(parts) + "\n"
+
+
+def verdict_table(findings: Sequence[Finding], *, paper: bool, prefix: str = "") -> str:
+    """Claims by settings, each cell a verdict.
+
+    Args:
+        findings: of all settings.
+        paper: the paper's claims, or the controls.
+        prefix: of links to the page, where the table stands elsewhere.
+    """
+    chosen = [finding for finding in findings if finding.claim.paper == paper]
+    settings = list(dict.fromkeys(finding.experiment for finding in chosen))
+    rows = {
+        finding.claim.text: {"claim": f"[{finding.claim.text}]({prefix}#{finding.claim.key})"}
+        | dict.fromkeys(settings, NOT_ASKED)
+        for finding in chosen
+    }
+    for finding in chosen:
+        rows[finding.claim.text][finding.experiment] = _bold(finding.verdict)
+    return as_markdown(list(rows.values()))
+
+
+def _bold(verdict: str) -> str:
+    return verdict if verdict == OPEN else f"**{verdict}**"
+
+
+def _details(claim: Claim, findings: Sequence[Finding]) -> str:
+    parts = [f'<a id="{claim.key}"></a>\n\n### {claim.text}', f"Test: {claim.test}."]
+    for finding in findings:
+        reason = f" ({finding.reason})" if finding.reason else ""
+        parts.append(f"In `{finding.experiment}`: {_bold(finding.verdict)}{reason}.")
+        known = [comparison for comparison in finding.comparisons if comparison.values]
+        if known:
+            parts.append(as_markdown([_row(c, finding) for c in known]))
+    return "\n\n".join(parts)
+
+
+def _row(comparison: Comparison, finding: Finding) -> dict[str, str]:
+    interval = interval_of_mean(comparison.values)
+    known = [value for value in (interval.mean, interval.low, interval.high) if value is not None]
+    effect, *ends = (f"{math.exp(v):.2f}" if comparison.ratio else f"{v:+.4f}" for v in known)
+    return {
+        "compared": comparison.label,
+        "n": str(interval.n),
+        "effect": effect,
+        "95 % interval": " to ".join(ends),
+        "verdict": comparison.verdict(len(finding.comparisons)),
+        "records": "; ".join(_links(name, ids, finding.experiment) for name, ids in comparison.records),
+    }
+
+
+def _links(name: str, identities: Sequence[str], experiment: str) -> str:
+    numbered = (f"[{k}]({experiment}/runs/{identity}.json)" for k, identity in enumerate(identities, 1))
+    return f"{name} {' '.join(numbered)}"

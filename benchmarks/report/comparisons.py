@@ -1,0 +1,181 @@
+"""What the claims compare: effects of one setting's records, repetition by repetition."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from benchmarks.records.reported import MARKS, OTHER_DATA, UNKNOWN_CUT, reported, reported_value
+from benchmarks.report.intervals import per_unit
+from benchmarks.report.statistics import mean_difference, row_title
+from benchmarks.report.study import Section
+from benchmarks.report.verdicts import Comparison
+from benchmarks.setting.ablations import ABLATIONS
+from benchmarks.setting.methods import METHODS
+
+OWN = "dpq"
+# What counts as no loss, and as the printed value: one point of mAP, set before the runs that it judges were made.
+POINT = 0.01
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison: what every run of one training gave, or every set of one training for each length.
+
+    Attributes:
+        name: as tables have it.
+        values: by unit and seed.
+        records: identities.
+    """
+
+    name: str
+    values: pd.Series[float]
+    records: tuple[str, ...]
+
+    @classmethod
+    def of(cls, name: str, rows: pd.DataFrame, column: str) -> Side:
+        """From rows of `Section.table`; those of one run are added up."""
+        return cls(name, rows.groupby(["unit", "seed"])[column].sum(), tuple(sorted(set(rows["id"]))))
+
+
+def side(section: Section, method: str, bits: int, *, variant: str = "paper", trained: int | None = None) -> Side:
+    """MAP of a method at one length: of its one training, or of that for this length where each has its own.
+
+    Args:
+        section: the records.
+        method: name.
+        bits: length of the code.
+        variant: "paper" or "released".
+        trained: longest length of a progressive method's training; None for the longest of the table.
+    """
+    table, progressive = section.table, METHODS[method].progressive
+    wanted = (trained or max(section.lengths)) if progressive else 0
+    rows = table[
+        (table["method"] == method)
+        & (table["variant"] == variant)
+        & (table["bits"] == bits)
+        & (table["training"] == ("once" if progressive else "each"))
+        & (table["trained_bits"] == wanted)
+    ]
+    alone = wanted if trained else 0
+    return Side.of(row_title(method, variant, "once" if progressive else "each", alone), rows, "map")
+
+
+def compared(label: str, one: Side, other: Side, low: float, high: float = math.inf) -> Comparison:
+    """The paired difference of two sides."""
+    values = (one.values - other.values).dropna()
+    if values.empty:
+        lacking = [each.name for each in (one, other) if each.values.empty]
+        return Comparison(label, missing=f"no runs of {' and '.join(lacking)}" if lacking else "no common seed")
+    records = dict([(one.name, one.records), (other.name, other.records)])
+    return Comparison(label, _per_unit(values), low, high, tuple(records.items()))
+
+
+def _per_unit(values: pd.Series[float]) -> tuple[float, ...]:
+    return tuple(per_unit(zip(values.index.get_level_values("unit"), values, strict=True)).tolist())
+
+
+def above(section: Section, other: str) -> list[Comparison]:
+    """DPQ minus another method, at every length."""
+    return [
+        compared(f"{bits} bits", side(section, OWN, bits), side(section, other, bits), 0.0) for bits in section.lengths
+    ]
+
+
+def as_if_alone(section: Section) -> list[Comparison]:
+    """A prefix of DPQ's longest code minus DPQ trained for that length alone."""
+    return [
+        compared(f"{bits} bits", side(section, OWN, bits), side(section, OWN, bits, trained=bits), -POINT)
+        for bits in section.lengths[:-1]
+    ]
+
+
+def flat(section: Section) -> list[Comparison]:
+    """Shorter codes minus the longest, within the spread of DPQ's printed values; CIFAR-10 alone."""
+    if section.first.protocol != "cifar10":
+        return []
+    values = reported().query("dataset == 'cifar10' and method == 'DPQ'")["map"]
+    spread, longest = round(float(values.max() - values.min()), 3), max(section.lengths)
+    end = side(section, OWN, longest)
+    return [
+        compared(f"{bits} bits minus {longest}, within ±{spread:.3f}", side(section, OWN, bits), end, -spread, spread)
+        for bits in section.lengths[:-1]
+    ]
+
+
+def as_printed(section: Section) -> list[Comparison]:
+    """DPQ minus its printed value."""
+    return [_against_print(section, bits, side(section, OWN, bits), "DPQ") for bits in section.lengths]
+
+
+def gain_as_printed(section: Section, other: str) -> list[Comparison]:
+    """The gain over another method minus the gain in print."""
+    return [_gain(section, bits, other) for bits in section.lengths]
+
+
+def _gain(section: Section, bits: int, other: str) -> Comparison:
+    one, two = side(section, OWN, bits), side(section, other, bits)
+    ours = Side(f"{one.name} and {two.name}", (one.values - two.values).dropna(), (*one.records, *two.records))
+    return _against_print(section, bits, ours, "DPQ", METHODS[other].title)
+
+
+def _against_print(section: Section, bits: int, ours: Side, *titles: str) -> Comparison:
+    """Ours minus the printed value of the first title, or minus the first's gain over the second."""
+    printed = [_printed(section.first.protocol, title, bits) for title in titles]
+    label = f"{bits} bits"
+    if not all(printed) or ours.values.empty:
+        absent = [f"no printed value of {title}" for title, one in zip(titles, printed, strict=True) if one is None]
+        return Comparison(label, missing="; ".join(absent) or f"no runs of {ours.name}")
+    known = [one for one in printed if one is not None]
+    value = known[0][0] - sum(one for one, _ in known[1:])
+    marks = "".join(dict.fromkeys(MARKS[status] for _, status in known))
+    label += f", printed {value:.3f}{marks}"
+    return Comparison(label, _per_unit(ours.values - value), -POINT, records=((ours.name, ours.records),))
+
+
+def _printed(dataset: str, title: str, bits: int) -> tuple[float, str] | None:
+    """A printed value that ours may be compared with."""
+    value = reported_value(dataset, title, bits)
+    return None if value is None or value[1] == OTHER_DATA or dataset in UNKNOWN_CUT else value
+
+
+def same_as_released(section: Section) -> list[Comparison]:
+    """The released program's switches minus the paper's."""
+    return [
+        compared(f"{bits} bits", side(section, OWN, bits, variant="released"), side(section, OWN, bits), -POINT, POINT)
+        for bits in section.lengths
+    ]
+
+
+def cheaper(section: Section, other: str) -> list[Comparison]:
+    """Seconds of DPQ's one training over the sum of another method's trainings, one for each length."""
+    table = section.table
+    own = table[(table["method"] == OWN) & (table["variant"] == "paper")]
+    longest = max(section.lengths)
+    one = Side.of(METHODS[OWN].title, own[(own["trained_bits"] == longest) & (own["bits"] == longest)], "train_seconds")
+    if other == OWN:
+        rows = own[own["trained_bits"] == own["bits"]]
+    else:
+        rows = table[(table["method"] == other) & (table["variant"] == "paper") & (table["training"] == "each")]
+    complete = rows.groupby(["unit", "seed"]).filter(lambda part: part["bits"].nunique() == len(section.lengths))
+    two = Side.of(f"{METHODS[other].title} trained for each length", complete, "train_seconds")
+    one, two = (replace(each, values=each.values.map(math.log)) for each in (one, two))
+    return [replace(compared("all lengths", one, two, -math.inf, 0.0), ratio=True)]
+
+
+def components(section: Section, names: Sequence[str]) -> list[Comparison]:
+    """DPQ with something left out minus DPQ, mean over the lengths."""
+    return [_component(section, name) for name in names]
+
+
+def _component(section: Section, name: str) -> Comparison:
+    pairs = [(changed, plain) for changed, plain in section.pairs if changed.ablation == name]
+    title = ABLATIONS[name].title
+    if not pairs:
+        return Comparison(title, missing=f"no runs with {title}")
+    values = per_unit((changed.unit, mean_difference(changed, plain)) for changed, plain in pairs)
+    sides = (("changed", tuple(r.id for r, _ in pairs)), ("DPQ", tuple(r.id for _, r in pairs)))
+    return Comparison(title, tuple(values.tolist()), high=0.0, records=sides)

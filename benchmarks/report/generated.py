@@ -1,0 +1,37 @@
+"""Files that are made from records: written, or compared byte for byte with the written ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from dpq.errors import InputError
+from dpq.files.atomic import write_atomically
+
+Files = Mapping[str, str | bytes]  # by their path below a folder
+
+
+def write(folder: Path, files: Files, possible: Iterable[str] = ()) -> list[Path]:
+    """Write files, and delete those of the `possible` ones that nothing makes any more."""
+    for name, content in files.items():
+        write_atomically(folder / name, content)
+    for stale in set(possible) - files.keys():
+        (folder / stale).unlink(missing_ok=True)
+    return [folder / name for name in files]
+
+
+def check(folder: Path, files: Files, possible: Iterable[str], command: str) -> int:
+    """The number of files, all of which are there as they are made.
+
+    Raises:
+        InputError: names the first file that differs or is missing, or a `possible` one that nothing makes, and the
+            command that puts it right.
+    """
+    for name, content in files.items():
+        path, made = folder / name, content.encode() if isinstance(content, str) else content
+        if not path.is_file() or path.read_bytes() != made:
+            raise InputError(f"{path} is not what the records give; renew it with: python -m benchmarks {command}")
+    for stale in sorted(set(possible) - files.keys()):
+        if (folder / stale).exists():
+            raise InputError(f"{folder / stale} is made from no record; remove it with: python -m benchmarks {command}")
+    return len(files)

@@ -1,0 +1,1 @@
+"""The pages under `results/`, made from records alone."""

@@ -1,0 +1,161 @@
+"""`results/README.md`: the page that is cited; made from records, verdicts and the notes of the experiments."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.bench.page import PAGE as BENCH_PAGE
+from benchmarks.figures import FIGURES
+from benchmarks.records.record import Record
+from benchmarks.records.reported import reported_methods
+from benchmarks.report.ablations import ablation_table
+from benchmarks.report.claims import Finding, verdict_table
+from benchmarks.report.details import as_markdown, ties_section
+from benchmarks.report.pages.rows import link_rows
+from benchmarks.report.study import Study
+from benchmarks.report.tables import describe_setting, main_table, marks_note
+from benchmarks.report.verdicts import FAILS, HOLDS, OPEN
+from benchmarks.setting.experiment import UNPUBLISHED, known_experiments, read_notes
+from benchmarks.setting.methods import METHODS
+
+CLAIMS_PAGE = "CLAIMS.md"
+ERRATA = Path(__file__).parents[2] / "errata.md"
+PAPER = (
+    "Gao et al., *Beyond Product Quantization: Deep Progressive Quantization for Image Retrieval*, IJCAI 2019, "
+    "[arXiv 1906.06698](https://arxiv.org/abs/1906.06698)"
+)
+
+
+def make_results_page(studies: Sequence[Study], findings: Sequence[Finding], files: Sequence[str]) -> str:
+    """The page.
+
+    Args:
+        studies: the experiments, in the order of the page.
+        findings: claims decided in them.
+        files: paths of the figures and other pages that there are, below the folder of results.
+    """
+    experiments = [study.experiment for study in studies]
+    parts = [
+        "# Does Deep Progressive Quantization hold up?",
+        f"What came of reproducing {PAPER}. Every number here is made from committed records and leads to them; every "
+        f"verdict follows one rule, [stated with all tests and intervals]({CLAIMS_PAGE}).",
+        _answers(findings),
+        *_verdicts("The paper's claims", findings, paper=True),
+        *_verdicts("What the paper leaves out", findings, paper=False),
+        "## What was run",
+        _runs(studies),
+        _not_run(experiments),
+    ]
+    parts += [_experiment(study, files) for study in studies]
+    parts += ["## Rerunning a row", _rerun(experiments)]
+    if BENCH_PAGE in files:
+        parts += ["## Speed and memory", _BENCH]
+    parts += ["## Errata", ERRATA.read_text(encoding="utf-8").strip()]
+    parts += ["## How to cite", _CITE]
+    return "\n\n".join(parts) + "\n"
+
+
+def _verdicts(heading: str, findings: Sequence[Finding], *, paper: bool) -> list[str]:
+    if not any(finding.claim.paper == paper for finding in findings):
+        return []
+    return [f"## {heading}", verdict_table(findings, paper=paper, prefix=CLAIMS_PAGE)]
+
+
+def _answers(findings: Sequence[Finding]) -> str:
+    """The paper's claims by verdict, in the setting that decides most of them."""
+    own = [finding for finding in findings if finding.claim.paper]
+    decided = Counter(finding.experiment for finding in own if finding.verdict != OPEN)
+    if not decided:
+        return "No claim is decided by the records that there are."
+    setting = decided.most_common(1)[0][0]
+    lines = [f"In the setting [`{setting}`](#{setting}), of the paper's claims"]
+    for verdict, words in ((HOLDS, "**hold**"), (FAILS, "**do not hold**"), (OPEN, "are **not decidable**")):
+        texts = [f.claim.text for f in own if f.experiment == setting and f.verdict == verdict]
+        why = f" (why: [notes](#{setting}-notes))" if verdict == FAILS else ""
+        lines.append(f"- {len(texts)} {words}{why}" + (": " + "; ".join(texts) if texts else "") + ".")
+    return lines[0] + ":\n\n" + "\n".join(lines[1:])
+
+
+def _runs(studies: Sequence[Study]) -> str:
+    order = list(METHODS)
+    rows = []
+    for study in studies:
+        for section in study.sections:
+            runs = section.every
+            methods = sorted({record.method for record in section.records}, key=order.index)
+            titles = ", ".join(dict.fromkeys(METHODS[name].title for name in methods))
+            rows.append(
+                {
+                    "setting": f"[{study.experiment}](#{study.experiment})",
+                    "what": section.title,
+                    "methods": titles + _ablations(section.ablated),
+                    "runs": str(len(runs)),
+                    "repetitions": _repetitions(runs),
+                    "hours of training": f"{sum(r.seconds.train for r in runs) / 3600:.1f}",
+                    "device": "; ".join(sorted({r.environment.processor for r in runs})),
+                }
+            )
+    return as_markdown(rows)
+
+
+def _ablations(ablated: Sequence[Record]) -> str:
+    return f"; {len({record.ablation for record in ablated})} ablations of DPQ" if ablated else ""
+
+
+def _repetitions(runs: Sequence[Record]) -> str:
+    seeds = sorted({record.seed for record in runs})
+    shown = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
+    splits = {record.config.split_seed for record in runs if record.has_unseen_classes}
+    return f"{shown}, {len(splits)} class splits" if splits else shown
+
+
+def _not_run(experiments: Sequence[str]) -> str:
+    missing = [f"`{name}`" for name in known_experiments() if name not in (*experiments, *UNPUBLISHED)]
+    return f"Not reproduced: no results of {', '.join(missing)} are committed." if missing else ""
+
+
+def _experiment(study: Study, files: Sequence[str]) -> str:
+    name, page = study.experiment, f"{study.experiment}/rows.md"
+    parts = [f'<a id="{name}"></a>\n\n## {name}']
+    for number, section in enumerate(study.sections):
+        parts += [f"### {section.title}", describe_setting(section)]
+        if section.records:
+            parts += ["mAP:", link_rows(section, main_table(section), "method", page)]
+        if section.ablated:
+            parts += ["Ablations of DPQ:", link_rows(section, ablation_table(section), "ablation", page)]
+        if section.records and reported_methods(section.first.protocol):
+            parts.append(marks_note("\n".join(parts)))
+        if number == 0:
+            parts += [ties_section(section), *_figures(name, files)]
+    if notes := read_notes(name):
+        parts.append(f'<a id="{name}-notes"></a>\n\nNotes:\n\n{notes}')
+    parts.append(
+        f"[Whole tables]({name}/table.md), with settings, precision at K, ties and cost; "
+        f"[row by row]({name}/rows.md): commands and records."
+    )
+    return "\n\n".join(part for part in parts if part)
+
+
+def _figures(name: str, files: Sequence[str]) -> list[str]:
+    return [
+        f"[![{caption}]({name}/{stem}.png)]({name}/{stem}.svg)\n\n*{caption}*"
+        for stem, (_, caption) in FIGURES.items()
+        if f"{name}/{stem}.png" in files
+    ]
+
+
+def _rerun(experiments: Sequence[str]) -> str:
+    pages = ", ".join(f"[{name}]({name}/rows.md)" for name in experiments)
+    return (
+        f"The exact command of every row, with its records: {pages}. Tables, figures and this page are made again from "
+        "the records by `nox -s results`; `nox -s results -- --check` says whether they are what the records give, "
+        "byte for byte, with the versions in `constraints.txt`."
+    )
+
+
+_BENCH = f"""[Time and memory of the parts, beside the usual ways to do the same]({BENCH_PAGE}), on generated data."""
+
+_CITE = """Cite this suite ([CITATION.cff](../CITATION.cff)) with the commit that you read, and the paper beside it. A
+number is cited best by its record, whose name holds method, seed and a digest of the whole setting."""

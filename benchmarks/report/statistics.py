@@ -1,0 +1,223 @@
+"""Records to numbers: one row per run and code length, and means over repetitions.
+
+What one repetition is, says `Record.unit`; runs of one are averaged before anything is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
+from statistics import fmean
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.records.record import Length, Record
+from benchmarks.records.reported import OTHER_DATA, UNKNOWN_CUT, reported_value
+from benchmarks.records.store import digest
+from benchmarks.setting.ablations import ABLATIONS
+from benchmarks.setting.methods import METHODS
+from dpq.errors import InputError
+
+# How the lengths of a row were trained: one training for all, one for each, or the longest one's truncated codes.
+TRAININGS = ("once", "each", "truncated")
+ROW = ["method", "variant", "method_settings", "training", "trained_bits"]
+ABLATION_ROW = ["ablation", "switch", "trained_bits", "config"]
+# What tables have of a code length beside precision at K and mAP at further cuts, in the order of table.csv: a further
+# metric is a line here.
+COLUMNS: dict[str, Callable[[Length], float]] = {
+    **{name: attrgetter(name) for name in ("map", "map_total", "map_capped", "map_ties_index", "reconstruction_mse")},
+    "map_worst": lambda length: length.map_bounds[0],
+    "map_best": lambda length: length.map_bounds[1],
+    "distinct_codes": lambda length: length.distinct_codes,
+}
+
+
+def row_title(method: str, variant: str, training: str, bits: int) -> str:
+    """What a table or legend calls a row; `bits` is the longest length that was trained, 0 where it goes unsaid."""
+    entry = METHODS[method]
+    title = entry.title + (f" on {entry.features}" if entry.features else "")
+    title += f" ({entry.plugin.package})" if entry.plugin else ""
+    title += f", {variant} variant" if variant != "paper" else ""
+    title += f", trained at {bits} bits" if bits else ""
+    return title + (" and truncated" if training == "truncated" else "")
+
+
+def entries_of(record: Record) -> Iterator[tuple[str, Length]]:
+    """The code lengths of a record, each with how it was trained.
+
+    The longest code of a method that is not progressive appears twice, as trained for its length and as the end of the
+    truncated row.
+    """
+    if METHODS[record.method].progressive:
+        yield from (("once", length) for length in record.lengths)
+        return
+    yield "each", record.lengths[-1]
+    if len(record.lengths) > 1:
+        yield from (("truncated", length) for length in record.lengths)
+
+
+def tidy(records: Sequence[Record]) -> pd.DataFrame:
+    """One row per record and code length; two for lengths that stand in two rows of a table."""
+    return pd.DataFrame(
+        [
+            {
+                "method": record.method,
+                "variant": record.variant,
+                "method_settings": settings,
+                "training": training,
+                # Where each length has a training of its own, the row has all of them.
+                "trained_bits": 0 if training == "each" else record.longest,
+                "split_seed": record.config.split_seed,
+                "seed": record.seed,
+                "unit": record.unit,
+                "id": record.id,
+                "float_map": record.float_map,
+                "train_seconds": record.seconds.train,
+                "encode_per_second": record.images_per_second.encode,
+                "bits": length.bits,
+                **{name: value(length) for name, value in COLUMNS.items()},
+                **{f"precision_at_{k}": value for k, value in length.precision_at.items()},
+                **{f"map_at_{cut}": value for cut, value in length.map_at.items()},
+            }
+            for record, settings in ((record, digest(_own_settings(record))) for record in records)
+            for training, length in entries_of(record)
+        ]
+    )
+
+
+def _own_settings(record: Record) -> list[Any]:
+    """What tells rows of one method apart; of other packages' methods the version too."""
+    config = record.raw["config"]
+    own = [config["methods"], config.get("source")]
+    return own if record.plugin is None else [*own, record.raw["plugin"]]
+
+
+def summarise(records: Sequence[Record]) -> pd.DataFrame:
+    """Means over repetitions, one row per row of the table and code length, in the order of the registry.
+
+    `seeds` is the number of repetitions: seeds, or class splits, and then `splits` counts them too. `map_sd` is the
+    sample standard deviation (missing with one repetition); `paper_map`, `paper_status` and `difference` are missing
+    where no value is reported, on validation parts and subsets, for truncated codes, for quantizers of another method's
+    embeddings and for methods of other packages.
+    """
+    table = tidy(records)
+    table["method"] = pd.Categorical(table["method"], list(METHODS), ordered=True)
+    table["training"] = pd.Categorical(table["training"], TRAININGS, ordered=True)
+    keys = [*ROW, "bits"]
+    runs = table.groupby(keys, sort=True, observed=True)
+    numbers = [c for c in table.columns if c not in (*keys, "split_seed", "seed", "unit", "id")]
+    repetitions = _per_unit(table, keys, numbers).groupby(keys, sort=True, observed=True)
+    summary = repetitions[numbers].mean()
+    summary.insert(0, "seeds", repetitions.size())
+    if table["split_seed"].nunique() > 1:
+        summary["splits"] = runs["split_seed"].nunique().astype("Int64")  # empty where other settings have one
+    summary.insert(2, "map_sd", repetitions["map"].std())
+    summary["records"] = runs["id"].agg(lambda ids: " ".join(sorted(ids)))
+    summary = summary.reset_index().astype({"method": str, "training": str})
+    papers = [
+        _paper_value(records[0], method, training, bits)
+        for method, training, bits in zip(summary["method"], summary["training"], summary["bits"], strict=True)
+    ]
+    summary["paper_map"] = [p[0] if p else None for p in papers]
+    summary["paper_status"] = [p[1] if p else None for p in papers]
+    same = (summary["paper_status"] != OTHER_DATA) & (records[0].protocol not in UNKNOWN_CUT)
+    summary["difference"] = (summary["map"] - summary["paper_map"].astype(float)).where(same)
+    return summary
+
+
+def _per_unit(table: pd.DataFrame, keys: list[str], numbers: list[str]) -> pd.DataFrame:
+    """One row per repetition: the mean of its runs."""
+    units = [*keys, "unit"]
+    means = table.groupby(units, observed=True)[numbers].transform("mean")
+    return table.assign(**means).drop_duplicates(units)
+
+
+def _paper_value(record: Record, method: str, training: str, bits: int) -> tuple[float, str] | None:
+    entry = METHODS[method]
+    if not record.comparable or training == "truncated" or entry.source in METHODS or entry.plugin:
+        return None
+    return reported_value(record.protocol, entry.title, bits)
+
+
+def rows_of(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of a table: title, and its part of the summary."""
+    longest = int(summary["bits"].max())
+    for keys, part in summary.groupby(ROW, sort=False):
+        method, variant, _, training, trained = map(str, keys)
+        unsaid = training == "once" and int(trained) == longest  # trained for every length that the table has
+        yield row_title(method, variant, training, 0 if unsaid else int(trained)), part
+
+
+def mean_difference(one: Record, other: Record) -> float:
+    """How much higher the mAP of one record is than that of another, mean over the lengths that both have."""
+    before = {length.bits: length.map for length in other.lengths}
+    return fmean(length.map - before[length.bits] for length in one.lengths if length.bits in before)
+
+
+def summarise_ablations(ablated: Sequence[Record], plain: Sequence[Record]) -> pd.DataFrame:
+    """Means over repetitions, one row per ablation and code length, in the order of `ABLATIONS`.
+
+    `difference` is the mean over the repetitions that have a run of DPQ itself too, `pairs` their number;
+    `difference_sd` is the sample standard deviation of the differences.
+
+    Raises:
+        InputError: a record is of an ablation that is not known.
+    """
+    base = {record.id: {length.bits: length.map for length in record.lengths} for record in plain}
+    table = pd.DataFrame(
+        [row for record in ablated for row in _ablated_rows(record, base.get(record.ablation_of or "", {}))]
+    )
+    table["ablation"] = pd.Categorical(table["ablation"], list(ABLATIONS), ordered=True)
+    keys = [*ABLATION_ROW, "bits"]
+    runs = table.groupby(keys, sort=True, observed=True)
+    repetitions = _per_unit(table, keys, ["map", "difference", "float_map"]).groupby(keys, sort=True, observed=True)
+    summary = repetitions.agg(
+        seeds=("map", "count"),
+        map=("map", "mean"),
+        map_sd=("map", "std"),
+        difference=("difference", "mean"),
+        difference_sd=("difference", "std"),
+        pairs=("difference", "count"),
+        float_map=("float_map", "mean"),
+    )
+    summary["records"] = runs["id"].agg(lambda ids: " ".join(sorted(ids)))
+    return summary.reset_index().astype({"ablation": str})
+
+
+def _ablated_rows(record: Record, before: Mapping[int, float]) -> list[dict[str, Any]]:
+    name, config = record.ablation, record.raw["config"]
+    if name not in ABLATIONS:
+        raise InputError(
+            f"record {record.id} is of the ablation {name!r}; known are {', '.join(ABLATIONS)}: remove the record"
+        )
+    return [
+        {
+            "ablation": name,
+            "switch": _switch(config, ABLATIONS[name].path),
+            "trained_bits": record.longest,
+            "config": digest(config),
+            "bits": length.bits,
+            "unit": record.unit,
+            "id": record.id,
+            "map": length.map,
+            "float_map": record.float_map,
+            "difference": length.map - before.get(length.bits, float("nan")),
+        }
+        for length in record.lengths
+    ]
+
+
+def _switch(config: Mapping[str, Any], path: str) -> str:
+    """The changed field and its value, as the record has them."""
+    value: Any = config
+    for part in path.split("."):
+        value = value[part]
+    return f"{part} = {value['source'] if isinstance(value, Mapping) else value}"
+
+
+def ablation_rows(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of a table of ablations: title, and its part of the summary."""
+    longest = int(summary["trained_bits"].max())
+    for (name, _, trained, _), part in summary.groupby(ABLATION_ROW, sort=False):
+        yield ABLATIONS[str(name)].title + (f", trained at {trained} bits" if trained != longest else ""), part

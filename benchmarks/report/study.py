@@ -1,0 +1,210 @@
+"""The records of an experiment, read and checked once, in the sections that tables, figures and claims are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from benchmarks.exhibits.exhibit import Gallery, Projection, Ties
+from benchmarks.records.record import Record
+from benchmarks.records.store import digest, read_records
+from benchmarks.report.statistics import ablation_rows, rows_of, summarise, summarise_ablations, tidy
+from benchmarks.setting.experiment import load_experiment
+from benchmarks.setting.methods import METHODS
+from dpq.errors import InputError
+
+E = TypeVar("E", Ties, Projection, Gallery)
+_OF_THE_METHOD = ("methods", "bits", "source")
+_OF_THE_CLASS_SPLIT = ("fingerprint", "seen", "unseen")
+
+
+@dataclass(frozen=True)
+class Section:
+    """Records of one setting, which may be averaged and compared, and the ablations of DPQ that belong to them.
+
+    Attributes:
+        experiment: name.
+        records: of the methods; none where only ablations are there.
+        ablated: of ablations of DPQ.
+        key: digest of the setting.
+        output: folder of all results.
+    """
+
+    experiment: str
+    records: Sequence[Record]
+    ablated: Sequence[Record] = ()
+    key: str = ""
+    output: Path = Path("results")
+
+    @property
+    def every(self) -> list[Record]:
+        """All records."""
+        return [*self.records, *self.ablated]
+
+    @property
+    def first(self) -> Record:
+        """One that says what all have in common."""
+        return self.every[0]
+
+    @property
+    def title(self) -> str:
+        """What a heading calls the setting."""
+        first = self.first
+        return (
+            f"{first.data.variant}: {first.config.training.epochs} epochs, {first.backbone.image_size} pixels, "
+            f"{first.config.training.evaluation_views} views at evaluation"
+        )
+
+    @property
+    def pairs(self) -> list[tuple[Record, Record]]:
+        """The runs of ablations whose run of DPQ itself is there, each with it."""
+        plain = {record.id: record for record in self.records}
+        return [(record, plain[record.ablation_of]) for record in self.ablated if record.ablation_of in plain]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Code lengths of the methods in bits, ascending."""
+        return sorted({length.bits for record in self.records for length in record.lengths})
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row per record of the methods and code length, as `tidy` has them."""
+        return tidy(self.records)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """Means over repetitions, as `summarise` has them."""
+        return summarise(self.records)
+
+    @cached_property
+    def rows(self) -> list[tuple[str, pd.DataFrame]]:
+        """The rows of the table of methods: title, and its part of the summary."""
+        return list(rows_of(self.summary)) if self.records else []
+
+    @cached_property
+    def ablations(self) -> pd.DataFrame:
+        """Means over repetitions, as `summarise_ablations` has them."""
+        return summarise_ablations(self.ablated, self.records)
+
+    @cached_property
+    def ablation_rows(self) -> list[tuple[str, pd.DataFrame]]:
+        """The rows of the table of ablations: title, and its part of the summary."""
+        return list(ablation_rows(self.ablations)) if self.ablated else []
+
+    @cached_property
+    def ties(self) -> list[tuple[Record, Ties]]:
+        """Record and exhibit of ties, in the order of tables, lowest seed first.
+
+        Raises:
+            InputError: an exhibit is damaged, or not of its record's code lengths.
+        """
+        return self._exhibits(Ties)
+
+    def shown(self, kind: type[E]) -> tuple[Record, E] | None:
+        """Record and exhibit of the one run that is drawn, DPQ's where it has one; None without exhibits.
+
+        Raises:
+            InputError: as `ties`.
+        """
+        return next(iter(sorted(self._exhibits(kind), key=lambda pair: pair[0].method != "dpq")), None)
+
+    def _exhibits(self, kind: type[E]) -> list[tuple[Record, E]]:
+        from benchmarks.exhibits.store import check_run, exhibits_of
+
+        every = exhibits_of(self.output, self.experiment, kind.kind)
+        made = {exhibit.run: exhibit for exhibit in every if isinstance(exhibit, kind)}
+        order = list(METHODS)
+        ranked = sorted(self.records, key=lambda r: (order.index(r.method), r.variant, r.repetition, r.id))
+        pairs = [(record, made[record.id]) for record in ranked if record.id in made]
+        for record, exhibit in pairs:
+            check_run(exhibit, record)
+        return pairs
+
+
+@dataclass(frozen=True)
+class Study:
+    """An experiment.
+
+    Attributes:
+        output: folder of all results.
+        experiment: name.
+        sections: by setting. Full data come before subsets, the experiment's own training setting before changed ones,
+            large ones before small ones; last, ablations whose DPQ is not there.
+    """
+
+    output: Path
+    experiment: str
+    sections: tuple[Section, ...]
+
+    @classmethod
+    def read(cls, output: Path, experiment: str) -> Study:
+        """Read all records of an experiment.
+
+        Raises:
+            InputError: there are none but of ablations, or one cannot be used.
+        """
+        records = read_records(output, experiment)
+        if all(record.ablation for record in records):
+            raise InputError(
+                f"no records under {output / experiment / 'runs'}; make them with: "
+                f"python -m benchmarks run {experiment}"
+            )
+        return cls(output, experiment, sections_of(records, output))
+
+    @property
+    def folder(self) -> Path:
+        """Where its files lie."""
+        return self.output / self.experiment
+
+    @property
+    def records(self) -> list[Record]:
+        """All records."""
+        return [record for section in self.sections for record in section.every]
+
+
+def sections_of(records: Sequence[Record], output: Path = Path("results")) -> tuple[Section, ...]:
+    """The sections of an experiment's records, in their order.
+
+    Ablations stand with the run that they are an ablation of; where it is not there, by their own setting.
+    """
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        if record.ablation is None:
+            groups.setdefault(digest(setting_of(record)), []).append(record)
+    home = {record.id: key for key, group in groups.items() for record in group}
+    ablated: dict[str, list[Record]] = {}
+    for record in records:
+        if record.ablation_of is not None:
+            ablated.setdefault(home.get(record.ablation_of) or digest(setting_of(record)), []).append(record)
+    name = records[0].experiment
+    shipped = asdict(load_experiment(name).training)
+
+    def rank(key: str) -> tuple[bool, bool, int, str]:
+        first = groups[key][0]
+        return not first.comparable, first.raw["config"]["training"] != shipped, -len(groups[key]), key
+
+    ordered = {key: groups[key] for key in sorted(groups, key=rank)} | {key: [] for key in ablated if key not in groups}
+    return tuple(Section(name, group, ablated.get(key, ()), key, output) for key, group in ordered.items())
+
+
+def setting_of(record: Record) -> dict[str, Any]:
+    """What records of one section share: all of the configuration but the method's own part, and the data.
+
+    Class splits of the same images are one setting.
+    """
+    table, unseen = record.raw, record.has_unseen_classes
+    own = (*_OF_THE_METHOD, "split_seed") if unseen else _OF_THE_METHOD
+    # Frozen features have the network's own width; what the experiment asks for is in the configuration.
+    return _without(table["config"], own) | {
+        "data": _without(table["data"], _OF_THE_CLASS_SPLIT if unseen else ()),
+        "backbone": _without(table["backbone"], ("embedding_dim",)),
+    }
+
+
+def _without(table: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key not in keys}

@@ -1,0 +1,263 @@
+"""Tables in Markdown, CSV and LaTeX, made from records alone."""
+
+from __future__ import annotations
+
+import re
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.records.record import Data
+from benchmarks.records.reported import MARKS, MEANINGS, marked, reported_methods, reported_value
+from benchmarks.report import generated
+from benchmarks.report.ablations import ablation_section
+from benchmarks.report.details import as_markdown, detail_tables, method_settings, row_by_length, with_deviation
+from benchmarks.report.study import Section, Study
+from benchmarks.setting.experiment import read_notes
+from benchmarks.setting.methods import BUILT_IN, METHODS
+from dpq.learning.settings import TrainingConfig
+from dpq.registry import LAST
+
+PRINTED_ONLY = {"ITQ-CCA": 10, "SQ": 40, "DVSQ": 60}  # places in tables among ours, whose entries say theirs
+VIEWS = {
+    "centre": "centre crop.",
+    "mirror": "mean embedding of the centre crop and its mirror image, for queries and database of every method "
+    "(the papers' crops at evaluation differ).",
+    "ten-crop": "mean embedding of ten crops (centre, four corners, and their mirror images), for queries and database "
+    "of every method.",
+}
+ABLATIONS_CSV = "ablations.csv"
+LAYOUTS = {
+    "classes": "drawn class by class",
+    "splits": "those of its folders",
+    "manifest": "those of its manifest",
+}
+DENOMINATORS = {
+    "hits": "divided by the relevant images inside the cut",
+    "total": "divided by all relevant images",
+    "capped": "divided by the smaller of the cut and all relevant images",
+}
+
+
+def make_tables(study: Study) -> dict[str, str]:
+    """The files of an experiment's table, by name; that of ablations where there are any."""
+    parts = [_markdown(section) for section in study.sections]
+    if len(parts) > 1:  # of different settings; which one a table is of must be seen at once
+        parts = [f"## {section.title}\n\n{part}" for section, part in zip(study.sections, parts, strict=True)]
+    if notes := read_notes(study.experiment):
+        parts.append(f"Notes:\n\n{notes}")
+    with_records = [section for section in study.sections if section.records]
+    tables = {
+        "table.md": f"# {study.experiment}\n\n" + "\n\n".join(parts) + "\n",
+        "table.csv": _csv([section.summary.assign(setting=section.key) for section in with_records]),
+        "table.tex": "\n\n".join(map(_latex, with_records)) + "\n",
+    }
+    if ablated := [section.ablations.assign(setting=section.key) for section in study.sections if section.ablated]:
+        tables[ABLATIONS_CSV] = _csv(ablated)
+    return tables
+
+
+def _csv(summaries: list[pd.DataFrame]) -> str:
+    return str(pd.concat(summaries).to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+
+
+def write_tables(study: Study) -> list[Path]:
+    """Write the files of an experiment's table."""
+    return generated.write(study.folder, make_tables(study), [ABLATIONS_CSV])
+
+
+def check_tables(study: Study) -> None:
+    """Refuse tables that are not what the records give.
+
+    Raises:
+        InputError: names the first file that differs.
+    """
+    generated.check(study.folder, make_tables(study), [ABLATIONS_CSV], f"table {study.experiment}")
+
+
+def main_table(section: Section) -> pd.DataFrame:
+    """MAP by method and length, in the papers' order: our rows, under each the paper's and the difference.
+
+    The best of our values at each length is bold, in Markdown.
+    """
+    first, lengths = section.first, section.lengths
+    best = section.summary.groupby("bits")["map"].max()
+    blocks: list[tuple[int, list[dict[str, str]]]] = [
+        (METHODS[str(part["method"].iloc[0])].order, _block(title, part, lengths, best)) for title, part in section.rows
+    ]
+    if first.comparable:
+        ours = {METHODS[record.method].title for record in section.records if record.plugin is None}
+        places = {method.title: method.order for method in reversed(BUILT_IN.values())} | PRINTED_ONLY
+        for name in reported_methods(first.protocol):
+            if name not in ours:
+                cells = {f"{b} bits": marked(reported_value(first.protocol, name, b)) for b in lengths}
+                blocks.append((places.get(name, LAST), [{"method": name, "source": "paper"} | cells]))
+    return pd.DataFrame([row for _, block in sorted(blocks, key=lambda b: b[0]) for row in block])
+
+
+def _block(title: str, part: pd.DataFrame, lengths: list[int], best: pd.Series[Any]) -> list[dict[str, str]]:
+    def ours(r: pd.Series[Any]) -> str:
+        value = with_deviation(r["map"], r["map_sd"], r["seeds"])
+        return f"**{value}**" if r["map"] == best[r["bits"]] else value
+
+    def printed(r: pd.Series[Any]) -> str:
+        return marked(None if pd.isna(r["paper_map"]) else (r["paper_map"], r["paper_status"]))
+
+    def difference(r: pd.Series[Any]) -> str:
+        return "" if pd.isna(r["difference"]) else f"{r['difference']:+.3f}"
+
+    def exact(r: pd.Series[Any]) -> str:
+        return f"{r['float_map']:.3f}"
+
+    rows = [row_by_length(part, lengths, ours, method=title, source=f"ours, {_seeds(part)}")]
+    if part["paper_map"].notna().any():
+        rows.append(row_by_length(part, lengths, printed, method="", source="paper"))
+        if part["difference"].notna().any():
+            rows.append(row_by_length(part, lengths, difference, method="", source="difference"))
+    if (part["training"] != "truncated").all():
+        rows.append(row_by_length(part, lengths, exact, method="", source="exact search, float features"))
+    return rows
+
+
+def _seeds(part: pd.DataFrame) -> str:
+    fewest, most = int(part["seeds"].min()), int(part["seeds"].max())
+    counted = f"n = {most}" if fewest == most else f"n = {fewest} to {most}"
+    return f"{counted} in {part['splits'].max()} class splits" if "splits" in part else counted
+
+
+def order_notes(section: Section) -> str:
+    """Where two methods stand in another order than in their papers, length by length; empty where nowhere."""
+    summary = section.summary
+    known = summary[summary["difference"].notna() & (summary["variant"] == "paper")]
+    notes = []
+    for bits, part in known.groupby("bits"):
+        ranked = sorted(zip(part["map"], part["paper_map"], part["method"], strict=True), reverse=True)
+        for (above, above_printed, one), (below, below_printed, other) in combinations(ranked, 2):
+            if above_printed < below_printed:
+                notes.append(
+                    f"at {bits} bits {METHODS[one].title} above {METHODS[other].title} ({above:.3f} and {below:.3f}; "
+                    f"in print {above_printed:.3f} and {below_printed:.3f})"
+                )
+    return "Order of methods unlike the papers': " + "; ".join(notes) + "." if notes else ""
+
+
+def describe_setting(section: Section) -> str:
+    """What records of one setting share, as a list: data, network, optimisation, metric."""
+    first, records = section.first, section.records or section.ablated
+    data, backbone, config = first.data, first.backbone, first.config
+    packages = ", ".join(sorted({record.plugin.title for record in records if record.plugin}))
+    splits = {r.config.split_seed: ", ".join(r.data.unseen) for r in records if r.data.unseen is not None}
+    listed = "; ".join(f"{classes} (split {seed})" for seed, classes in sorted(splits.items()))
+    cut = "the whole database" if first.cut is None else f"the first {first.cut} ranks"
+    uncommon = {
+        f"**Queries and database are of classes that training has not seen:** {listed}. The numbers of images are "
+        "those of one split.": bool(splits),
+        _own_images(data): data.layout is not None,
+        f"**Has methods that this project does not ship: of {packages}. No published page has them.**": bool(packages),
+        f"**A subset of about {config.limit} images a split; not comparable with any paper.**": bool(config.limit),
+        f"**Not the published data: {_missing(data)}; not comparable with any paper.**": not data.published,
+        "**Validation part of the training set, for choosing settings; not the protocol's queries.**": (
+            config.validation
+        ),
+    }
+    lines = [
+        *(line for line, said in uncommon.items() if said),
+        f"Data: `{data.variant}`, {data.train:,} training, {data.query:,} query, {data.database:,} database images "
+        f"(fingerprint `{data.images[:12]}`).",
+        f"Backbone of all methods: `{backbone.name}` at {backbone.image_size} pixels, weights `{backbone.weights}`, "
+        f"{config.backbone.embedding_dim}-d embedding (frozen features: the network's pooled width); label vectors: "
+        f"{config.label_vectors.source}.",
+        f"Training of all deep methods: {_optimisation(config.training)}. Evaluation: "
+        f"{VIEWS[config.training.evaluation_views]}",
+        f"mAP over {cut}, expected value over tie orders, {DENOMINATORS[first.ap_denominator]}; "
+        f"n is the number of {_counted(section)}, ± the standard deviation over them.",
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _counted(section: Section) -> str:
+    """What n counts."""
+    if not section.first.has_unseen_classes:
+        return "seeds"
+    several = len({record.seed for record in section.every}) > 1
+    return "class splits, each a mean over its seeds" if several else "class splits times seeds"
+
+
+def _own_images(data: Data) -> str:
+    """That the images are somebody's own, and what was wrong with them."""
+    counted = {
+        "Images that could not be read": sum(data.missing.values()),
+        "Copies of others, left out": data.copies_left_out,
+        "Queries that are in the database too": data.queries_in_database,
+    }
+    said = "".join(f" {what}: {count:,}." for what, count in counted.items() if count)
+    splits = LAYOUTS[data.layout or "classes"]
+    return f"**Own images of {len(data.classes)} classes; splits: {splits}; not comparable with any paper.**{said}"
+
+
+def _missing(data: Data) -> str:
+    """What a copy of a published data set lacks."""
+    lacking = [f"{count:,} of the {name} images" for name, count in data.missing.items() if count]
+    parts = [] if data.lists_as_published else ["its lists are others"]
+    return " and ".join(parts + (["it lacks " + ", ".join(lacking)] if lacking else []))
+
+
+def _optimisation(training: TrainingConfig) -> str:
+    augmentation = training.augmentation
+    moves = f"random shifts of up to {augmentation.shift:g} of the side"
+    if augmentation.crop < 1:
+        moves = f"crops of {augmentation.crop:g} of the side with " + moves
+    return (
+        f"{training.epochs} epochs, batch {training.batch_size}, {training.optimizer}, "
+        f"learning rate {training.learning_rate:g} ({training.schedule} schedule, times "
+        f"{training.head_multiplier:g} for the heads, times {training.layer_decay:g} for each earlier layer), weight "
+        f"decay {training.weight_decay:g}, dropout {training.dropout:g}, precision {training.precision}, "
+        f"augmentation: {'mirroring, ' if augmentation.flip else ''}{moves}"
+    )
+
+
+def marks_note(text: str) -> str:
+    """What the marks of printed values in a text mean; empty where there is none."""
+    notes = [f"{MARKS[status]} {meaning}." for status, meaning in MEANINGS.items() if MARKS[status] in text]
+    if data_note := ("The papers used the original CIFAR-10 pixels." if "cifar10-jpeg" in text else ""):
+        notes.append(data_note)
+    return "Values of the papers carry their status: " + " ".join(notes) if notes else ""
+
+
+def _markdown(section: Section) -> str:
+    described = describe_setting(section)
+    ablations = ablation_section(section) if section.ablated else ""
+    if not section.records:
+        return f"{described}\n\n{ablations}"
+    table = as_markdown(main_table(section))
+    marks = marks_note(described + table) if reported_methods(section.first.protocol) else ""
+    settings = "Settings of the methods:\n\n" + method_settings(section)
+    parts = [described, "mAP:", table, marks, order_notes(section), ablations, detail_tables(section), settings]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _latex(section: Section) -> str:
+    table = main_table(section)
+    signs = str.maketrans({**_LATEX_SIGNS, "±": r"$\pm$"})
+    table = table.map(lambda cell: re.sub(r"\*\*(.*)\*\*", r"\\textbf{\1}", cell.translate(signs)))
+    first = section.first
+    data, backbone, training = first.data, first.backbone, first.config.training
+    caption = (
+        f"mAP on {data.variant} ({data.train} train, {data.query} query, {data.database} database), "
+        f"{backbone.name} at {backbone.image_size} pixels, {training.epochs} epochs; "
+        f"evaluation: {VIEWS[training.evaluation_views]} "
+    )
+    notes = [
+        f"{command}: {MEANINGS[s]}."
+        for s, command in _LATEX_MARKS.items()
+        if command in "".join(table.to_numpy().ravel())
+    ]
+    caption = (caption + " ".join(notes)).replace("_", r"\_")
+    columns = "ll" + "r" * (table.shape[1] - 2)
+    return str(table.to_latex(index=False, escape=False, caption=caption.strip(), position="t", column_format=columns))
+
+
+_LATEX_SIGNS = {"†": r"$^\dagger$", "‡": r"$^\ddagger$", "§": r"$^\S$", "¶": r"$^\P$"}
+_LATEX_MARKS = {status: _LATEX_SIGNS[mark] for status, mark in MARKS.items() if mark}

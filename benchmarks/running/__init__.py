@@ -1,0 +1,1 @@
+"""How it is run: a plan, its runs one by one, here or as jobs."""

@@ -1,0 +1,182 @@
+"""A call of `run`: its plan, what of it is done already, and the rest."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from tabulate import tabulate
+
+from benchmarks.records.record import Record
+from benchmarks.records.store import read_record
+from benchmarks.running.environment import check_writable, keep_freed_memory, resolve_device
+from benchmarks.running.jobs import submit, take_shard
+from benchmarks.running.loading import load_data
+from benchmarks.running.locks import in_turn, locked
+from benchmarks.running.plan import Run, plan, plan_ablations
+from benchmarks.running.runner import assist, carry_out, forget
+from benchmarks.setting.ablations import choose_ablations
+from benchmarks.setting.building import check_files, read_ingredients
+from benchmarks.setting.experiment import Experiment, with_settings
+from benchmarks.setting.methods import BUILT_IN, suited
+from benchmarks.setting.options import without_submission
+from benchmarks.setting.overrides import recorded_call
+from dpq.codes.additive import check_enough, levels_for
+from dpq.learning import distributed
+from dpq.learning.backbone import create_body
+from dpq.protocols import Dataset, ReadOptions
+
+log = logging.getLogger(__name__)
+
+
+def carry_out_call(options: argparse.Namespace, experiment: Experiment, methods: list[str]) -> None:
+    """Plan, say what is done already, carry out the rest, print a summary.
+
+    Args:
+        options: of `run`.
+        experiment: with what they change.
+        methods: that they name.
+
+    Raises:
+        InputError: something that was asked for cannot be had; before anything is written.
+    """
+    experiment = with_settings(experiment)  # a mistake in a method's table is refused before hours of decoding
+    splits = experiment.splits()
+    ablations = [
+        choose_ablations(options.ablation, one, options.label_vectors) if options.ablation else None for one in splits
+    ]
+    for bits in experiment.bits:
+        levels_for(bits, experiment.codebook_size)
+    check_files(experiment)  # before hours of decoding
+    if options.submit is not None:
+        submit(options, without_submission(options.arguments), options.output / experiment.name / "jobs")
+        return
+    device = resolve_device(options.device)
+    if not options.dry_run and distributed.start(device) and not distributed.leads():
+        logging.getLogger().setLevel(logging.ERROR)  # the first process says it all
+    keep_freed_memory()
+    reading = ReadOptions(
+        allow_missing=options.allow_missing, strip_prefix=options.strip_prefix, workers=options.workers
+    )
+    with distributed.ended_with_others():
+        # All of them before the first is run: an unusable one is refused at once.
+        with distributed.leader_first():
+            datasets = [load_data(one, options.data_root, reading) for one in splits]
+        for turn, (one, ablated, dataset) in enumerate(zip(splits, ablations, datasets, strict=True)):
+            if len(splits) > 1:
+                log.info("split seed %d", one.split_seed)
+            _run_split(one, dataset, methods, ablated, device, options, turn)
+    distributed.stop()
+
+
+def _run_split(
+    experiment: Experiment,
+    dataset: Dataset,
+    methods: list[str],
+    ablations: dict[str, Experiment] | None,
+    device: torch.device,
+    options: argparse.Namespace,
+    turn: int,
+) -> None:
+    methods = suited(methods, dataset.train, experiment.codebook_size, named=options.method != ["all"])
+    ingredients = read_ingredients(experiment, dataset)
+    check_enough(len(dataset.train), experiment.codebook_size)
+    planned = plan(
+        experiment,
+        dataset,
+        ingredients,
+        methods=methods,
+        seeds=list(experiment.seeds),
+        variant=options.variant,
+        output=options.output,
+        call=recorded_call(options),
+    )
+    read = dict.fromkeys(planned, ingredients)
+    if ablations is not None:
+        read = plan_ablations(planned, ablations, dataset, ingredients)
+    runs = list(read) if options.shard is None else take_shard(list(read), options.shard, turn)
+    if not distributed.leads():
+        if runs:
+            assist({run: read[run] for run in runs}, dataset, device)
+        return
+    if not runs:
+        log.info("%s: there are fewer trainings than shards, and shard %s has none", experiment.name, options.shard)
+        return
+    missing = runs if options.force else [one for one in runs if not one.record.exists()]
+    if options.dry_run:
+        from benchmarks.running.cost import print_plan
+
+        print_plan(runs, missing, dataset, ingredients, device)
+        return
+    if missing:  # a backbone that cannot be built is refused before anything is written
+        create_body(experiment.backbone.name, ingredients.weights)
+    check_writable(options.output)
+    log.info("%s: %d of %d runs are to be done on %s", experiment.name, len(missing), len(runs), device)
+    if not missing:
+        log.info("nothing to do: every record exists (--force does them again)")
+    if options.force:
+        _forget_all(runs)
+        if ablations is None:
+            _say_what_stays(methods)
+
+    def do(one: Run) -> None:
+        log.info("run %d of %d: %s", runs.index(one) + 1, len(runs), one.identity)
+        if one.record.exists() and not options.force:
+            log.info("another process has done it meanwhile")
+        print(summary(one, carry_out(one, dataset, read[one], device, force=options.force)))
+
+    in_turn(missing, lambda one: one.lock, do)
+    distributed.tell("")  # that was all: the others may go on
+    if not missing and len(runs) == 1:
+        print(summary(runs[0], read_record(runs[0].record)))
+    print(overview(runs))
+
+
+def _forget_all(runs: Sequence[Run]) -> None:
+    """`forget`, before the first of those that share a training is done again; never under another process."""
+    for lock in dict.fromkeys(run.lock for run in runs):
+        with locked(lock):
+            forget([run for run in runs if run.lock == lock])
+
+
+def _say_what_stays(methods: list[str]) -> None:
+    """Name the controls whose records are of a training that is made anew without them."""
+    left = [name for name, entry in BUILT_IN.items() if entry.source in methods and name not in methods]
+    if left:
+        log.info("records of %s stay as they are; name them with --method to make them anew too", ", ".join(left))
+
+
+def overview(runs: list[Run]) -> str:
+    """What a call ends with: mAP of every run at every length."""
+    rows = []
+    for record in (read_record(run.record) for run in runs):
+        rows.append({"mAP": record.id} | {f"{length.bits} bits": f"{length.map:.4f}" for length in record.lengths})
+    return _grid(rows)
+
+
+def summary(run: Run, record: Record) -> str:
+    """What is printed of a finished run."""
+    table = [
+        {
+            "bits": length.bits,
+            "mAP": f"{length.map:.4f}",
+            "P@10": f"{length.precision_at['10']:.4f}",
+            "P@1000": f"{length.precision_at['1000']:.4f}",
+            "distinct codes": length.distinct_codes,
+        }
+        for length in record.lengths
+    ]
+    seconds, accuracy = record.seconds, record.classification_accuracy
+    classified = "" if accuracy is None else f" class accuracy {accuracy:.4f};"
+    return (
+        f"{record.id} on {record.data.variant}\n{_grid(table)}\n"
+        f"exact search with float features: mAP {record.float_map:.4f};{classified} train {seconds.train:.0f} s, "
+        f"encode {seconds.encode:.0f} s, evaluate {seconds.evaluate:.0f} s\nrecord: {run.record}"
+    )
+
+
+def _grid(rows: list[dict[str, Any]]) -> str:
+    return str(tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True))

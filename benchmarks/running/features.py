@@ -1,0 +1,71 @@
+"""Embeddings on disk, for sources that several runs quantize: computed once, read by all."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor
+
+from dpq.errors import one_line
+from dpq.files.atomic import sweep
+from dpq.files.checkpoint import load_checkpoint, restored_matrix, restored_seconds, save_checkpoint, unusable
+from dpq.learning.on_embeddings import Source
+from dpq.learning.settings import Views
+from dpq.protocols.base import Images
+from dpq.protocols.store.read import StoredImages
+
+
+class StoredSource:
+    """A source whose predictions are kept, one file for each set of images; for one process at a time.
+
+    Args:
+        source: computes what is not there yet.
+        folder: of the files; its name stands for everything about the source that decides its predictions.
+        train: trains the source, or restores it, before the first prediction that is not there.
+
+    Attributes:
+        spared: seconds that reading files has spared so far; a run adds them to its encoding time.
+    """
+
+    def __init__(self, source: Source, folder: Path, train: Callable[[], None] | None = None) -> None:
+        self.source = source
+        self.preprocessing = source.preprocessing
+        self.folder = folder
+        self.spared = 0.0
+        self._train = train
+
+    def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
+        """Embeddings [N, D] and class logits [N, L] of uint8 images, on the CPU."""
+        digest = hashlib.sha256(f"{_content(images)} {views} {list(images.shape)}".encode())
+        path = self.folder / f"{digest.hexdigest()[:16]}.safetensors"
+        if path.exists():
+            started = time.perf_counter()
+            tensors, state = load_checkpoint(path)
+            try:
+                embeddings, logits = (
+                    restored_matrix(tensors, name, (len(images), None)) for name in ("embeddings", "logits")
+                )
+                seconds = restored_seconds(state)
+            except ValueError as error:
+                raise unusable(path, f"is not of these images ({one_line(error)})") from error
+            self.spared += seconds - (time.perf_counter() - started)
+            return embeddings, logits
+        started = time.perf_counter()
+        if self._train is not None:
+            self._train()
+            self._train = None
+        embeddings, logits = self.source.predict(images, views=views, progress=progress)
+        seconds = time.perf_counter() - started
+        sweep(path)
+        save_checkpoint(path, {"embeddings": embeddings, "logits": logits}, {"seconds": seconds})
+        return embeddings, logits
+
+
+def _content(images: Images) -> str:
+    """A digest that stands for the images."""
+    if isinstance(images, StoredImages):
+        return images.digest
+    return hashlib.sha256(images[:].contiguous().numpy().data).hexdigest()

@@ -1,0 +1,190 @@
+"""What a call is to do: its runs, and where each of them keeps what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.records.store import digest, record_path
+from benchmarks.running.locks import lock_path
+from benchmarks.setting.ablations import WORDS
+from benchmarks.setting.building import Ingredients, with_label_vectors
+from benchmarks.setting.experiment import Experiment, describe
+from benchmarks.setting.methods import METHODS, reported_lengths, with_variant
+from dpq.learning.backbone import WeightFile
+from dpq.protocols import Dataset
+
+
+@dataclass(frozen=True)
+class Run:
+    """One record to be: a method, a variant and a seed in one setting.
+
+    Attributes:
+        experiment: with the variant's switches written out; its longest code is trained, its `bits` are reported.
+        method: name.
+        variant: "paper" or "released".
+        seed: master seed.
+        output: folder of all results.
+        identity: file name of the record; a function of everything that decides its numbers.
+        training: file name of the checkpoint; a function of everything that decides the trained weights, so that
+            one training serves several ways of evaluating it.
+        features: file name of the checkpoint after the feature epochs, which trainings of other code lengths start
+            from; None where one training serves all lengths.
+        source: the run whose embeddings this one quantizes.
+        ablation: name of the one change that was made to the setting; None for the setting itself.
+        ablation_of: identity of the run without that change.
+        call: experiment and changed settings of the command that made it (`overrides.recorded_call`).
+    """
+
+    experiment: Experiment
+    method: str
+    variant: str
+    seed: int
+    output: Path
+    identity: str = ""
+    training: str = ""
+    features: str | None = None
+    source: Run | None = None
+    ablation: str | None = None
+    ablation_of: str | None = None
+    call: tuple[str, ...] = ()
+
+    @property
+    def arguments(self) -> list[str]:
+        """The command of this one record, without what decides no number: where data are, on what it is computed.
+
+        What is asked for stands before `--seeds`, then seed, split and lengths, and last the changes of the setting.
+        """
+        experiment, *changes = self.call
+        named = ["--ablation", self.ablation] if self.ablation else ["--method", self.method]
+        if self.ablation == WORDS:
+            changes += ["--label-vectors", Path(self.experiment.label_vectors).name]
+        lengths = {*self.experiment.bits, max((self.source or self).experiment.bits)}
+        return [
+            "run",
+            experiment,
+            *named,
+            *(["--variant", self.variant] if self.variant != "paper" else []),
+            *("--seeds", str(self.seed), "--split-seeds", str(self.experiment.split_seed)),
+            *("--bits", ",".join(map(str, sorted(lengths)))),
+            *changes,
+        ]
+
+    @property
+    def record(self) -> Path:
+        """The record's path; the raw codes lie beside it as `.npz`."""
+        return record_path(self.output, self.experiment.name, self.identity)
+
+    @property
+    def folder(self) -> Path:
+        """Where everything of the experiment lies."""
+        return self.output / self.experiment.name
+
+    @property
+    def checkpoint(self) -> Path:
+        """Weights, optimiser and log after the last finished epoch."""
+        return self.folder / "checkpoints" / f"{self.training}.safetensors"
+
+    @property
+    def feature_checkpoint(self) -> Path | None:
+        """Weights, optimiser and log after the feature epochs, which other code lengths share."""
+        return self.folder / "checkpoints" / f"{self.features}.safetensors" if self.features else None
+
+    @property
+    def lock(self) -> Path:
+        """The lock of all that this run trains or stores; runs that share any of it share the lock."""
+        shared = self.source.training if self.source else self.features or self.training
+        if METHODS[self.method].source == "backbone":
+            shared = "frozen-features"
+        return lock_path(self.folder, shared)
+
+    @property
+    def embeddings(self) -> Path:
+        """Folder of the stored embeddings, for methods whose embeddings other runs quantize."""
+        return self.folder / "embeddings" / self.identity
+
+
+def plan(
+    experiment: Experiment,
+    dataset: Dataset,
+    ingredients: Ingredients,
+    *,
+    methods: list[str],
+    seeds: list[int],
+    variant: str,
+    output: Path,
+    call: tuple[str, ...] = (),
+) -> list[Run]:
+    """The runs that a call asks for, done or not, in the order of the registry."""
+    complete = with_variant(experiment, variant)
+    runs = []
+    for seed in seeds:
+        for method in sorted(methods, key=list(METHODS).index):
+            named, source = METHODS[method].source, None
+            base = Run(complete, method, variant, seed, output, call=call)
+            if named is not None and named in METHODS:
+                source = _named(replace(base, method=named), dataset, ingredients)
+            for bits in reported_lengths(method, complete.bits):
+                run = replace(base, experiment=replace(complete, bits=bits), source=source)
+                runs.append(_named(run, dataset, ingredients))
+    return runs
+
+
+def plan_ablations(
+    base: list[Run], settings: Mapping[str, Experiment], dataset: Dataset, ingredients: Ingredients
+) -> dict[Run, Ingredients]:
+    """The same runs in the setting of every ablation, by its name; each with the label vectors of that setting.
+
+    Raises:
+        InputError: label vectors are missing, unreadable or do not fit.
+    """
+    made: dict[Run, Ingredients] = {}
+    for name, experiment in settings.items():
+        own = with_label_vectors(ingredients.weights, experiment, dataset)
+        for run in base:
+            setting = replace(experiment, bits=run.experiment.bits)
+            changed = replace(run, experiment=setting, ablation=name, ablation_of=run.identity)
+            made[_named(changed, dataset, own)] = own
+    return made
+
+
+def _named(run: Run, dataset: Dataset, ingredients: Ingredients) -> Run:
+    """The run with the names of its files, which follow from all the rest."""
+    method = METHODS[run.method]
+    setting = recorded_config(run.experiment, ingredients, run.method, run.source) | {
+        "fingerprint": dataset.fingerprint,
+        "weights_sha256": recorded_weights(ingredients)["weights_sha256"],
+        **method.origin,
+    }
+    trained = setting | {"training": {k: v for k, v in setting["training"].items() if k != "evaluation_views"}}
+    stem = "-".join([run.method, run.variant, *([run.ablation] if run.ablation else []), f"seed{run.seed}"])
+    features = None
+    if not method.progressive:
+        if method.source is None:
+            features = f"{stem}-features-{digest({k: v for k, v in trained.items() if k != 'bits'})}"
+        stem = f"{stem}-{max(run.experiment.bits)}bits"
+    training = f"{stem}-{digest(setting if method.source else trained)}"
+    return replace(run, identity=f"{stem}-{digest(setting)}", training=training, features=features)
+
+
+def recorded_config(
+    experiment: Experiment, ingredients: Ingredients, method: str, source: Run | None = None
+) -> dict[str, Any]:
+    """The configuration as a record keeps it; with the longest code that its source was trained for, if it has one."""
+    table = describe(experiment, METHODS[method].configs)
+    if source is not None:
+        table["source"] = {"method": source.method, "bits": max(source.experiment.bits)}
+    # The file's name: its folder decides nothing.
+    table["backbone"]["weights"] = recorded_weights(ingredients)["weights"]
+    table["label_vectors"] = ingredients.label_vectors_source
+    return table
+
+
+def recorded_weights(ingredients: Ingredients) -> dict[str, Any]:
+    """Name and digest of the backbone's weights, as a record keeps them."""
+    weights = ingredients.weights
+    if isinstance(weights, WeightFile):
+        return {"weights": weights.name, "weights_sha256": weights.sha256}
+    return {"weights": weights or "none", "weights_sha256": None}

@@ -1,0 +1,264 @@
+"""Regression check: every method on small data, against what the same runs gave when the reference was made."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from annotated_types import MinLen
+
+from benchmarks.records.record import Record
+from benchmarks.report.statistics import entries_of
+from benchmarks.running.environment import describe_environment
+from benchmarks.running.plan import plan, recorded_weights
+from benchmarks.running.runner import carry_out
+from benchmarks.setting.building import Ingredients, build_method, read_ingredients
+from benchmarks.setting.experiment import Experiment, describe, known_tables, read_experiment, with_settings
+from benchmarks.setting.methods import BUILT_IN
+from dpq.errors import InputError, one_line
+from dpq.files.atomic import write_atomically
+from dpq.files.json import read_json
+from dpq.files.schema import Scalar, read_table
+from dpq.learning.settings import Epoch
+from dpq.protocols import Dataset
+
+log = logging.getLogger(__name__)
+
+REFERENCES = Path(__file__).parents[1] / "regression"
+SEEDS = (0, 1, 2, 3, 4)  # of the reference; a check runs the first
+CONFIDENCE = 0.999  # of the interval that a further seed falls into
+LEAST_REACH = 0.01  # of the mean: other machines round differently even where seeds agree
+PROBED = 2048  # random embeddings
+PROBE_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a check compares with; the file also says which seeds and machine made it.
+
+    Attributes:
+        settings: everything that decides the numbers, as `settings` has it.
+        made_of: fingerprint of the data, digest of the weights.
+        terms: loss terms of random embeddings.
+        metrics: values over the seeds.
+    """
+
+    settings: Mapping[str, Any]
+    made_of: Mapping[str, Scalar]
+    terms: Mapping[str, float]
+    metrics: Mapping[str, Annotated[tuple[float, ...], MinLen(2)]]
+
+
+class Moved(Exception):
+    """Something left its interval; the text says what and by how much."""
+
+
+def load_suite(name: str, weights: str | None) -> Experiment:
+    """The experiment of a suite, with the weights that were given."""
+    experiment = with_settings(read_experiment(name, REFERENCES / f"{name}.toml"))
+    if weights is None:
+        return experiment
+    return replace(experiment, backbone=replace(experiment.backbone, weights=weights))
+
+
+def check(experiment: Experiment, dataset: Dataset, device: torch.device) -> int:
+    """Run every method with the first seed and compare.
+
+    Returns:
+        How many values were compared.
+
+    Raises:
+        InputError: there is no reference.
+        Moved: a setting, a loss term or a metric differs.
+    """
+    path = REFERENCES / f"{experiment.name}.json"
+    reference = read_reference(path)
+    ingredients = read_ingredients(experiment, dataset)
+    if (found := _data_and_weights(dataset, ingredients)) != reference.made_of:
+        raise InputError(
+            f"{experiment.name}: data and weights are {found}, the reference was made of {reference.made_of}; "
+            "give those, or make a reference of your own with --update"
+        )
+    moved = _changed_settings(settings(experiment), reference.settings)
+    terms = probe(experiment, dataset, ingredients)
+    moved += _compare_terms(terms, reference.terms)
+    if not moved:  # what changed is known already; training would only blur it
+        measured = measure(experiment, dataset, ingredients, device, SEEDS[:1])
+        moved += _compare_metrics({key: values[0] for key, values in measured.items()}, reference.metrics)
+    if moved:
+        raise Moved("\n".join(f"{experiment.name}: {line}" for line in moved))
+    return len(reference.terms) + len(reference.metrics)
+
+
+def read_reference(path: Path) -> Reference:
+    """A reference as `update` wrote it.
+
+    Raises:
+        InputError: missing, unreadable, or of another form.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no reference {path.name}; make it with: python -m benchmarks regress --update")
+    try:
+        return read_table(Reference, read_json(path), extra="ignore")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot use reference {path}: {one_line(error)}; restore it, or make it anew with --update"
+        ) from error
+
+
+def update(experiment: Experiment, dataset: Dataset, device: torch.device) -> Path:
+    """Make the reference anew from all seeds."""
+    ingredients = read_ingredients(experiment, dataset)
+    environment = describe_environment(device)
+    reference = {
+        "settings": settings(experiment),
+        "made_of": _data_and_weights(dataset, ingredients),
+        "seeds": SEEDS,
+        "environment": environment,
+        "terms": probe(experiment, dataset, ingredients),
+        "metrics": measure(experiment, dataset, ingredients, device, SEEDS),
+    }
+    path = REFERENCES / f"{experiment.name}.json"
+    write_atomically(path, json.dumps(reference, indent=1, allow_nan=False) + "\n")
+    return path
+
+
+def _data_and_weights(dataset: Dataset, ingredients: Ingredients) -> dict[str, Any]:
+    return {"fingerprint": dataset.fingerprint, "weights_sha256": recorded_weights(ingredients)["weights_sha256"]}
+
+
+def settings(experiment: Experiment) -> dict[str, Any]:
+    """Everything that decides the numbers, flattened to `table.key`; paths of weights are left out."""
+    table = describe(experiment, known_tables())
+    del table["backbone"]["weights"]
+    return dict(_flatten(json.loads(json.dumps(table))))
+
+
+def _flatten(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def measure(
+    experiment: Experiment, dataset: Dataset, ingredients: Ingredients, device: torch.device, seeds: Sequence[int]
+) -> dict[str, list[float]]:
+    """Train and evaluate every method; values over the seeds, by "method, length, metric"."""
+    measured: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder)
+        runs = plan(
+            experiment,
+            dataset,
+            ingredients,
+            methods=list(BUILT_IN),
+            seeds=list(seeds),
+            variant="paper",
+            output=output,
+        )
+        for number, run in enumerate(runs, 1):
+            log.info("%s: run %d of %d: %s", experiment.name, number, len(runs), run.identity)
+            for key, value in _values(carry_out(run, dataset, ingredients, device)):
+                measured.setdefault(key, []).append(value)
+    return measured
+
+
+def _values(record: Record) -> Iterator[tuple[str, float]]:
+    """The values of a record that are watched: retrieval at every length, and the last value of every loss term."""
+    method, longest = record.method, max(record.config.bits)
+    for training, length in entries_of(record):
+        where = f"{method}, {length.bits} bits" + (" truncated" if training == "truncated" else "")
+        yield f"{where}, map", length.map
+        yield f"{where}, reconstruction_mse", length.reconstruction_mse
+        yield f"{where}, precision at 10", length.precision_at["10"]
+    for name, value in record.raw["training_log"][-1].items() if record.training_log else ():
+        if isinstance(value, float) and name != "learning_rate":
+            yield f"{method}, trained at {longest} bits, {name} loss", value
+
+
+def probe(experiment: Experiment, dataset: Dataset, ingredients: Ingredients) -> dict[str, float]:
+    """Weighted loss terms of every deep method on random embeddings, by "method, term".
+
+    They hardly depend on the machine, so a changed coefficient shows whatever training would make of it. Always on the
+    CPU, whose random generator draws DTQ's negatives alike everywhere.
+    """
+    training, dim, classes = experiment.training, experiment.backbone.embedding_dim, len(dataset.classes)
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.randn(PROBED, dim, generator=generator).tanh()
+    logits = torch.randn(PROBED, classes, generator=generator)
+    labels = torch.eye(classes, dtype=torch.bool)[torch.randint(classes, (PROBED,), generator=generator)]
+    rows = torch.arange(training.batch_size)
+    terms: dict[str, float] = {}
+    for name, entry in BUILT_IN.items():
+        if entry.source is not None:
+            continue
+        method: Any = build_method(name, experiment, dataset, ingredients, 0)
+        method.training_config = training
+        start = method.codes_start(training.epochs)
+        method.before_epoch(Epoch(start, training.epochs, 0, lambda views: embeddings))
+        method.backbone.forward = lambda inputs, count: (embeddings[:count], logits[:count])
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(0)
+            losses = method.losses(rows[:, None], labels[rows], rows, start)
+        terms |= {f"{name}, {term}": float(value) for term, value in losses.items()}
+    return terms
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Where a further seed falls with probability `CONFIDENCE` (prediction interval of Student's t).
+
+    Never closer to the mean than `LEAST_REACH` of it.
+    """
+    from scipy import stats
+
+    mean, count = float(np.mean(values)), len(values)
+    spread = float(np.std(values, ddof=1)) * (1 + 1 / count) ** 0.5
+    reach = max(float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * spread, LEAST_REACH * abs(mean))
+    return mean - reach, mean + reach
+
+
+def _changed_settings(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
+    return _missing(now, then) + [
+        f"setting {key} is {now[key]!r}; the reference has {then[key]!r}"
+        for key in sorted(now.keys() & then.keys())
+        if now[key] != then[key]
+    ]
+
+
+def _compare_terms(now: Mapping[str, float], then: Mapping[str, float]) -> list[str]:
+    return _missing(now, then) + [
+        f"{key} loss of random embeddings is {now[key]:.6g}; the reference has {then[key]:.6g} "
+        f"({_change(now[key], then[key])})"
+        for key in now.keys() & then.keys()
+        if abs(now[key] - then[key]) > PROBE_TOLERANCE * abs(then[key])
+    ]
+
+
+def _compare_metrics(now: Mapping[str, float], then: Mapping[str, Sequence[float]]) -> list[str]:
+    lines = _missing(now, then)
+    for key in sorted(now.keys() & then.keys()):
+        low, high = interval(then[key])
+        if not low <= now[key] <= high:
+            change = _change(now[key], float(np.mean(then[key])))
+            lines.append(f"{key} is {now[key]:.4g}, outside {low:.4g} to {high:.4g} ({change} of the reference's mean)")
+    return lines
+
+
+def _missing(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{key} is {'new' if key in now else 'gone'}; renew the reference with --update"
+        for key in sorted(now.keys() ^ then.keys())
+    ]
+
+
+def _change(now: float, then: float) -> str:
+    return f"{100 * (now / then - 1):+.1f} %" if then else f"{now - then:+.3g}"

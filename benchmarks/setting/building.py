@@ -1,0 +1,124 @@
+"""Untrained methods, from an experiment and a data set; and the files that they need besides the images."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.setting.experiment import Experiment
+from benchmarks.setting.methods import METHODS
+from dpq.errors import InputError
+from dpq.learning.backbone import Backbone, WeightFile, read_weights
+from dpq.learning.on_embeddings import FrozenFeatures, Source
+from dpq.learning.settings import Method
+from dpq.method.label_vectors import orthonormal_label_vectors, read_label_vectors
+from dpq.protocols import Dataset
+from dpq.registry import MethodContext
+from dpq.seeds import derive_seed
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """Files that a run reads besides the images, read once for all runs.
+
+    Attributes:
+        weights: of the backbone: a file, "timm", or None.
+        label_vectors: [L, D].
+        label_vectors_source: what the record says of them.
+    """
+
+    weights: WeightFile | str | None
+    label_vectors: Tensor
+    label_vectors_source: dict[str, Any]
+
+
+def build_method(
+    name: str,
+    experiment: Experiment,
+    dataset: Dataset,
+    ingredients: Ingredients,
+    seed: int,
+    source: Source | None = None,
+) -> Method:
+    """A fresh, untrained method; its random weights come from the seed.
+
+    Args:
+        name: of the method.
+        experiment: with the variant's switches written out; its longest code is to be trained.
+        dataset: for classes and labels.
+        ingredients: weights and label vectors.
+        seed: master seed.
+        source: of the embeddings, for a method that quantizes those of another.
+    """
+    method, network = METHODS[name], experiment.backbone
+
+    def backbone(classes: int) -> Backbone:
+        return Backbone(network.name, classes, network.embedding_dim, experiment.training.dropout, ingredients.weights)
+
+    context = MethodContext(
+        experiment.settings_of(method.table) if method.table else None,
+        max(experiment.bits),
+        experiment.codebook_size,
+        len(dataset.classes),
+        ingredients.label_vectors,
+        backbone,
+        source,
+        bool((dataset.train.labels.sum(dim=1) > 1).any()),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "weights"))
+        return method.entry.build(context)
+
+
+def frozen_features(experiment: Experiment, ingredients: Ingredients, device: torch.device) -> FrozenFeatures:
+    """The backbone as its weights came; without any, the same random network whatever the run's seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(0, "weights"))
+        return FrozenFeatures(experiment.backbone.name, ingredients.weights, experiment.training, device)
+
+
+def check_files(experiment: Experiment) -> None:
+    """Refuse weights or label vectors that are not there, which needs no data set.
+
+    Raises:
+        InputError: names the file.
+    """
+    _weights(experiment)
+    if experiment.label_vectors != "orthonormal" and not Path(experiment.label_vectors).is_file():
+        raise InputError(f"cannot read label vectors from {experiment.label_vectors}: there is no such file")
+
+
+def read_ingredients(experiment: Experiment, dataset: Dataset) -> Ingredients:
+    """Read the backbone's weights and the label vectors that the experiment names.
+
+    Raises:
+        InputError: a file is missing, unreadable or does not fit.
+    """
+    return with_label_vectors(_weights(experiment), experiment, dataset)
+
+
+def _weights(experiment: Experiment) -> WeightFile | str | None:
+    named = experiment.backbone.weights
+    if named == "timm":
+        return named
+    return None if named == "none" else read_weights(Path(named))
+
+
+def with_label_vectors(weights: WeightFile | str | None, experiment: Experiment, dataset: Dataset) -> Ingredients:
+    """Weights that were read before, and the label vectors that the experiment names.
+
+    Raises:
+        InputError: the file is missing, unreadable or does not fit.
+    """
+    classes, dim = len(dataset.classes), experiment.backbone.embedding_dim
+    if experiment.label_vectors == "orthonormal":
+        return Ingredients(weights, orthonormal_label_vectors(classes, dim), {"source": "orthonormal"})
+    path = Path(experiment.label_vectors)
+    vectors = read_label_vectors(path, classes, dim)
+    source = {"source": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return Ingredients(weights, vectors, source)

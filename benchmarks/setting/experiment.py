@@ -1,0 +1,196 @@
+"""An experiment: one data protocol and one setting that all its methods share, read from TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, is_dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from annotated_types import Interval
+
+from benchmarks.setting.methods import METHODS
+from dpq.errors import InputError, one_line
+from dpq.files.json import read_text
+from dpq.learning.settings import Count, Pixels, TrainingConfig, added_later, as_recorded
+
+T = TypeVar("T")
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+OWN = "own"  # whose results are of images that nobody else has
+UNPUBLISHED = ("digits", OWN)  # and bundled data, to try the suite with
+MOST_BYTES = 1 << 20  # of a file
+
+Seed = Annotated[int, Interval(ge=0, le=2**31 - 1)]
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Which network, and where its first weights come from.
+
+    Attributes:
+        name: timm model name.
+        weights: "timm" for its own download, "none" for random weights, or a path.
+        embedding_dim: D.
+    """
+
+    name: str
+    weights: str = "timm"
+    embedding_dim: Pixels = 300
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that decides the numbers of an experiment, but the seed and the method.
+
+    Attributes:
+        name: of the experiment; also the folder of its results.
+        protocol: data protocol.
+        backbone: network and weights.
+        training: optimisation, resolution, augmentation.
+        methods: the file's tables of methods, or settings in their place; `settings_of` reads one when it is asked
+            for, as a method's settings are a class of its file, which imports PyTorch.
+        bits: code lengths to report.
+        seeds: repetitions that a run without `--seeds` makes.
+        codebook_size: codewords per level K.
+        split_seeds: of the splits, each the same for all methods and repetitions; a run has one.
+        label_vectors: "orthonormal", or a text file of word vectors.
+        limit: class-balanced subset of every split; None uses all.
+        validation: replace query and database by held-out training images.
+        stored_side: side in pixels to which images of protocols with lists are resized once; None elsewhere.
+    """
+
+    name: str
+    protocol: str
+    backbone: BackboneConfig
+    training: TrainingConfig
+    methods: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    bits: tuple[Annotated[int, Interval(ge=1, le=1024)], ...] = (8, 16, 24, 32)
+    seeds: tuple[Seed, ...] = (0,)
+    codebook_size: Annotated[int, Interval(ge=2, le=256)] = 256
+    split_seeds: tuple[Seed, ...] = (0,)
+    label_vectors: str = "orthonormal"
+    limit: Count | None = None
+    validation: bool = False
+    stored_side: Pixels | None = added_later(None)
+
+    def __post_init__(self) -> None:
+        """Refuse lists that are empty or name a number twice, and tables that no method has."""
+        for name in ("bits", "seeds", "split_seeds"):
+            numbers = getattr(self, name)
+            if not numbers or len(set(numbers)) < len(numbers):
+                raise InputError(f"{name} must be a list of different numbers, at least one; got {list(numbers)[:20]}")
+        known = {*METHODS} - (METHODS.own.keys() - known_tables())
+        if unknown := sorted(self.methods.keys() - known):
+            raise InputError(f"unknown key {unknown[0]!r} in {self.name}.methods; known are {', '.join(sorted(known))}")
+
+    def settings_of(self, table: str) -> Any:
+        """What a method adds to the shared setting, by the name of its table.
+
+        Raises:
+            InputError: an unknown key, a value of a wrong type or out of its range; the method's package is broken.
+        """
+        settings = self.methods.get(table, {})
+        if is_dataclass(settings):
+            return settings
+        kind: Any = METHODS[table].entry.config
+        return read_settings(kind, settings, f"{self.name}.methods.{table}")
+
+    def splits(self) -> list[Experiment]:
+        """The experiment on each of its splits."""
+        return [replace(self, split_seeds=(seed,)) for seed in self.split_seeds]
+
+    @property
+    def split_seed(self) -> int:
+        """Of an experiment on one split."""
+        (seed,) = self.split_seeds
+        return seed
+
+
+def known_experiments() -> list[str]:
+    """Names of the shipped experiments."""
+    return sorted(path.stem for path in CONFIGS.glob("*.toml"))
+
+
+def known_tables() -> list[str]:
+    """Names of the tables of settings that this project's methods have."""
+    return [name for name, method in METHODS.own.items() if method.table == name]
+
+
+def load_experiment(name: str) -> Experiment:
+    """Read `benchmarks/configs/<name>.toml`.
+
+    Raises:
+        InputError: there is no such experiment, or its file has an unknown key or a value of a wrong type.
+    """
+    if name not in known_experiments():
+        raise InputError(f"unknown experiment {name!r}; choose one of {', '.join(known_experiments())}")
+    return read_experiment(name, CONFIGS / f"{name}.toml")
+
+
+def read_notes(name: str) -> str:
+    """What a reader of an experiment's table must know, written by hand in `<name>.md`; empty where there is none."""
+    path = CONFIGS / f"{name}.md"
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
+def read_experiment(name: str, path: Path) -> Experiment:
+    """An experiment from its TOML file.
+
+    Raises:
+        InputError: unreadable, no UTF-8; or as for `parse_experiment`.
+    """
+    try:
+        text = read_text(path, MOST_BYTES)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read configuration {path}: {one_line(error)}; correct the file") from error
+    return parse_experiment(name, text)
+
+
+def parse_experiment(name: str, text: str) -> Experiment:
+    """An experiment from the text of its TOML file; settings of methods are looked at when they are asked for.
+
+    Raises:
+        InputError: no TOML, an unknown or missing key, a value of a wrong type or out of its range.
+    """
+    try:
+        table = tomllib.loads(text)
+    except RecursionError:
+        raise InputError(f"configuration {name} is nested too deeply; correct the file") from None
+    except ValueError as error:  # TOMLDecodeError, and numbers of thousands of digits
+        raise InputError(f"configuration {name} is no valid TOML: {one_line(error)}") from error
+    if "name" in table:
+        raise InputError(f"unknown key 'name' in {name}; the file's name is the experiment's")
+    return read_settings(Experiment, {"name": name} | table, name)
+
+
+def with_settings(experiment: Experiment) -> Experiment:
+    """The experiment with all tables of methods read.
+
+    Raises:
+        InputError: as for `Experiment.settings_of`.
+    """
+    return replace(experiment, methods={table: experiment.settings_of(table) for table in experiment.methods})
+
+
+def read_settings(kind: type[T], table: Any, where: str) -> T:
+    """A dataclass of settings from a table, which messages call `where`.
+
+    Raises:
+        InputError: an unknown or missing key, a value of a wrong type or out of its range.
+    """
+    from dpq.files.schema import read_table  # slow to import, and no help text needs it
+
+    try:
+        return read_table(kind, table, where)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def describe(experiment: Experiment, tables: Sequence[str]) -> dict[str, Any]:
+    """What a record keeps of an experiment on one split: all, but only these of `methods`, as JSON-able values."""
+    table = as_recorded(experiment) | {"split_seed": experiment.split_seed}
+    table["methods"] = {name: as_recorded(experiment.settings_of(name)) for name in tables}
+    del table["seeds"], table["split_seeds"]
+    return table

@@ -1,0 +1,226 @@
+"""The options of `run`, each said once: what the parser takes, which field of the experiment it sets, what it teaches.
+
+Other commands take from this table what they share with `run`. Nothing here imports PyTorch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from benchmarks.running.jobs import CLUSTERS, HOURS, shard
+from benchmarks.setting.ablations import ABLATIONS
+from benchmarks.setting.experiment import Experiment, known_experiments
+from benchmarks.setting.methods import METHODS, VARIANTS
+from dpq.cli.parser import one_of, positive
+
+
+@dataclass(frozen=True)
+class Option:
+    """One argument of a command.
+
+    Attributes:
+        flag: as it is written; a name without dashes stands in its place on the line.
+        help: what it does; a function where names have to be looked up.
+        metavar: what its value looks like; empty for a switch.
+        read: makes the value of its text, or refuses it.
+        default: without it; None leaves a field as the experiment's file has it.
+        count: "+" for several values.
+        environment: variable that holds the default.
+        path: of the field of `Experiment` that it sets, with dots.
+    """
+
+    flag: str
+    help: str | Callable[[], str]
+    metavar: str = ""
+    read: Callable[[str], Any] = str
+    default: Any = None
+    count: str | None = None
+    environment: str = ""
+    path: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of the value among the parsed ones."""
+        return self.flag.lstrip("-").replace("-", "_")
+
+    def add_to(self, parser: Any) -> None:
+        """Have a parser, or a group of one, take it."""
+        about = self.help if isinstance(self.help, str) else self.help()
+        default = os.environ.get(self.environment) or self.default
+        kind = {"metavar": self.metavar, "type": self.read, "default": default, "nargs": self.count}
+        parser.add_argument(self.flag, help=about, **(kind if self.metavar else {"action": "store_true"}))
+
+    def written(self, value: Any) -> list[str]:
+        """A value as the command line takes it; nothing where it is as without the option."""
+        if value is None or value is False:
+            return []
+        return [self.flag] if value is True else [self.flag, listed(value) if isinstance(value, tuple) else str(value)]
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Comma-separated integers."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected numbers separated by commas, got {text!r}") from None
+
+
+def listed(several: tuple[int, ...]) -> str:
+    """Integers as `numbers` reads them."""
+    return ",".join(map(str, several))
+
+
+def _word(flag: str, about: str, path: str) -> Option:
+    """An option for a field that holds one of a few words; its type names them."""
+    kind: Any = Experiment
+    for name in path.split("."):
+        kind = get_type_hints(kind)[name]
+    words = get_args(kind)
+    return Option(flag, about, "|".join(words), one_of(flag.lstrip("-"), words), path=path)
+
+
+WHAT = (
+    Option(
+        "--method",
+        lambda: f"of {', '.join(METHODS)}, or all of this repository's own (default)",
+        "NAME",
+        default=["all"],
+        count="+",
+    ),
+    Option(
+        "--bits",
+        "code lengths; progressive methods train the longest, the others each",
+        "8,16,24,32",
+        lambda text: tuple(sorted(set(numbers(text)))),
+        path="bits",
+    ),
+    Option("--seeds", "repetitions of every training", "0,1,2", numbers, path="seeds"),
+    Option(
+        "--split-seeds",
+        "draws of the images, or of the classes that are held out",
+        "0,1,2",
+        numbers,
+        path="split_seeds",
+    ),
+    Option(
+        "--variant",
+        "DPQ and DTQ as their papers say (default) or as their released codes do",
+        "|".join(VARIANTS),
+        one_of("variant", VARIANTS),
+        default="paper",
+    ),
+    Option(
+        "--ablation",
+        f"instead of the methods, DPQ with one thing changed: {', '.join(ABLATIONS)}, or all",
+        "NAME",
+        count="+",
+    ),
+    Option(
+        "--protocol",
+        "the images of your own in --data-root, by class folders or manifest.csv; results are those of `own`",
+        "folder",
+        path="protocol",
+    ),
+)
+# In the order in which a command names them.
+SETTING = (
+    Option("--backbone", "any timm model", "TIMM_NAME", path="backbone.name"),
+    Option(
+        "--weights",
+        "backbone weights (safetensors or torch); none starts from scratch; environment: DPQ_WEIGHTS",
+        "FILE|none",
+        environment="DPQ_WEIGHTS",
+        path="backbone.weights",
+    ),
+    Option("--image-size", "side of the network input in pixels", "N", positive, path="training.image_size"),
+    Option("--epochs", "passes over the training images", "N", positive, path="training.epochs"),
+    _word("--precision", "of the backbone", "training.precision"),
+    _word(
+        "--views",
+        "evaluate on the centre crop, or on the mean embedding of it and its mirror image, or of ten crops; needs no "
+        "new training",
+        "training.evaluation_views",
+    ),
+    Option(
+        "--label-vectors",
+        "word vectors for the margin, one row a class (default: orthonormal); with --ablation, those of `words`",
+        "FILE",
+        path="label_vectors",
+    ),
+    Option("--limit", "a class-balanced subset of about N images in every split", "N", positive, path="limit"),
+    Option(
+        "--validation",
+        "hold out a fifth of the training images as queries and database, to choose settings",
+        path="validation",
+    ),
+)
+WHERE = (
+    Option(
+        "--data-root", "folder of the data set; environment: DPQ_DATA_ROOT", "DIR", Path, environment="DPQ_DATA_ROOT"
+    ),
+    Option("--device", "auto takes a GPU if there is one", "auto|cpu|cuda", default="auto"),
+    Option("--strip-prefix", "what to take off the paths in lists that name other machines' folders", "PREFIX"),
+    Option("--workers", "processes that decode images (default: one a core, at most 8)", "N", positive),
+    Option(
+        "--allow-missing",
+        "go on with a copy that lacks up to N of its images; records and tables say so",
+        "N",
+        positive,
+        default=0,
+    ),
+    Option("--output", "folder of results (default: results)", "DIR", Path, default=Path("results")),
+    Option("--force", "do finished runs again, from the start"),
+    Option("--dry-run", "print the plan and its cost, and do nothing"),
+)
+SHARD = Option(
+    "--shard",
+    "only the I-th of N parts of the work, for another machine or an array job to do the others",
+    "I/N",
+    shard,
+)
+SUBMISSION = (  # a job is given all others
+    Option(
+        "--submit",
+        "do nothing here, but submit the shards as an array job of Slurm, or as jobs of this machine",
+        "|".join(CLUSTERS),
+        one_of("cluster", CLUSTERS),
+    ),
+    Option("--jobs", "with --submit: the number of shards, one a job", "N", int),
+    Option(
+        "--slurm",
+        "with --submit slurm: what each job asks for, as submitit names it, for instance partition=gpu "
+        f"gpus_per_node=1 cpus_per_task=8 time=600 (minutes; default {HOURS * 60:.0f})",
+        "KEY=VALUE",
+        default=[],
+        count="+",
+    ),
+)
+NAMED = (
+    Option("experiment", lambda: f"one of {', '.join(known_experiments())}", "EXPERIMENT"),
+    Option("records", "a file <output>/<experiment>/runs/<id>.json", "RECORD", Path, count="+"),
+)
+GROUPS = {
+    "what to run": WHAT,
+    "changes to the experiment's setting": SETTING,
+    "where and how": WHERE,
+    "parts of the work, and jobs that do them": (SHARD, *SUBMISSION),
+}
+OPTIONS = {option.flag: option for option in (*NAMED, *(option for group in GROUPS.values() for option in group))}
+
+
+def shared(*flags: str) -> list[Option]:
+    """Some of these options, for another command."""
+    return [OPTIONS[flag] for flag in flags]
+
+
+def without_submission(arguments: Sequence[str]) -> list[str]:
+    """What the jobs of a call are given of its arguments."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for option in SUBMISSION:
+        option.add_to(parser)
+    return parser.parse_known_args(arguments)[1]

@@ -1,0 +1,89 @@
+"""The experiment that a call of `run` is about: its file's, with every field that an option was given for."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.setting.experiment import OWN, Experiment, load_experiment
+from benchmarks.setting.options import OPTIONS, SETTING
+from dpq.errors import InputError
+
+PROTOCOL = "folder"  # of one's own images
+NO_FILE = ("timm", "none")  # weights
+
+
+def experiment_of(options: argparse.Namespace) -> Experiment:
+    """The experiment of a call.
+
+    Raises:
+        InputError: there is none of this name, or it is not for these data.
+    """
+    experiment = as_called(with_protocol(load_experiment(options.experiment), options.protocol))
+    for path, value in _given(options).items():
+        experiment = _override(experiment, path, value)
+    return with_stored_side(experiment)
+
+
+def _override(setting: Any, path: str, value: Any) -> Any:
+    """The setting with another value in one field, which its path names with dots."""
+    name, _, rest = path.partition(".")
+    return replace(setting, **{name: _override(getattr(setting, name), rest, value) if rest else value})
+
+
+def as_called(experiment: Experiment) -> Experiment:
+    """The experiment of a call without options; the command line alone decides these two, whatever the file says."""
+    return replace(experiment, limit=None, validation=False)
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """Values of options by the field that they set."""
+    values = {option.path: vars(options)[option.name] for option in OPTIONS.values() if option.path}
+    if options.ablation:  # the file is for one of them, not for the setting that they start from
+        del values["label_vectors"]
+    return {path: value for path, value in values.items() if value is not None and value is not False}
+
+
+def recorded_call(options: argparse.Namespace) -> tuple[str, ...]:
+    """What records of a call keep of its command, besides method, seeds and lengths: the experiment and its changes.
+
+    Word vectors are named by their file; a file of weights, like data, is left to the environment.
+    """
+    values = _given(options)
+    changes = [OPTIONS["--protocol"].written(values.get("protocol"))]
+    for option in SETTING:
+        value = values.get(option.path)
+        if option.path == "label_vectors" and value:
+            value = Path(value).name
+        if option.path != "backbone.weights" or value in NO_FILE:
+            changes.append(option.written(value))
+    return (options.experiment, *(text for change in changes for text in change))
+
+
+def with_protocol(experiment: Experiment, protocol: str | None) -> Experiment:
+    """The setting of an experiment on another protocol's data; only one's own images have no experiment of their own.
+
+    Its results are those of `own`, whatever setting they are made in, and so stand in no other table.
+
+    Raises:
+        InputError: another protocol than the experiment's, and not that of own images.
+    """
+    if protocol not in (None, PROTOCOL, experiment.protocol):
+        raise InputError(
+            f"{experiment.name} is an experiment on {experiment.protocol}; --protocol takes {PROTOCOL}, for images of "
+            "your own, and every other data set has experiments of its own"
+        )
+    if protocol == PROTOCOL != experiment.protocol:
+        # Class splits and lists are those of the data that are not used.
+        return replace(experiment, name=OWN, protocol=PROTOCOL, split_seeds=(0,))
+    return experiment
+
+
+def with_stored_side(experiment: Experiment) -> Experiment:
+    """Own images are stored at the size at which a crop is as wide as the network's input: no sampling in between."""
+    if experiment.protocol != PROTOCOL or experiment.stored_side is not None:
+        return experiment
+    training = experiment.training
+    return replace(experiment, stored_side=round(training.image_size / training.augmentation.crop))

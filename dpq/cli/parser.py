@@ -1,0 +1,74 @@
+"""What the command lines share: a parser whose errors are one line, kinds of values, exit statuses."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dpq.cli.interrupts import interruption
+from dpq.errors import InputError
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors are one line that ends in the way out, as everywhere else; options are written out."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Exit with status 2 and one line."""
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def positive(text: str) -> int:
+    """An integer above zero."""
+    return _number(text, 1, "a positive number")
+
+
+def natural(text: str) -> int:
+    """An integer that is not below zero."""
+    return _number(text, 0, "a number that is at least 0")
+
+
+def _number(text: str, least: int, expected: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+    return value
+
+
+def one_of(what: str, choices: Sequence[str]) -> Callable[[str], str]:
+    """Reads one of these words; `what` they are is said where it is none."""
+
+    def read(text: str) -> str:
+        if text not in choices:
+            raise argparse.ArgumentTypeError(f"unknown {what} {text!r}; choose one of {', '.join(choices)}")
+        return text
+
+    return read
+
+
+def status_of(command: Callable[[], int | None], advice: Callable[[InputError], str] = lambda error: "") -> int:
+    """Run a command, and say in one line what ended it: its own status, 2 for a mistake, 130 when interrupted.
+
+    Args:
+        command: to run.
+        advice: what to add to the line, as options of this command line are unknown to the library.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("faiss").setLevel(logging.WARNING)  # it would say how it was loaded
+    try:
+        return command() or 0
+    except InputError as error:
+        print(f"error: {' '.join((str(error) + advice(error)).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return interruption.say()
+    except BrokenPipeError:  # whoever read the output has enough
+        return 0

@@ -1,0 +1,1 @@
+"""Additive codebooks: how they are learned, searched for codes, and scored."""

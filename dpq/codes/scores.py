@@ -1,0 +1,154 @@
+"""Scores of queries against coded images, by table look-up.
+
+Axes: Q queries, N database, U distinct codes, M levels, K codewords, D dimensions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from dpq.codes.additive import BLOCK, decode
+from dpq.errors import InputError
+from dpq.learning.settings import Score
+from dpq.ranking.ties import Ints
+
+
+def lookup_tables(queries: Tensor, codebooks: Tensor) -> Tensor:
+    """Inner products of queries ([Q, D]) with all codewords ([M, K, D]), [Q, M, K]."""
+    dtype = torch.promote_types(torch.promote_types(queries.dtype, codebooks.dtype), torch.float32)
+    return torch.einsum("qd,mkd->qmk", queries.to(dtype), codebooks.to(dtype))
+
+
+def asymmetric_scores(queries: Tensor, codes: Tensor, codebooks: Tensor, score: Score = "inner") -> Tensor:
+    """Scores of real-valued queries against coded images, by table look-up.
+
+    Args:
+        queries: [Q, D] float.
+        codes: [N, M] integer.
+        codebooks: [M, K, D] float; for a prefix of a code, the prefix of the codebooks.
+        score: "inner" is <q, x> with the reconstruction x, the AQD of the papers; "l2" is
+            2 <q, x> - ||x||^2, that is -||q - x||^2 plus ||q||^2, which no ranking notices.
+
+    Returns:
+        [Q, N], larger is better.
+
+    Raises:
+        InputError: shapes do not fit, a code exceeds the codebook, or an unknown score.
+    """
+    check_codes(queries, codes, codebooks)
+    levels, size = codebooks.shape[:2]
+    tables = lookup_tables(queries, codebooks).flatten(1).T.contiguous()  # [M K, Q]
+    rows = codes.int() + size * torch.arange(levels, dtype=torch.int32, device=codes.device)
+    # Sums whole rows of all queries, level by level: over ten times as fast as gathering entries.
+    total = F.embedding_bag(rows, tables, mode="sum").T.contiguous()
+    offsets = norm_offsets(codes, codebooks, score)
+    return total if offsets is None else 2 * total - offsets
+
+
+def symmetric_scores(query_codes: Tensor, codes: Tensor, codebooks: Tensor) -> Tensor:
+    """Inner products of reconstructed queries with reconstructed images, <H_q, H_x>.
+
+    Args:
+        query_codes: [Q, M] integer.
+        codes: [N, M] integer.
+        codebooks: [M, K, D] float.
+
+    Returns:
+        [Q, N], larger is better.
+
+    Raises:
+        InputError: as for `asymmetric_scores`.
+    """
+    check_codes(codebooks[0], query_codes, codebooks)
+    return asymmetric_scores(decode(query_codes, codebooks), codes, codebooks)
+
+
+@dataclass(frozen=True)
+class DistinctCodes:
+    """The different codes of a database.
+
+    Attributes:
+        codes: [U, M] uint8, in ascending order.
+        inverse: [N] row of `codes` that each image has.
+        counts: [U] images of each code.
+    """
+
+    codes: Tensor
+    inverse: Ints
+    counts: Ints
+
+    @classmethod
+    def of(cls, codes: Tensor, levels: int | None = None) -> DistinctCodes:
+        """Distinct rows of the first `levels` levels (None: all) of `codes` [N, M]."""
+        prefix = codes[:, :levels].cpu().numpy()
+        rows, inverse, counts = np.unique(prefix, axis=0, return_inverse=True, return_counts=True)
+        return cls(torch.from_numpy(rows).to(codes.device), inverse.reshape(-1), counts)
+
+    def scores(self, tables: NDArray[Any], offsets: NDArray[Any] | None) -> NDArray[Any]:
+        """As `asymmetric_scores`, [B, U], without PyTorch's threads.
+
+        Args:
+            tables: [B, M, K] as from `lookup_tables`.
+            offsets: [U] as from `norm_offsets`.
+        """
+        total: NDArray[Any] = tables[:, 0].take(self._columns[0], axis=1)
+        for level in range(1, len(self._columns)):
+            total += tables[:, level].take(self._columns[level], axis=1)
+        return total if offsets is None else 2 * total - offsets
+
+    @cached_property
+    def _columns(self) -> Ints:
+        return np.ascontiguousarray(self.codes.cpu().numpy().T, dtype=np.int64)
+
+    @cached_property
+    def by_code(self) -> Ints:
+        """All images, code by code, and of one code in their own order, [N]."""
+        return np.argsort(self.inverse, kind="stable")
+
+    @cached_property
+    def start(self) -> Ints:
+        """Where the images of each code begin in `by_code`, [U]."""
+        return np.cumsum(self.counts) - self.counts
+
+
+def norm_offsets(codes: Tensor, codebooks: Tensor, score: Score) -> Tensor | None:
+    """Squared norms of the reconstructions, [U], where the score needs them."""
+    if checked(score) == "inner":
+        return None
+    norms = torch.cat([decode(part, codebooks).square().sum(dim=1) for part in torch.split(codes, BLOCK)])
+    return norms.to(torch.promote_types(norms.dtype, torch.float32))
+
+
+def checked(score: Score) -> Score:
+    """`score`, if it is one.
+
+    Raises:
+        InputError: it is not.
+    """
+    if score not in get_args(Score):
+        raise InputError(f"score must be 'inner' or 'l2'; got {score!r}")
+    return score
+
+
+def check_codes(queries: Tensor, codes: Tensor, codebooks: Tensor) -> None:
+    """Check that queries [Q, D], codes [N, M] and codebooks [M, K, D] belong together.
+
+    Raises:
+        InputError: they do not.
+    """
+    if codebooks.ndim != 3 or codes.ndim != 2 or not len(codebooks) == codes.shape[1] > 0:
+        raise InputError(
+            f"expected codes [N, M] and codebooks [M, K, D]; got {list(codes.shape)} and {list(codebooks.shape)}"
+        )
+    if queries.ndim != 2 or queries.shape[1] != codebooks.shape[2]:
+        raise InputError(f"expected queries [Q, {codebooks.shape[2]}]; got {list(queries.shape)}")
+    if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < codebooks.shape[1]:
+        raise InputError(f"codes must be below {codebooks.shape[1]}, the codebook size; got {int(codes.max())}")

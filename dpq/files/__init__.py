@@ -1,0 +1,1 @@
+"""Files that nobody vouches for: written whole, read within bounds, checked against a type."""

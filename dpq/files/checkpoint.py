@@ -1,0 +1,200 @@
+"""Checkpoints: one safetensors file, written whole or not at all, with its JSON in the file's metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dpq.errors import InputError, one_line
+from dpq.files.atomic import write_atomically
+from dpq.files.json import parse_json
+
+
+def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON-able state to `path`, replacing what was there in one step."""
+    from safetensors.torch import save
+
+    whole = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    text = json.dumps(state)
+    write_atomically(path, save(whole, metadata={"state": text, "sha256": _digest(whole, text)}))
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and state of a checkpoint, as they were saved.
+
+    Raises:
+        InputError: the file is damaged, or none that `save_checkpoint` wrote.
+    """
+    try:
+        return read_checked(path)
+    except Exception as error:  # whatever the reader raises, the file is unusable
+        raise unusable(path, f"is damaged ({one_line(error)})") from error
+
+
+def read_checked(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """As `load_checkpoint`, for whoever calls the file something else.
+
+    Raises:
+        Exception: of any kind where the file is not what `save_checkpoint` wrote; the reader's own ones among them.
+    """
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+        if not {"state", "sha256"} <= metadata.keys():
+            raise ValueError("it has no state or no check sum")
+        state = parse_json(metadata["state"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    if _digest(tensors, metadata["state"]) != metadata["sha256"]:
+        raise ValueError("its check sum differs from that of its contents")
+    if not isinstance(state, dict):
+        raise ValueError("its state is no table")
+    return tensors, state
+
+
+def unusable(path: Path, why: str) -> InputError:
+    """The exception that says what is wrong with a checkpoint and what to do."""
+    return InputError(f"checkpoint {path} {why}; delete it, and the same command makes it anew")
+
+
+def _digest(tensors: Mapping[str, Tensor], state: str) -> str:
+    """SHA-256 over the state and the names, types, shapes and bytes of all tensors."""
+    whole = hashlib.sha256(state.encode())
+    for name, value in sorted(tensors.items()):
+        whole.update(repr((name, str(value.dtype), list(value.shape))).encode())
+        whole.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
+    return whole.hexdigest()
+
+
+def flatten_optimizer(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The tensors of an optimiser's state, named `<prefix>.<parameter>.<entry>`."""
+    return {
+        f"{prefix}.{index}.{entry}": value
+        for index, entries in optimizer.state_dict()["state"].items()
+        for entry, value in entries.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_optimizer(prefix: str, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `flatten_optimizer` named; learning rates are the schedule's business.
+
+    Raises:
+        ValueError: a tensor is of no parameter of the optimiser, or not what it keeps of one.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    known = {f"{prefix}.{index}": parameter for index, parameter in enumerate(parameters)}
+    state: dict[str, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith(f"{prefix}."):
+            owner, _, entry = name.rpartition(".")
+            if owner not in known:
+                raise ValueError(f"{name} is of no parameter")
+            state.setdefault(owner, {})[entry] = value
+    wanted = _entries(optimizer)
+    for owner, entries in state.items():
+        if entries.keys() != wanted:
+            raise ValueError(f"{owner} has {', '.join(entries)}; the optimiser keeps {', '.join(sorted(wanted))}")
+        for entry, value in entries.items():
+            shape = torch.Size() if entry == "step" else known[owner].shape
+            if value.shape != shape or not value.dtype.is_floating_point:
+                raise ValueError(f"{owner}.{entry} is {value.dtype} {list(value.shape)}, its parameter {list(shape)}")
+    numbered = {int(owner.rpartition(".")[2]): _laid_out(entries, known[owner]) for owner, entries in state.items()}
+    optimizer.load_state_dict({"state": numbered, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _laid_out(entries: Mapping[str, Tensor], parameter: Tensor) -> dict[str, Tensor]:
+    """What is kept of a parameter, in the memory layout of the parameter, which files lose and fused updates need."""
+    own = {n: v for n, v in entries.items() if v.shape == parameter.shape}
+    laid_out = {n: torch.empty_like(parameter, dtype=v.dtype, device=v.device).copy_(v) for n, v in own.items()}
+    return {**entries, **laid_out}
+
+
+def _entries(optimizer: torch.optim.Optimizer) -> set[str]:
+    """What an optimiser keeps of each parameter."""
+    return {"momentum_buffer"} if isinstance(optimizer, torch.optim.SGD) else {"step", "exp_avg", "exp_avg_sq"}
+
+
+def restore_module(module: torch.nn.Module, tensors: Mapping[str, Tensor], *, whole: bool) -> None:
+    """Put back parameters and buffers.
+
+    Args:
+        module: they are of.
+        tensors: by name.
+        whole: none may be missing.
+
+    Raises:
+        ValueError: one is unknown, missing, or of another shape or type.
+    """
+    wanted = module.state_dict()
+    for name, value in tensors.items():
+        if name not in wanted:
+            raise ValueError(f"{name} is not of this method")
+        if (value.shape, value.dtype) != (wanted[name].shape, wanted[name].dtype):
+            raise ValueError(
+                f"{name} is {value.dtype} {list(value.shape)}, not {wanted[name].dtype} {list(wanted[name].shape)}"
+            )
+    missing = [name for name in wanted if name not in tensors]
+    if whole and missing:
+        raise ValueError(f"{missing[0]} is missing")
+    module.load_state_dict(dict(tensors), strict=whole)
+
+
+def restored_log(state: Mapping[str, Any], epochs: int) -> tuple[int, float, list[dict[str, Any]]]:
+    """Finished epochs, seconds and one report per epoch, from a checkpoint's state.
+
+    Args:
+        state: as it was read.
+        epochs: of the whole training.
+
+    Raises:
+        ValueError: one is missing, of another type, out of range, or they do not fit each other.
+    """
+    done, log = state.get("epoch"), state.get("log")
+    if type(done) is not int or not 1 <= done <= epochs:
+        raise ValueError(f"it has {str(done)[:20]} finished epochs of {epochs}")
+    if not isinstance(log, list) or len(log) != done or not all(map(_is_report, log)):
+        raise ValueError(f"its log is not that of {done} epochs")
+    return done, restored_seconds(state), log
+
+
+def restored_seconds(state: Mapping[str, Any]) -> float:
+    """How long it took to make what a checkpoint holds.
+
+    Raises:
+        ValueError: missing, no number, or not above zero.
+    """
+    seconds: Any = state.get("seconds")
+    if type(seconds) not in (int, float) or not 0 < seconds < 1e12:
+        raise ValueError(f"it has taken {str(seconds)[:20]} seconds")
+    return float(seconds)
+
+
+def restored_matrix(tensors: Mapping[str, Tensor], name: str, shape: tuple[int | None, ...]) -> Tensor:
+    """A tensor of finite float32 numbers; None in its shape stands for any length.
+
+    Raises:
+        ValueError: it is missing or another.
+    """
+    value = tensors.get(name)
+    if value is None:
+        raise ValueError(f"{name} is missing")
+    fits = len(value.shape) == len(shape) and all(w in (None, n) for n, w in zip(value.shape, shape, strict=True))
+    if value.dtype != torch.float32 or not fits or not value.isfinite().all():
+        raise ValueError(f"{name} is {value.dtype} {list(value.shape)}; needs finite float32 of {list(shape)}")
+    return value
+
+
+def _is_report(report: Any) -> bool:
+    """Whether it is a table of numbers, lists of numbers and lists of texts."""
+    return isinstance(report, dict) and all(
+        type(value) in (int, float)
+        or (isinstance(value, list) and all(type(one) in (int, float, str) for one in value))
+        for value in report.values()
+    )

@@ -1,0 +1,1 @@
+"""Images and labels in whatever form a caller has them."""

@@ -1,0 +1,215 @@
+"""A training split from images and labels in whatever form a caller has them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dpq.errors import InputError
+from dpq.inputs.images import ImageInput, dataset_items, list_images, square_images
+from dpq.protocols.base import Images, Split
+from dpq.protocols.store.files import write_all
+from dpq.protocols.store.read import ImageStore, Inspection, StoredImages
+
+IN_MEMORY = 1 << 30  # bytes of decoded images; from here on they stay on the disk
+
+
+LabelInput: TypeAlias = "Sequence[str] | Sequence[int] | npt.NDArray[Any] | Tensor"
+
+
+def training_split(
+    images: ImageInput,
+    labels: LabelInput | None,
+    classes: Sequence[str] | None,
+    *,
+    side: int,
+    workers: int,
+    folder: Path,
+) -> tuple[Split, Labels]:
+    """Decoded images with their labels.
+
+    Args:
+        images: as for `square_images`; without labels a folder of class folders, or a dataset of pairs.
+        labels: as for `read_labels`; None takes those that come with the images.
+        classes: as for `read_labels`; None takes those of a dataset that has `classes`.
+        side: images are resized to.
+        workers: processes that decode files.
+        folder: for decoded images, in use as long as the split is.
+
+    Raises:
+        InputError: images or labels that cannot be used or do not fit each other.
+    """
+    source: Any = images
+    if labels is None:
+        source, found, classes = _labelled(images, classes)
+        kept = keep_images(square_images(source, side, workers), side, folder)
+        read = read_labels(_stacked(found), classes)
+    else:
+        read = read_labels(labels, classes)
+        kept = keep_images(square_images(source, side, workers), side, folder)
+    if len(kept) != len(read.matrix):
+        raise InputError(f"there are {len(kept)} images but {len(read.matrix)} labels; give one for each")
+    return Split(kept, read.matrix), read
+
+
+def keep_images(images: Iterable[npt.NDArray[np.uint8]], side: int, folder: Path, in_memory: int = IN_MEMORY) -> Images:
+    """Every image of a stream, for reading in any order.
+
+    Args:
+        images: [3, side, side] each.
+        side: of the images.
+        folder: for a file of 3 * side**2 bytes per image; in use until the result is, where that stays on the disk.
+        in_memory: bytes up to which the result is a tensor.
+
+    Raises:
+        InputError: no image, or no room for the file.
+    """
+    path = folder / "images"
+    with path.open("wb", buffering=0) as file:  # so that closing it has nothing left to write
+        for image in images:
+            try:
+                write_all(file, np.ascontiguousarray(image).data.cast("B"))
+            except OSError as error:
+                raise InputError(
+                    f"cannot keep decoded images in {folder} ({error.strerror}); set TMPDIR to a folder with more room"
+                ) from error
+    if not (size := path.stat().st_size):
+        raise InputError("there are no images; give at least one")
+    stored = StoredImages(ImageStore(path, (), side, Inspection((), {})), torch.arange(size // (3 * side**2)))
+    return stored if size > in_memory else stored[:]
+
+
+def _labelled(
+    images: ImageInput, classes: Sequence[str] | None
+) -> tuple[Iterable[Any], list[Any], Sequence[str] | None]:
+    """Images that bring their labels: the images, a list that has all labels once they are read, the classes."""
+    if isinstance(images, str | os.PathLike):
+        files = list_images(images)
+        return files, [_class_folder(file, Path(images)) for file in files], classes
+    if not isinstance(images, Dataset):
+        raise InputError("training needs labels; give them, a folder of class folders, or a dataset of pairs")
+    found: list[Any] = []
+    return _pairs(images, found), found, getattr(images, "classes", None) if classes is None else classes
+
+
+def _class_folder(file: Path, root: Path) -> str:
+    parts = file.relative_to(root).parts
+    if len(parts) < 2:
+        raise InputError(f"{file} is in no class folder; sort images into one folder per class, or give labels")
+    return parts[0]
+
+
+def _pairs(dataset: Dataset[Any], labels: list[Any]) -> Iterator[Any]:
+    """The images of a dataset of pairs; labels are added to the list as they pass by."""
+    for index, pair in enumerate(dataset_items(dataset)):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise InputError(f"item {index} of the dataset is no pair of image and label; give labels")
+        labels.append(pair[1])
+        yield pair[0]
+
+
+def _stacked(labels: list[Any]) -> npt.NDArray[Any]:
+    try:
+        return np.stack([np.asarray(label) for label in labels])
+    except ValueError as error:
+        raise InputError(f"labels of images differ in form: {error}") from error
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What images are of.
+
+    Attributes:
+        classes: L names, in the order of the columns.
+        matrix: [N, L] bool.
+    """
+
+    classes: tuple[str, ...]
+    matrix: Tensor
+
+    @property
+    def several(self) -> bool:
+        """Whether an image has more than one label."""
+        return bool((self.matrix.sum(dim=1) > 1).any())
+
+
+def read_labels(labels: LabelInput, classes: Sequence[str] | None = None) -> Labels:
+    """The classes and the matrix that labels stand for.
+
+    Args:
+        labels: N class names; N integers; or a boolean matrix [N, L], for images with several labels.
+        classes: names of the columns. Class names must be among them, integers count them from 0. Without it the
+            classes are the different labels, sorted; columns of a matrix are called by their number.
+
+    Raises:
+        InputError: labels of another form; fewer than two classes; an image without label, or a label without class.
+    """
+    classes = None if classes is None else tuple(map(str, classes))
+    array = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
+    if array.dtype == np.bool_ and array.ndim == 2:
+        found = _from_matrix(array, classes)
+    elif array.ndim == 1 and array.dtype.kind in "iu":
+        found = _from_integers(array, classes)
+    elif array.ndim == 1 and array.dtype.kind in "UO" and all(isinstance(label, str) for label in array.tolist()):
+        found = _from_names(array.tolist(), classes)
+    else:
+        raise InputError(
+            f"labels are class names, integers or a boolean matrix [N, L]; got {array.dtype} {list(array.shape)}"
+        )
+    if len(found.classes) < 2 or len(set(found.classes)) < len(found.classes):
+        raise InputError(f"training tells at least two classes of different names apart; got {_few(found.classes)}")
+    if any("\ud800" <= letter <= "\udfff" for name in found.classes for letter in name):
+        raise InputError(f"class names must be texts that UTF-8 can hold; got {_few(found.classes)}")
+    unlabelled = torch.nonzero(~found.matrix.any(dim=1)).flatten()
+    if len(unlabelled):
+        raise InputError(
+            f"{len(unlabelled)} images have no label, the first is image {int(unlabelled[0])}; leave them out"
+        )
+    return found
+
+
+def _from_matrix(matrix: npt.NDArray[np.bool_], classes: Sequence[str] | None) -> Labels:
+    names = tuple(map(str, range(matrix.shape[1]) if classes is None else classes))
+    if len(names) != matrix.shape[1]:
+        raise InputError(f"the label matrix has {matrix.shape[1]} columns, but there are {len(names)} classes")
+    return Labels(names, torch.from_numpy(matrix.copy()))
+
+
+def _from_integers(numbers: npt.NDArray[Any], classes: Sequence[str] | None) -> Labels:
+    if classes is None:
+        present, columns = np.unique(numbers, return_inverse=True)
+        return _one_each(tuple(map(str, present.tolist())), columns)
+    if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(classes):
+        raise InputError(
+            f"integer labels of {len(classes)} classes are 0 to {len(classes) - 1}; "
+            f"got {numbers.min()} to {numbers.max()}"
+        )
+    return _one_each(tuple(classes), numbers)
+
+
+def _from_names(labels: list[str], classes: Sequence[str] | None) -> Labels:
+    names = tuple(sorted(set(labels)) if classes is None else classes)
+    column = {name: index for index, name in enumerate(names)}
+    unknown = sorted(set(labels) - column.keys())
+    if unknown:
+        raise InputError(f"label {unknown[0]!r} is none of the classes {_few(names)}")
+    return _one_each(names, np.array([column[label] for label in labels], dtype=np.int64))
+
+
+def _one_each(classes: tuple[str, ...], columns: npt.NDArray[Any]) -> Labels:
+    matrix = torch.zeros(len(columns), len(classes), dtype=torch.bool)
+    matrix[torch.arange(len(columns)), torch.from_numpy(columns.astype(np.int64))] = True
+    return Labels(classes, matrix)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "") if names else "none"

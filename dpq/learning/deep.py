@@ -1,0 +1,251 @@
+"""What the deep methods share: a backbone, codebooks, and the hooks that the training loop calls."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from dpq.codes import additive
+from dpq.learning.backbone import Backbone, Preprocessing
+from dpq.learning.on_embeddings import embed_images
+from dpq.learning.settings import Epoch, Execution, TrainingConfig, TrainLog, Views, autocast
+from dpq.learning.training import Trainer
+from dpq.protocols.base import Images, Split
+
+
+class DeepMethod(nn.Module):
+    """A network and additive codebooks that are trained together.
+
+    A method adds its feature loss and how it learns codebooks; training, embedding and encoding stand here.
+
+    Args:
+        backbone: network with its heads.
+        feature_epochs: fraction of the epochs that train features alone, before there are codes.
+
+    Attributes:
+        name: of the method.
+        progressive: a prefix of a code is itself a code.
+    """
+
+    name: ClassVar[str]
+    progressive: ClassVar[bool]
+
+    def __init__(self, backbone: Backbone, feature_epochs: float) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.feature_epochs = feature_epochs
+        self.training_config = TrainingConfig(epochs=1)  # until `fit`
+
+    @property
+    def codebooks(self) -> Tensor:
+        """[M, K, D]."""
+        raise NotImplementedError
+
+    @property
+    def crop_seed(self) -> int | None:
+        """Seed of random crops at evaluation; None takes the views as they are."""
+        return None
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the backbone expects of its input."""
+        return self.backbone.preprocessing
+
+    def fit(
+        self, train: Split, training: TrainingConfig, seed: int = 0, execution: Execution | None = None
+    ) -> TrainLog:
+        """Train features and codebooks, going on from the checkpoint where there is one.
+
+        Raises:
+            InputError: fewer images than codewords; the loss is not finite any more.
+        """
+        additive.check_enough(len(train), self.codebooks.shape[1])
+        self.training_config = training
+        return Trainer(self, train, training, seed, execution or Execution()).run()
+
+    def embed(self, images: Images, *, views: Views | None = None, progress: bool = False) -> Tensor:
+        """Embeddings [N, D] of uint8 images [N, 3, h, w], on the CPU."""
+        return self.predict(images, views=views, progress=progress)[0]
+
+    def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
+        """Embeddings [N, D] and class logits [N, L] of uint8 images, on the CPU; L = 0 without a classifier.
+
+        `views` are those of the training configuration unless given.
+        """
+        config = self.training_config
+        views = views or config.evaluation_views
+        return embed_images(
+            self.backbone, self.preprocessing, images, config, views=views, crop_seed=self.crop_seed, progress=progress
+        )
+
+    def encode(self, embeddings: Tensor, bits: int | None = None) -> Tensor:
+        """Codes [N, M] uint8 of embeddings [N, D], on the CPU; `bits` asks for a prefix.
+
+        Raises:
+            InputError: `bits` is no multiple of log2 K, or more than was trained.
+        """
+        levels, size = self.codebooks.shape[:2]
+        wanted = None if bits is None else additive.prefix_levels(bits, levels, size)
+        return self.assign(embeddings.to(self.codebooks.device))[:, :wanted].cpu()
+
+    def assign(self, embeddings: Tensor) -> Tensor:
+        """Codes [N, M] uint8 of embeddings [N, D], on their device."""
+        return additive.encode(embeddings, self.codebooks)
+
+    # What the training loop asks for.
+
+    def codes_start(self, epochs: int) -> int:
+        """Number of epochs that train features alone."""
+        return int(self.feature_epochs * epochs)
+
+    def network_parameters(self, config: TrainingConfig) -> list[dict[str, Any]]:
+        """Parameter groups of backbone and heads."""
+        return decayed_groups(self.backbone, config)
+
+    def codebook_parameters(self) -> list[dict[str, Any]]:
+        """Parameter groups for Adam; none where codebooks are not learned by gradient."""
+        return []
+
+    def before_epoch(self, epoch: Epoch) -> None:
+        """Re-estimate what is not learned by gradient."""
+
+    def losses(self, inputs: Tensor, labels: Tensor, rows: Tensor, epoch: int) -> dict[str, Tensor]:
+        """Weighted loss terms of a batch; their sum is minimised.
+
+        Args:
+            inputs: [B, 3, H, W] network inputs; of several processes, this one's share of them.
+            labels: [B, L] bool.
+            rows: [B] positions in the training split.
+            epoch: index of the epoch.
+        """
+        raise NotImplementedError
+
+    def after_epoch(self, epoch: Epoch) -> dict[str, Any]:
+        """Tidy up after an epoch; returns what to log of it, JSON-able."""
+        return {}
+
+
+class AlternatingMethod(DeepMethod):
+    """Codes and codebooks are re-estimated between epochs, on the embeddings that the network then gives.
+
+    Within an epoch they stand still, and the quantization loss pulls each embedding to its reconstruction.
+
+    Args:
+        backbone: network with its embedding head.
+        bits: code length; one level per log2 K bits.
+        codebook_size: codewords per level K.
+        feature_epochs: as for `DeepMethod`.
+        quantization: weight of the quantization loss.
+
+    Raises:
+        InputError: the code length does not fit.
+    """
+
+    def __init__(
+        self, backbone: Backbone, bits: int, codebook_size: int, feature_epochs: float, quantization: float
+    ) -> None:
+        super().__init__(backbone, feature_epochs)
+        self.quantization = quantization
+        shape = (additive.levels_for(bits, codebook_size), codebook_size, backbone.embedding.out_features)
+        self._codebooks: Tensor
+        self.register_buffer("_codebooks", torch.zeros(shape))
+        self._reconstructions = torch.empty(0)  # [N, D], of the training images, for this epoch; none yet
+
+    @property
+    def codebooks(self) -> Tensor:
+        """[M, K, D]."""
+        return self._codebooks
+
+    def feature_loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The loss terms that shape the features, from embeddings [B, D] and labels [B, L]."""
+        raise NotImplementedError
+
+    def first_codebooks(self, embeddings: Tensor, seed: int) -> Tensor:
+        """Codebooks [M, K, D] that the first codes are made with, from embeddings [N, D]."""
+        raise NotImplementedError
+
+    def next_codebooks(self, embeddings: Tensor, codebooks: Tensor, seed: int) -> Tensor:
+        """Codebooks re-estimated on embeddings [N, D], starting from those of the epoch before."""
+        raise NotImplementedError
+
+    def losses(self, inputs: Tensor, labels: Tensor, rows: Tensor, epoch: int) -> dict[str, Tensor]:
+        """Weighted terms of the objective for one batch."""
+        with autocast(inputs.device, self.training_config.precision):
+            embeddings = self.backbone(inputs, len(rows))[0]
+        embeddings = embeddings.float()
+        terms = self.feature_loss(embeddings, labels)
+        if len(self._reconstructions):
+            terms["quantization"] = self.quantization * self.quantization_error(embeddings, rows)
+        return terms
+
+    def before_epoch(self, epoch: Epoch) -> None:
+        """Re-estimate codebooks and codes, once the features have had their epochs."""
+        start = self.codes_start(epoch.count)
+        if epoch.index >= start:
+            self._estimate(epoch, first=epoch.index == start)
+        else:
+            self._reconstructions = torch.empty(0)
+
+    def after_epoch(self, epoch: Epoch) -> dict[str, Any]:
+        """After the last epoch, fit the codebooks to the features as they are in the end."""
+        if epoch.index + 1 == epoch.count:
+            self._estimate(epoch, first=self.codes_start(epoch.count) == epoch.count)
+        return {}
+
+    @torch.no_grad()
+    def _estimate(self, epoch: Epoch, first: bool) -> None:
+        embeddings = epoch.embeddings(views="centre").to(self._codebooks.device)
+        if first:
+            codebooks = self.first_codebooks(embeddings, epoch.seed)
+        else:
+            codebooks = self.next_codebooks(embeddings, self._codebooks, epoch.seed)
+        self._codebooks.copy_(codebooks)
+        self._reconstructions = additive.decode(self.assign(embeddings), self._codebooks)
+
+    def quantization_error(self, embeddings: Tensor, rows: Tensor) -> Tensor:
+        """Mean squared distance of a batch's embeddings [B, D] to the reconstructions of its images."""
+        return (embeddings - self._reconstructions[rows]).square().sum(dim=1).mean()
+
+
+def decayed_groups(backbone: Backbone, config: TrainingConfig) -> list[dict[str, Any]]:
+    """Each earlier layer learns by `layer_decay` slower; no weight decay on biases and normalisation."""
+    from timm.optim import param_groups_layer_decay
+
+    groups = param_groups_layer_decay(backbone.body, config.weight_decay, layer_decay=config.layer_decay)
+    body = [
+        {
+            "params": group["params"],
+            "weight_decay": group["weight_decay"],
+            "lr": config.learning_rate * group["lr_scale"],
+        }
+        for group in groups
+    ]
+    heads = backbone.heads
+    rate = config.learning_rate * config.head_multiplier
+    return [
+        *body,
+        {"params": [h.bias for h in heads], "weight_decay": 0.0, "lr": rate},
+        {"params": [h.weight for h in heads], "weight_decay": config.weight_decay, "lr": rate},
+    ]
+
+
+def released_groups(backbone: Backbone, config: TrainingConfig) -> list[dict[str, Any]]:
+    """The released code's gradient multipliers, as learning rates.
+
+    The backbone's weights learn from the mean of the two feature losses' gradients, everything else from
+    their sum, so the weights have half the rate; heads have 10 times the rate on weights, 20 times on biases.
+    """
+
+    def group(parameters: list[Any], multiple: float) -> dict[str, Any]:
+        return {"params": parameters, "weight_decay": config.weight_decay, "lr": config.learning_rate * multiple}
+
+    body = list(backbone.body.named_parameters())
+    heads = backbone.heads
+    return [
+        group([p for name, p in body if not name.endswith("bias")], 0.5),
+        group([p for name, p in body if name.endswith("bias")], 1.0),
+        group([h.bias for h in heads], 20.0),
+        group([h.weight for h in heads], 10.0),
+    ]

@@ -1,0 +1,211 @@
+"""Quantizers that are fitted to the embeddings of a given source: frozen features, or another method's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from dpq.codes import additive
+from dpq.errors import InputError, one_line
+from dpq.files.checkpoint import load_checkpoint, restored_matrix, restored_seconds, save_checkpoint, unusable
+from dpq.learning.augment import CROPS, send, to_input
+from dpq.learning.backbone import Preprocessing, WeightFile, create_body
+from dpq.learning.settings import Execution, TrainingConfig, TrainLog, Views, autocast
+from dpq.protocols.base import Images, Split
+from dpq.seeds import derive_seed
+
+BATCH = 128
+
+
+@torch.no_grad()
+def embed_images(
+    network: nn.Module,
+    preprocessing: Preprocessing,
+    images: Images,
+    config: TrainingConfig,
+    *,
+    views: Views = "centre",
+    crop_seed: int | None = None,
+    progress: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Embed uint8 images with a network in evaluation mode, on the device it is on.
+
+    Args:
+        network: gives embeddings and logits of a batch of inputs; its mode is restored afterwards.
+        preprocessing: what the network expects of its input.
+        images: [N, 3, h, w] uint8, on any device or on disk; one batch at a time is read.
+        config: image size, crop and precision.
+        views: the "centre" crop alone, or the mean over it and its "mirror" image, or over the mirrored and plain
+            crops of the centre and the four corners ("ten-crop").
+        crop_seed: draw random crops and flips, as the released code does; None takes the centre crop.
+        progress: draw a progress bar on a terminal.
+
+    Returns:
+        Embeddings [N, D] and logits [N, L], float32 on the CPU.
+    """
+    device = next(network.parameters()).device
+    generator = None if crop_seed is None else torch.Generator().manual_seed(crop_seed)
+    was_training = network.training
+    network.eval()
+    embeddings, logits = [], []
+    bar = tqdm(total=len(images), desc="encoding", unit="image", leave=False, disable=None if progress else True)
+    with bar:
+        for start in range(0, len(images), BATCH):
+            batch = send(images[start : start + BATCH], device)
+            seen = []
+            for view in _views(batch, config, preprocessing, views, generator):
+                with autocast(device, config.precision):  # the network alone: pixels are not rounded
+                    seen.append(network(view))
+            embeddings.append(torch.stack([embedding.float() for embedding, _ in seen]).mean(dim=0))
+            logits.append(torch.stack([scores.float() for _, scores in seen]).mean(dim=0))
+            bar.update(len(batch))
+    network.train(was_training)
+    return torch.cat(embeddings).cpu(), torch.cat(logits).cpu()  # read once: reading stalls a GPU
+
+
+def _views(
+    batch: Tensor,
+    config: TrainingConfig,
+    preprocessing: Preprocessing,
+    views: Views,
+    generator: torch.Generator | None,
+) -> Iterator[Tensor]:
+    """The network inputs that a batch is seen as, one after the other."""
+    for place in CROPS[views]:
+        inputs = to_input(batch, config.image_size, preprocessing, config.augmentation, generator, place)
+        yield inputs
+        if views != "centre":
+            yield inputs.flip(3)
+
+
+class Source(Protocol):
+    """Where embeddings come from."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the backbone expects of its input."""
+
+    def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
+        """Embeddings [N, D] and class logits [N, L] of uint8 images, on the CPU."""
+
+
+class FrozenFeatures(nn.Module):
+    """The pooled features of a backbone as its weights came, without any training.
+
+    Args:
+        name: timm model name.
+        weights: as for `dpq.learning.backbone.Backbone`.
+        training: image size, crop geometry, precision and views.
+        device: where the network runs.
+    """
+
+    def __init__(
+        self, name: str, weights: WeightFile | str | None, training: TrainingConfig, device: torch.device
+    ) -> None:
+        super().__init__()
+        body, preprocessing = create_body(name, weights)
+        self.body: nn.Module = body.to(device, memory_format=torch.channels_last)
+        self.preprocessing: Preprocessing = preprocessing
+        self.training_config = training
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [B, F], and logits [B, 0]: there is no classifier."""
+        features: Tensor = self.body(images)
+        return features, features[:, :0]
+
+    def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
+        """Features [N, F] and logits [N, 0] of uint8 images, on the CPU."""
+        config = self.training_config
+        views = views or config.evaluation_views
+        return embed_images(self, self.preprocessing, images, config, views=views, progress=progress)
+
+
+class EmbeddingQuantizer:
+    """Codebooks learned on the source's embeddings of the training images.
+
+    Args:
+        source: of the embeddings; not changed.
+        bits: code length; one level per log2 K bits.
+        codebook_size: codewords per level K.
+
+    Raises:
+        InputError: the code length does not fit.
+    """
+
+    name: ClassVar[str]
+    progressive: ClassVar[bool]
+
+    def __init__(self, source: Source, bits: int, codebook_size: int = 256) -> None:
+        self.source = source
+        self.levels = additive.levels_for(bits, codebook_size)
+        self.codebook_size = codebook_size
+        self._codebooks = torch.zeros(self.levels, codebook_size, 0)
+
+    @property
+    def codebooks(self) -> Tensor:
+        """[M, K, D]; D = 0 before `fit`."""
+        return self._codebooks
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the source's backbone expects of its input."""
+        return self.source.preprocessing
+
+    def learn(self, embeddings: Tensor, seed: int) -> Tensor:
+        """Codebooks [M, K, D] from embeddings [N, D]."""
+        raise NotImplementedError
+
+    def fit(
+        self, train: Split, training: TrainingConfig, seed: int = 0, execution: Execution | None = None
+    ) -> TrainLog:
+        """Learn the codebooks, or read them from the checkpoint where there is one.
+
+        Raises:
+            InputError: fewer images than codewords; the checkpoint is damaged or of another training.
+        """
+        additive.check_enough(len(train), self.codebook_size)
+        checkpoint = (execution or Execution()).checkpoint
+        if checkpoint is not None and checkpoint.exists():
+            tensors, state = load_checkpoint(checkpoint)
+            try:
+                self._codebooks = restored_matrix(tensors, "codebooks", (self.levels, self.codebook_size, None))
+                seconds = restored_seconds(state)
+            except ValueError as error:
+                raise unusable(checkpoint, f"is of another training ({one_line(error)})") from error
+            return TrainLog(seconds=seconds, images_per_second=len(train) / seconds)
+        embeddings = self.embed(train.images)
+        started = time.perf_counter()
+        self._codebooks = self.learn(embeddings, derive_seed(seed, "codebooks", 0))
+        seconds = time.perf_counter() - started
+        if checkpoint is not None:
+            save_checkpoint(checkpoint, {"codebooks": self._codebooks}, {"seconds": seconds})
+        return TrainLog(seconds=seconds, images_per_second=len(train) / seconds)
+
+    def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
+        """The source's embeddings [N, D] and class logits [N, L]."""
+        return self.source.predict(images, views=views, progress=progress)
+
+    def embed(self, images: Images, *, views: Views | None = None, progress: bool = False) -> Tensor:
+        """The source's embeddings [N, D]."""
+        return self.predict(images, views=views, progress=progress)[0]
+
+    def encode(self, embeddings: Tensor, bits: int | None = None) -> Tensor:
+        """Codes [N, M] uint8 of embeddings [N, D]; `bits` asks for a prefix.
+
+        Raises:
+            InputError: `bits` is no multiple of log2 K, or more than was trained; the codebooks have another D.
+        """
+        wanted = None if bits is None else additive.prefix_levels(bits, self.levels, self.codebook_size)
+        width, own = embeddings.shape[1], self._codebooks.shape[2]
+        if width != own:
+            raise InputError(
+                f"expected embeddings [N, {own}], as the codebooks of {self.name}; got {width} dimensions; "
+                "where a checkpoint holds those codebooks, delete it",
+                "checkpoint",
+            )
+        return additive.encode(embeddings, self._codebooks)[:, :wanted]

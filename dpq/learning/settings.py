@@ -1,0 +1,227 @@
+"""What the training loop is told, and what a method is to those who use one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeVar
+
+from annotated_types import Interval
+
+from dpq.errors import InputError
+
+if TYPE_CHECKING:  # settings are read without PyTorch, whose import takes seconds
+    import torch
+    from torch import Tensor
+
+    from dpq.learning.backbone import Preprocessing
+    from dpq.protocols.base import Images, Split
+
+Score = Literal["inner", "l2"]
+Views = Literal["centre", "mirror", "ten-crop"]
+
+# What the numbers of a setting may be, wherever it is read from.
+Count = Annotated[int, Interval(ge=1, le=10**9)]
+Pixels = Annotated[int, Interval(ge=1, le=10**5)]
+Rate = Annotated[float, Interval(ge=0, le=1e6)]
+Weight = Annotated[float, Interval(ge=0, le=1e9)]
+Fraction = Annotated[float, Interval(ge=0, le=1)]
+
+T = TypeVar("T")
+_ADDED = "added after records were made"
+
+
+def added_later(default: T) -> T:
+    """A dataclass field that is younger than the first records; its default is what they were made with."""
+    return field(default=default, metadata={_ADDED: True})
+
+
+def as_recorded(config: Any) -> dict[str, Any]:
+    """The fields of a dataclass and of those inside it, without fields that were added later and hold their default.
+
+    A record's identity is a digest of this, so it must not change when a setting is added that a run does not use.
+    """
+    table = {}
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if not (_ADDED in f.metadata and value == f.default):
+            table[f.name] = as_recorded(value) if is_dataclass(value) else value
+    return table
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Settings of a quantizer on given embeddings.
+
+    Attributes:
+        score: rank by "inner" product or by "l2" distance, as published for product quantization.
+    """
+
+    score: Score = "l2"
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Training-time geometry; evaluation takes crops of the same size, at fixed places.
+
+    Attributes:
+        flip: mirror every second image, at random.
+        crop: side of the crop as a fraction of the image's (the papers: 227/256); 1 keeps the whole image.
+        shift: the crop's centre moves by up to this fraction of the image's side, in each axis; what lies outside
+            the image is its reflection. `(1 - crop) / 2` keeps every crop inside.
+    """
+
+    flip: bool = True
+    crop: Annotated[float, Interval(ge=0.01, le=1)] = 1.0
+    shift: Fraction = 0.125
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """What all methods of an experiment share.
+
+    Attributes:
+        epochs: passes over the training images; an incomplete last batch is dropped.
+        batch_size: images per step.
+        image_size: side of the network input, in pixels.
+        optimizer: of the network; codebooks always have Adam.
+        learning_rate: of the network's last layers.
+        head_multiplier: learning rate of the two heads, as a multiple.
+        layer_decay: each earlier layer of the backbone learns by this factor slower.
+        weight_decay: decoupled with AdamW; not on biases and normalisation.
+        momentum: of SGD.
+        schedule: "cosine" to zero after a linear warm-up, or "exponential" decay, continuous.
+        warmup: fraction of all steps.
+        decay_rate: factor per `decay_steps` steps ("exponential").
+        decay_steps: see `decay_rate`.
+        dropout: on the pooled feature.
+        augmentation: crops and flips.
+        evaluation_views: at evaluation, the "centre" crop alone, or the mean embedding of it and its "mirror" image, or
+            of the "ten-crop" of centre and corners with their mirror images.
+        precision: "32", or "bf16" for the backbone under autocast.
+    """
+
+    epochs: Count
+    batch_size: Count = 64
+    image_size: Pixels = 224
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: Rate = 1e-3
+    head_multiplier: Rate = 1.0
+    layer_decay: Fraction = 1.0
+    weight_decay: Weight = 0.05
+    momentum: Fraction = 0.9
+    schedule: Literal["cosine", "exponential"] = "cosine"
+    warmup: Fraction = 0.1
+    decay_rate: Rate = 0.9
+    decay_steps: Count = 10_000
+    dropout: Fraction = 0.2
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    evaluation_views: Views = "centre"
+    precision: Literal["32", "bf16"] = "32"
+
+    def __post_init__(self) -> None:
+        """Refuse views that are all the same crop."""
+        if self.evaluation_views == "ten-crop" and self.augmentation.crop >= 1:
+            raise InputError(
+                f"ten-crop takes crops of centre and corners, but the crop is {self.augmentation.crop:g} of the image; "
+                "set [training.augmentation] crop below 1, or take the views centre or mirror"
+            )
+
+
+def _cpu() -> torch.device:
+    import torch
+
+    return torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a run is carried out; nothing here changes what is computed on one machine.
+
+    Attributes:
+        device: where the network runs.
+        checkpoint: file that is written after every epoch and resumed from; None keeps nothing.
+        feature_checkpoint: file that is written after the feature epochs, and started from where there is no
+            checkpoint; for trainings that differ in their codes alone, which share those epochs.
+        progress: draw progress bars on a terminal.
+    """
+
+    device: torch.device = field(default_factory=_cpu)
+    checkpoint: Path | None = None
+    feature_checkpoint: Path | None = None
+    progress: bool = True
+
+
+@dataclass
+class TrainLog:
+    """What training leaves behind besides the weights.
+
+    Attributes:
+        epochs: one dictionary per epoch: mean of every loss term, learning rate, and what the method adds.
+        seconds: spent on training, over all interruptions.
+        images_per_second: training throughput.
+    """
+
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+    images_per_second: float = 0.0
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What a method may look at around an epoch.
+
+    Attributes:
+        index: of the epoch.
+        count: of epochs.
+        seed: for what is drawn around this epoch.
+        embeddings: called with `views=`, the training embeddings [N, D].
+    """
+
+    index: int
+    count: int
+    seed: int
+    embeddings: Callable[..., Tensor]
+
+
+class Method(Protocol):
+    """What a method is to a benchmark: features, and additive codes of them.
+
+    Attributes:
+        name: of the method.
+        progressive: a prefix of a code is itself a code, so one training serves every length.
+    """
+
+    name: ClassVar[str]
+    progressive: ClassVar[bool]
+
+    @property
+    def codebooks(self) -> Tensor:
+        """[M, K, D]."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the backbone expects of its input."""
+
+    def fit(
+        self, train: Split, training: TrainingConfig, seed: int = 0, execution: Execution | None = None
+    ) -> TrainLog:
+        """Learn from the training split; go on from the checkpoint where there is one."""
+
+    def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
+        """Embeddings [N, D] and class logits [N, L] (L = 0 without a classifier) of uint8 images, on the CPU."""
+
+    def embed(self, images: Images, *, views: Views | None = None, progress: bool = False) -> Tensor:
+        """Embeddings [N, D] of uint8 images, on the CPU."""
+
+    def encode(self, embeddings: Tensor, bits: int | None = None) -> Tensor:
+        """Codes [N, M] uint8 of embeddings [N, D], on the CPU."""
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """bfloat16 autocast on the device, or nothing."""
+    import torch
+
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()

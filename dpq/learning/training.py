@@ -1,0 +1,223 @@
+"""One training loop for every deep method: order, augmentation, precision, checkpoints, progress."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from tqdm import tqdm
+
+from dpq.errors import InputError, one_line
+from dpq.files.checkpoint import (
+    flatten_optimizer,
+    load_checkpoint,
+    restore_module,
+    restore_optimizer,
+    restored_log,
+    save_checkpoint,
+    unusable,
+)
+from dpq.learning import distributed
+from dpq.learning.augment import send, to_input
+from dpq.learning.health import batch_signs, loss_signs, one_class
+from dpq.learning.settings import Epoch, Execution, TrainingConfig, TrainLog, Views
+from dpq.protocols.base import Split, take_images
+from dpq.seeds import derive_seed
+
+log = logging.getLogger(__name__)
+
+SHARED = ("method.backbone.", "optimizer0.")  # what the feature epochs change, whatever the code length
+
+
+def make_schedule(optimizer: Optimizer, steps: int, config: TrainingConfig) -> Any:
+    """Timm's scheduler; its `step_update(step)` is a function of the step alone, so resuming needs no state."""
+    from timm.scheduler import CosineLRScheduler, StepLRScheduler
+
+    if config.schedule == "exponential":
+        rate = config.decay_rate ** (1 / config.decay_steps)
+        return StepLRScheduler(optimizer, decay_t=1, decay_rate=rate, t_in_epochs=False)
+    warm = round(config.warmup * steps)
+    return CosineLRScheduler(
+        optimizer, t_initial=max(1, steps - warm), warmup_t=warm, warmup_prefix=True, t_in_epochs=False
+    )
+
+
+class Trainer:
+    """Trains one method on one split; `run` resumes from the checkpoint where there is one.
+
+    Args:
+        method: an `nn.Module` that is `Trainable`.
+        split: training images; moved to the device once, as uint8, unless they are on disk.
+        config: of the experiment.
+        seed: master seed.
+        execution: device, checkpoint file, progress.
+
+    Raises:
+        InputError: the split is smaller than a batch, or a batch than the number of processes.
+    """
+
+    def __init__(self, method: Any, split: Split, config: TrainingConfig, seed: int, execution: Execution) -> None:
+        self.method: Any = method
+        self.module: nn.Module = method
+        self.config, self.seed, self.execution = config, seed, execution
+        self.images = split.images.to(execution.device) if isinstance(split.images, Tensor) else split.images
+        self.labels = split.labels.to(execution.device)
+        self.batch_size = min(config.batch_size, len(split))
+        if self.batch_size < distributed.processes():
+            raise InputError(
+                f"{distributed.processes()} processes cannot share batches of {self.batch_size} images; start fewer"
+            )
+        self.steps = len(split) // self.batch_size
+        self.log = TrainLog()
+        self.epoch = 0
+        self.module.to(execution.device, memory_format=torch.channels_last)
+        distributed.synchronise_batch_norm(self.module, execution.device)
+        network = method.network_parameters(config)
+        # Fused: a step of many small operations waits for each to be launched.
+        self.optimizers: list[Optimizer] = [
+            torch.optim.AdamW(network, fused=True)
+            if config.optimizer == "adamw"
+            else torch.optim.SGD(network, lr=config.learning_rate, momentum=config.momentum)
+        ]
+        if codebooks := method.codebook_parameters():
+            self.optimizers.append(torch.optim.Adam(codebooks, fused=True))
+        self.schedules = [make_schedule(o, self.steps * config.epochs, config) for o in self.optimizers]
+
+    def run(self) -> TrainLog:
+        """Train what is left to train and return the log of all epochs."""
+        self._resume()
+        if not distributed.agree(self.epoch):
+            raise InputError(
+                "the processes see different checkpoints; keep them in a folder that all machines share", "output"
+            )
+        distributed.follow_leader(self.module)
+        total = self.steps * self.config.epochs
+        bar = tqdm(
+            total=total,
+            initial=self.epoch * self.steps,
+            desc="training",
+            unit="step",
+            leave=False,
+            disable=None if self.execution.progress and distributed.leads() else True,
+        )
+        # Dropout draws from torch's global generator: fork it, and give the caller's state back.
+        devices = [self.execution.device] if self.execution.device.type == "cuda" else []
+        with bar, torch.random.fork_rng(devices):
+            while self.epoch < self.config.epochs:
+                started = time.perf_counter()
+                report = self._one_epoch(bar)
+                self.log.seconds += time.perf_counter() - started
+                self.log.epochs.append(report)
+                self.epoch += 1
+                self._save()
+                log.info("epoch %d/%d: %s", self.epoch, self.config.epochs, _readable(report))
+                for sign in report.get("warnings", ()):
+                    log.warning("warning: epoch %d: %s", self.epoch, sign)
+        trained = self.steps * self.batch_size * self.config.epochs
+        self.log.images_per_second = trained / self.log.seconds if self.log.seconds else 0.0
+        return self.log
+
+    def _one_epoch(self, bar: tqdm[Any]) -> dict[str, Any]:
+        seed = derive_seed(self.seed, "codebooks", self.epoch)
+        epoch = Epoch(self.epoch, self.config.epochs, seed, self._embeddings)
+        self.method.before_epoch(epoch)
+        distributed.follow_leader(self.module)
+        self.module.train()
+        torch.manual_seed(derive_seed(self.seed, "dropout", self.epoch))
+        geometry = torch.Generator().manual_seed(derive_seed(self.seed, "augment", self.epoch))
+        shuffled = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
+        order = torch.randperm(len(self.images), generator=shuffled).to(self.labels.device)
+        sums: dict[str, Tensor] = {}
+        peak = alike = torch.zeros((), device=self.labels.device)  # read once per epoch: reading stalls a GPU
+        for index in range(self.steps):
+            rows = order[index * self.batch_size : (index + 1) * self.batch_size]
+            terms = self.step(rows, geometry, self.epoch * self.steps + index)
+            for name, value in terms.items():
+                sums[name] = sums[name] + value if name in sums else value
+            peak = torch.maximum(peak, torch.stack(list(terms.values())).sum())
+            alike = alike + one_class(self.labels[rows])
+            bar.update()
+        rate = self.optimizers[0].param_groups[-1]["lr"]
+        means = {name: float(value) / self.steps for name, value in sums.items()}
+        self._refuse_nonfinite(sum(means.values()), f"in epoch {self.epoch + 1}")
+        before = self.log.epochs[-1] if self.log.epochs else None
+        signs = loss_signs(means, float(peak), before) + batch_signs(int(alike), self.steps)
+        own: dict[str, Any] = self.method.after_epoch(epoch)
+        distributed.follow_leader(self.module)
+        return means | {"learning_rate": rate} | own | ({"warnings": signs} if signs else {})
+
+    def _embeddings(self, views: Views) -> Tensor:
+        """Embeddings [N, D] of the training images, on the CPU; every process makes its share of them."""
+        mine = distributed.share(len(self.images))
+        embeddings: Tensor = self.method.embed(take_images(self.images, mine), views=views)
+        return distributed.gather(embeddings, len(self.images))
+
+    def step(self, rows: Tensor, geometry: torch.Generator, step: int) -> dict[str, Tensor]:
+        """One optimiser step on the training images at `rows` [B]; returns the loss terms, detached.
+
+        Raises:
+            InputError: the loss is not finite; nothing is updated.
+        """
+        preprocessing = self.method.backbone.preprocessing
+        mine, size, augmentation = distributed.share(len(rows)), self.config.image_size, self.config.augmentation
+        images = send(self.images[rows[mine]], self.labels.device)
+        inputs = to_input(images, size, preprocessing, augmentation, geometry, count=len(rows), part=mine)
+        with distributed.whole_batch_statistics(self.execution.device):
+            terms: dict[str, Tensor] = self.method.losses(inputs, self.labels[rows], rows, self.epoch)
+        loss = torch.stack(list(terms.values())).sum()
+        if (
+            self.execution.device.type == "cpu"
+        ):  # on a GPU reading the loss would stall it; there the epoch's sum is read
+            self._refuse_nonfinite(float(loss.detach()), f"at step {step + 1}")
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        distributed.join_gradients(self.module, self.method.backbone.body)
+        for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
+            schedule.step_update(step)
+            optimizer.step()
+        return {name: value.detach() for name, value in terms.items()}
+
+    def _refuse_nonfinite(self, loss: float, where: str) -> None:
+        if not math.isfinite(loss):
+            kept = f"the checkpoint of epoch {self.epoch} is kept" if self.epoch else "no epoch was finished"
+            raise InputError(f"the loss became {loss} {where}; {kept}: lower the learning rate")
+
+    def _save(self) -> None:
+        if not distributed.leads():
+            return
+        own, shared = self.execution.checkpoint, self.execution.feature_checkpoint
+        tensors = {f"method.{name}": value for name, value in self.module.state_dict().items()}
+        for index, optimizer in enumerate(self.optimizers):
+            tensors |= flatten_optimizer(f"optimizer{index}", optimizer)
+        state = {"epoch": self.epoch, "seconds": self.log.seconds, "log": self.log.epochs}
+        if own is not None:
+            save_checkpoint(own, tensors, state)
+        # Without an epoch that has codes there is nothing to go on with: every length fits its codebooks itself.
+        if shared is not None and self.epoch == self.method.codes_start(self.config.epochs) < self.config.epochs:
+            save_checkpoint(shared, {n: t for n, t in tensors.items() if n.startswith(SHARED)}, state)
+
+    def _resume(self) -> None:
+        candidates = (self.execution.checkpoint, self.execution.feature_checkpoint)
+        path = next((path for path in candidates if path is not None and path.exists()), None)
+        if path is None:
+            return
+        tensors, state = load_checkpoint(path)
+        method = {name.removeprefix("method."): t for name, t in tensors.items() if name.startswith("method.")}
+        try:
+            self.epoch, self.log.seconds, self.log.epochs = restored_log(state, self.config.epochs)
+            restore_module(self.module, method, whole=path == self.execution.checkpoint)
+            for index, optimizer in enumerate(self.optimizers):
+                restore_optimizer(f"optimizer{index}", optimizer, tensors)
+        except ValueError as error:
+            raise unusable(path, f"is of another training ({one_line(error)})") from error
+        log.info("resuming after epoch %d of %d from %s", self.epoch, self.config.epochs, path)
+
+
+def _readable(report: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in report.items() if isinstance(value, float))

@@ -1,0 +1,1 @@
+"""Deep Progressive Quantization itself: objective, quantizer, settings, and the public model."""

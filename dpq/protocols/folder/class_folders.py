@@ -1,0 +1,121 @@
+"""What a folder of one's own images says of each by where it lies: `<class>/<file>`, or `<split>/<class>/<file>`."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from dpq.errors import InputError
+from dpq.protocols.image_files import Folder, read_folder, stays_inside
+from dpq.protocols.listed.listing import SPLITS, SplitName
+from dpq.protocols.listed.lists import is_plain
+
+LAYOUTS = "<class>/<file>, or {train,query,database}/<class>/<file>, or manifest.csv with the columns path,labels,split"
+
+NAMED = 3  # faults in a message
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image.
+
+    Attributes:
+        path: relative to the folder, with '/' between its parts.
+        labels: names of its classes, one or more.
+        splits: those that it is said to be in; none where they are to be drawn.
+    """
+
+    path: str
+    labels: tuple[str, ...]
+    splits: tuple[SplitName, ...] = ()
+
+
+def normal_name(name: str) -> str:
+    """The name of a class as records have it, however the file system or the writer composes its accents.
+
+    Raises:
+        ValueError: it holds a control character or is no UTF-8.
+    """
+    if not is_plain(name):
+        raise ValueError(f"the name {name!r} holds a control character or is no UTF-8; rename it")
+    return unicodedata.normalize("NFC", name)
+
+
+def some(names: list[str] | tuple[str, ...]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(map(repr, names[:NAMED])) + more
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies in a folder.
+
+    Attributes:
+        entries: the images, sorted by path.
+        passed_over: files that are no images by their ending, or lie where no image is looked for, sorted.
+    """
+
+    entries: list[Entry]
+    passed_over: list[str]
+
+
+def read_class_folders(root: Path) -> Found:
+    """Walks through a folder; whatever is hidden is ignored, and nothing is opened.
+
+    With folders `train`, `query` and `database`, all of them and no others, the splits are these; else every folder is
+    a class, and the splits are to be drawn.
+
+    Args:
+        root: the folder, free of symbolic links.
+
+    Raises:
+        InputError: no such layout, a folder that cannot be read, a class without images, a link that leads out, or a
+            name that is no UTF-8.
+    """
+    top = _read(root, "")
+    found = Found([], [*top.images, *top.others])
+    if set(top.folders) == set(SPLITS):
+        for split in SPLITS:
+            inside = _read(root, split)
+            found.passed_over.extend(f"{split}/{name}" for name in (*inside.images, *inside.others))
+            for name in inside.folders:
+                _read_class(root, f"{split}/{name}", (split,), found)
+    else:
+        for name in top.folders:
+            _read_class(root, name, (), found)
+    if not found.entries:
+        raise InputError(f"{root} holds no class folders with images; lay it out as {LAYOUTS}")
+    found.entries.sort(key=lambda entry: entry.path)
+    found.passed_over.sort()
+    return found
+
+
+def _read_class(root: Path, folder: str, splits: tuple[SplitName, ...], found: Found) -> None:
+    inside = _read(root, folder)
+    if inside.folders:
+        raise InputError(f"{folder}/{inside.folders[0]} in {root} is a folder inside a class; lay it out as {LAYOUTS}")
+    label = normal_name(PurePosixPath(folder).name)
+    images = [f"{folder}/{name}" for name in inside.images]
+    if not images:
+        raise InputError(f"the class folder {folder!r} in {root} holds no images; fill it or take it away")
+    outside = [path for path in images if not stays_inside(root, path)]
+    if outside:
+        raise InputError(f"{some(outside)} are links that lead out of {root}; refused: put the images there")
+    found.entries.extend(Entry(path, (label,), splits) for path in images)
+    found.passed_over.extend(f"{folder}/{name}" for name in inside.others)
+
+
+def _read(root: Path, below: str) -> Folder:
+    """What lies directly in a folder that lies in the root itself, whatever its links."""
+    if not stays_inside(root, below):
+        raise InputError(f"{below!r} is a link that leads out of {root}; refused: put the images there")
+    try:
+        found = read_folder(root / below)
+    except OSError as error:
+        raise InputError(f"cannot read the folder {root / below} ({error.strerror}); check its permissions") from error
+    for name in (*found.folders, *found.images, *found.others):
+        if not is_plain(name):
+            raise InputError(f"{name!r} in {root / below} is no name in UTF-8; rename it")
+    return found

@@ -1,0 +1,1 @@
+"""Data sets whose splits are published lists: NUS-WIDE and ImageNet."""

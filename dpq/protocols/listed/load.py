@@ -1,0 +1,159 @@
+"""Data sets of published lists (NUS-WIDE, ImageNet): which copy of the images fits them, and its splits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dpq.errors import InputError
+from dpq.protocols.base import Dataset, ReadOptions, Split, seeded_order
+from dpq.protocols.listed.imagenet import list_imagenet100, list_imagenet100_hashnet
+from dpq.protocols.listed.listing import SPLITS, Listing, SplitName, find_defects, listed_fingerprint
+from dpq.protocols.listed.nuswide import list_nuswide21
+from dpq.protocols.store.write import store_images
+
+LISTINGS: dict[str, Callable[..., Listing]] = {
+    "nuswide21": list_nuswide21,
+    "imagenet100": list_imagenet100,
+    "imagenet100-hashnet": list_imagenet100_hashnet,
+}
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A listing, with its images in one order for all splits.
+
+    Attributes:
+        listing: which images belong to the protocol.
+        files: U different files, in a seeded order: it follows from the listed paths alone and is sorted by no class.
+        rows: positions of each split's images in `files`, ascending.
+        labels: [N, L] bool of each split, in the same order.
+    """
+
+    listing: Listing
+    files: tuple[str, ...]
+    rows: Mapping[SplitName, Tensor]
+    labels: Mapping[SplitName, Tensor]
+
+    def usable(self, digests: tuple[str | None, ...]) -> dict[SplitName, Tensor]:
+        """For each split, which of its images ([N] bool) have a digest, so could be read."""
+        there = torch.tensor([digest is not None for digest in digests])
+        return {name: there[rows] for name, rows in self.rows.items()}
+
+    def missing(self, usable: Mapping[SplitName, Tensor]) -> dict[SplitName, int]:
+        """Published images of each split that are not listed, or not usable."""
+        unlisted = self.listing.shortfall()
+        return {name: max(0, unlisted[name]) + int((~usable[name]).sum()) for name in SPLITS}
+
+    def fingerprint(self, digests: tuple[str | None, ...]) -> str:
+        """SHA-256 over the labels and the files' digests of all splits; where the files lie decides nothing."""
+        return listed_fingerprint(self.rows, self.labels, digests)
+
+
+def find_copy(protocol: str, data_root: Path | None, options: ReadOptions) -> Copy:
+    """Read the lists of a protocol under a data root; no image is opened.
+
+    Raises:
+        InputError: no data root; lists are missing or wrong.
+    """
+    if data_root is None:
+        raise InputError(
+            f"{protocol} needs your copy of the images; give the folder of images and lists as data root",
+            "images",
+            protocol,
+        )
+    listing = LISTINGS[protocol](data_root, strip_prefix=options.strip_prefix)
+    path_of = {
+        file: path
+        for name in SPLITS
+        for file, path in zip(listing.split(name).files, listing.split(name).paths, strict=True)
+    }
+    unordered = list(path_of)
+    files = tuple(unordered[i] for i in seeded_order([path_of[file] for file in unordered], seed=0))
+    place = {file: row for row, file in enumerate(files)}
+    rows, labels = {}, {}
+    for name in SPLITS:
+        split = listing.split(name)
+        rows[name], order = torch.tensor([place[file] for file in split.files]).sort(stable=True)
+        labels[name] = split.labels[order]
+    return Copy(listing, files, rows, labels)
+
+
+def load_listed(protocol: str, data_root: Path | None, cache: Path, options: ReadOptions) -> Dataset:
+    """The splits of a protocol of published lists, their images decoded once and read from the cache.
+
+    Args:
+        protocol: a key of `LISTINGS`.
+        data_root: holds the images and the lists.
+        cache: folder for decoded pixels: 3 * side**2 bytes per image.
+        options: how the copy is read.
+
+    Returns:
+        The data set. Its `facts` say how many of the published images are missing, and whether the lists are the
+        published ones; only then may it stand beside a paper.
+
+    Raises:
+        InputError: lists that are missing, wrong, or mix queries with other splits; more missing images than allowed.
+    """
+    copy = find_copy(protocol, data_root, options)
+    listing, root = copy.listing, Path(str(data_root))
+    _refuse_leaks(listing)
+    there = {name: torch.tensor([(root / copy.files[i]).is_file() for i in rows]) for name, rows in copy.rows.items()}
+    _refuse_missing(copy.missing(there), root, protocol, options)
+    store = store_images(
+        root,
+        copy.files,
+        options.side,
+        cache,
+        workers=options.workers,
+        allow_unreadable=options.allow_missing,
+    )
+    digests = store.inspection.digests
+    usable = copy.usable(digests)
+    missing = copy.missing(usable)
+    _refuse_missing(missing, root, protocol, options)
+    for name in SPLITS:
+        if not usable[name].any():
+            raise InputError(f"no {name} image of {protocol} is left in {root}; complete the copy")
+    splits = {
+        name: Split(store.rows(copy.rows[name][usable[name]]), copy.labels[name][usable[name]]) for name in SPLITS
+    }
+    own_lists = not listing.as_published()
+    published = not own_lists and not any(missing.values())
+    return Dataset(
+        protocol,
+        protocol if published else f"{protocol}-other-lists" if own_lists else f"{protocol}-incomplete",
+        listing.classes,
+        splits["train"],
+        splits["query"],
+        splits["database"],
+        copy.fingerprint(digests),
+        listing.cut,
+        further_cuts=listing.further_cuts,
+        facts={"published": published, "lists_as_published": not own_lists, "missing": missing, "side": options.side},
+    )
+
+
+def _refuse_leaks(listing: Listing) -> None:
+    for what, paths in find_defects(listing.train, listing.query, listing.database).leaks().items():
+        raise InputError(
+            f"the lists of {listing.protocol} have {len(paths)} images {what}, the first {paths[0]!r}; mend the lists",
+            "data",
+            listing.protocol,
+        )
+
+
+def _refuse_missing(missing: Mapping[SplitName, int], root: Path, protocol: str, options: ReadOptions) -> None:
+    lacking = sum(missing.values())
+    if lacking > options.allow_missing:
+        parts = ", ".join(f"{count} {name}" for name, count in missing.items() if count)
+        raise InputError(
+            f"{root} lacks {lacking} of the published images of {protocol} ({parts}); complete the copy, "
+            f"or go on without them with allow_missing={lacking}",
+            "allow_missing",
+            lacking,
+        )

@@ -1,0 +1,1 @@
+"""Images decoded once to disk, and read from there block by block."""

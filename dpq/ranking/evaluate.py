@@ -1,0 +1,240 @@
+"""Ranking a database by its codes, or by embeddings, in blocks of queries.
+
+A database of N images holds at most as many different scores as distinct codes, so codes are scored and sorted
+instead of images, and ties stay what they are: groups. Axes: Q queries, B queries of a block, N database,
+U distinct codes, M levels, K codewords, D dimensions, L classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from functools import partial
+from itertools import chain
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from dpq.codes.scores import DistinctCodes, check_codes, checked, lookup_tables, norm_offsets
+from dpq.errors import InputError
+from dpq.learning.settings import Score
+from dpq.ranking.codes import CodeRanking, RelevantImages
+from dpq.ranking.curves import average_curve, geometric_ranks
+from dpq.ranking.relevance import Relevance, check_labels
+from dpq.ranking.ties import Floats, Ints, at_least_one, rank_items
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+R = TypeVar("R")
+
+ENTRIES = 2**17  # codes that a thread ranks at once, over all queries of a batch; as many as a cache holds
+
+
+@dataclass(frozen=True)
+class Metrics(Generic[T]):
+    """What is averaged over queries: one value per query (`Metrics[Floats]`, each [B]), or the mean (`Metrics[float]`).
+
+    A query without a hit counts 0. A further metric is a field here and a line in `_measure`.
+
+    Attributes:
+        map: mean average precision over the first `cut` ranks, expected over tie orders, divided by the
+            relevant items inside the cut.
+        map_total: the same, divided by all relevant items.
+        map_capped: the same, divided by the smaller of the cut and all relevant items.
+        map_bounds: `map` under the worst and the best order of ties.
+        map_ties_index: `map` when tied images keep their order in the database.
+        map_at: `map` at each further cut.
+        precision_at: expected share of relevant images among the first k.
+    """
+
+    map: T
+    map_total: T
+    map_capped: T
+    map_bounds: tuple[T, T]
+    map_ties_index: T
+    map_at: dict[int, T]
+    precision_at: dict[int, T]
+
+
+@dataclass(frozen=True)
+class RankingResult(Metrics[float]):
+    """Metrics of one code length.
+
+    Attributes:
+        pr: (recall, precision) at `geometric_ranks(N)`, over the queries that have relevant images.
+        distinct_codes: number of different codes U in the database.
+        queries_without_relevant: queries with no relevant image in the whole database.
+    """
+
+    pr: list[tuple[float, float]]
+    distinct_codes: int
+    queries_without_relevant: int
+
+
+@torch.no_grad()
+def evaluate_codes(
+    queries: Tensor,
+    query_labels: Tensor,
+    codes: Tensor,
+    database_labels: Tensor,
+    codebooks: Tensor,
+    cut: int | None,
+    ks: Sequence[int] = (1, 10, 100, 500, 1000),
+    score: Score = "inner",
+    block: int = 64,
+    progress: bool = False,
+    *,
+    further_cuts: Sequence[int] = (),
+) -> RankingResult:
+    """Rank a coded database for every query and measure the rankings, in as many threads as PyTorch uses.
+
+    An image is relevant if it shares a label with the query. For the symmetric score, pass reconstructed queries.
+
+    Args:
+        queries: [Q, D] float.
+        query_labels: [Q, L] bool.
+        codes: [N, M] uint8; `codes[:, :m]` with `codebooks[:m]` for the prefix of m levels.
+        database_labels: [N, L] bool.
+        codebooks: [M, K, D] float.
+        cut: mAP is taken over the first `cut` ranks; None means all N.
+        ks: numbers of ranks for precision; more than N stands for N.
+        score: as for `asymmetric_scores`.
+        block: most queries that a thread ranks at once, and fewer, down to one, where that would be more than
+            `ENTRIES` codes; decides memory (about 100 bytes a code), not results.
+        progress: show a bar while stderr is a terminal.
+        further_cuts: more cuts to take `map` at, from the same rankings.
+
+    Raises:
+        InputError: shapes do not fit, nothing to rank, NaN scores, or a number out of range.
+    """
+    check_codes(queries, codes, codebooks)
+    check_labels(query_labels, database_labels, len(queries), len(codes), block)
+    for name, numbers in (("cut", 1 if cut is None else cut), ("further_cuts", list(further_cuts) or 1), ("ks", ks)):
+        at_least_one(name, numbers)
+    cut, ranks = min(cut or len(codes), len(codes)), geometric_ranks(len(codes))
+    distinct = DistinctCodes.of(codes)
+    tables = lookup_tables(queries, codebooks).cpu().numpy()  # at once: a product's last digits depend on its shape
+    offsets = norm_offsets(distinct.codes, codebooks, score)
+    norms = None if offsets is None else offsets.cpu().numpy()
+    relevance = Relevance.of(query_labels, database_labels)
+    at_once = min(block, max(1, ENTRIES // len(distinct.codes)))
+
+    def measure_alike(rows: Ints) -> list[tuple[Metrics[Floats], Floats, Ints]]:
+        images = RelevantImages.of(relevance.to(rows[:1])[0], distinct)
+        batches = (tables[rows[start : start + at_once]] for start in range(0, len(rows), at_once))
+        rankings = (CodeRanking(distinct.scores(batch, norms), distinct, images) for batch in batches)
+        return [_measure(ranking, cut, further_cuts, ks, ranks) for ranking in rankings]
+
+    groups = relevance.alike(min(block, 8 * at_once))  # short, so that Ctrl-C ends them soon
+    parts = chain.from_iterable(in_threads(measure_alike, groups, "rank", progress))
+    metrics, hits, relevant = zip(*parts, strict=True)
+    totals = np.concatenate(relevant)
+    curve = average_curve(np.concatenate(hits), totals, ranks)
+    return RankingResult(
+        **{field.name: _mean([getattr(part, field.name) for part in metrics]) for field in fields(Metrics)},
+        pr=list(zip(curve.recall.tolist(), curve.precision.tolist(), strict=True)),
+        distinct_codes=len(distinct.codes),
+        queries_without_relevant=int((totals == 0).sum()),
+    )
+
+
+def _measure(
+    ranking: CodeRanking, cut: int, further_cuts: Sequence[int], ks: Sequence[int], ranks: Ints
+) -> tuple[Metrics[Floats], Floats, Ints]:
+    """Metrics of each query, hits at `ranks` ([B, P]), and relevant images in the whole database ([B])."""
+    groups = ranking.groups(max([cut, *further_cuts]), [*ks, *ranks])
+    expected = groups.precision_sums(cut)
+    worst, best = (groups.average_precision(cut, ties=ties) for ties in ("worst", "best"))
+    metrics = Metrics(
+        map=expected.over("hits"),
+        map_total=expected.over("total"),
+        map_capped=expected.over("capped"),
+        map_bounds=(worst, best),
+        map_ties_index=ranking.average_in_database_order(cut),
+        map_at={further: groups.average_precision(further) for further in further_cuts},
+        precision_at=dict(zip(ks, groups.precision(ks).T, strict=True)),
+    )
+    return metrics, groups.hits(ranks), groups.total_relevant
+
+
+def _mean(values: Sequence[Any]) -> Any:
+    """The mean over the queries of all `values`: arrays, or tuples or dictionaries of arrays."""
+    if isinstance(values[0], dict):
+        return {key: _mean([value[key] for value in values]) for key in values[0]}
+    if isinstance(values[0], tuple):
+        return tuple(map(_mean, zip(*values, strict=True)))
+    each = np.concatenate(values)
+    return float(np.cumsum(each)[-1] / len(each))  # added one by one: records were always made so, to the last digit
+
+
+@torch.no_grad()
+def evaluate_embeddings(
+    queries: Tensor,
+    query_labels: Tensor,
+    database: Tensor,
+    database_labels: Tensor,
+    cut: int | None,
+    score: Score = "inner",
+    block: int = 64,
+    progress: bool = False,
+) -> float:
+    """Mean average precision of exact search with unquantized embeddings, expected over tie orders.
+
+    Args:
+        queries: [Q, D] float.
+        query_labels: [Q, L] bool.
+        database: [N, D] float.
+        database_labels: [N, L] bool.
+        cut: mAP is taken over the first `cut` ranks and divided by the relevant items inside; None means all N.
+        score: "inner" product or negated squared "l2" distance.
+        block: queries scored at once.
+        progress: show a bar while stderr is a terminal.
+
+    Raises:
+        InputError: as for `evaluate_codes`.
+    """
+    if queries.ndim != 2 or database.ndim != 2 or queries.shape[1] != database.shape[1]:
+        raise InputError(f"expected embeddings [Q, D] and [N, D]; got {list(queries.shape)} and {list(database.shape)}")
+    check_labels(query_labels, database_labels, len(queries), len(database), block)
+    at_least_one("cut", 1 if cut is None else cut)
+    queries, database = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (queries, database))
+    norms = database.square().sum(dim=1) if checked(score) == "l2" else None
+    relevance, at_once = Relevance.of(query_labels, database_labels), max(1, ENTRIES // len(database))
+    averages: list[Floats] = []
+    blocks = [np.arange(start, min(start + block, len(queries))) for start in range(0, len(queries), block)]
+    for rows in tqdm(blocks, "rank", leave=False, disable=None if progress else True):
+        products = queries[rows] @ database.T
+        scores = (products if norms is None else 2 * products - norms).cpu().numpy()
+        batches = [slice(start, start + at_once) for start in range(0, len(rows), at_once)]
+        averages += in_threads(partial(_averages, scores, relevance, rows, cut), batches, "rank")
+    return float(np.concatenate(averages).mean())
+
+
+def _averages(scores: NDArray[Any], relevance: Relevance, queries: Ints, cut: int | None, batch: slice) -> Floats:
+    """Average precision of one batch of the `queries` [B] that have `scores` [B, N]."""
+    return rank_items(scores[batch], relevance.to(queries[batch]), "expected").average_precision(cut)
+
+
+def in_threads(work: Callable[[Item], R], items: Sequence[Item], description: str, progress: bool = False) -> list[R]:
+    """Results of `work` in the order of `items`, computed by as many threads as PyTorch uses.
+
+    Worth it where NumPy does the work, which lets other threads run while it sorts and gathers. `work` should leave
+    PyTorch alone, whose operations bring threads of their own. An exception or Ctrl-C drops the items not yet begun.
+
+    Args:
+        work: called once for every item.
+        items: what it is called with.
+        description: name of the progress bar.
+        progress: show a bar while stderr is a terminal.
+    """
+    pool = ThreadPoolExecutor(torch.get_num_threads())
+    try:
+        done = pool.map(work, items)
+        return list(tqdm(done, description, len(items), leave=False, disable=None if progress else True))
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,71 @@
+"""Which database images share a label with a query. Axes: Q queries, N database, L classes, W words of 64 labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dpq.errors import InputError
+from dpq.ranking.ties import Ints
+
+Words = NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Relevance:
+    """Labels of queries and database as bits: an image is relevant to a query if they share one.
+
+    Attributes:
+        of_query: [W, Q].
+        of_item: [W, N].
+    """
+
+    of_query: Words
+    of_item: Words
+
+    @classmethod
+    def of(cls, query_labels: Tensor, database_labels: Tensor) -> Relevance:
+        """From labels [Q, L] and [N, L] bool."""
+        return cls(_words(query_labels), _words(database_labels))
+
+    def alike(self, most: int) -> list[Ints]:
+        """All queries in groups of up to `most` that have the same labels."""
+        order = np.lexsort(self.of_query)
+        ranked = self.of_query[:, order]
+        ends = np.flatnonzero((ranked[:, 1:] != ranked[:, :-1]).any(axis=0)) + 1
+        return [part[i : i + most] for part in np.split(order, ends) for i in range(0, len(part), most)]
+
+    def to(self, queries: Ints) -> NDArray[np.bool_]:
+        """Relevance of every image to each of `queries` ([B]), [B, N]."""
+        relevant = np.zeros((len(queries), self.of_item.shape[1]), dtype=bool)
+        for of_query, of_item in zip(self.of_query[:, queries], self.of_item, strict=True):
+            relevant |= (of_query[:, None] & of_item) != 0
+        return relevant
+
+
+def check_labels(query_labels: Tensor, database_labels: Tensor, queries: int, items: int, block: int) -> None:
+    """Check that there is something to rank in blocks, and labels for all of it.
+
+    Raises:
+        InputError: there is not.
+    """
+    if not queries or not items:
+        raise InputError(f"nothing to rank: {queries} queries and {items} database images")
+    shapes = list(query_labels.shape), list(database_labels.shape)
+    if shapes != ([queries, shapes[0][-1]], [items, shapes[0][-1]]):
+        raise InputError(f"labels must be [{queries}, L] and [{items}, L]; got {shapes[0]} and {shapes[1]}")
+    if block < 1:
+        raise InputError(f"a block must hold at least one query; got {block}")
+
+
+def _words(labels: Tensor) -> Words:
+    """Labels [n, L] as bits of 64-bit words, [W, n]."""
+    flags = labels.cpu().numpy() != 0
+    words = flags.shape[1] // 64 + 1
+    octets = np.zeros((len(flags), 8 * words), dtype=np.uint8)
+    packed = np.packbits(flags, axis=1)
+    octets[:, : packed.shape[1]] = packed
+    return np.ascontiguousarray(octets.view(np.uint64).T)

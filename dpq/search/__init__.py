@@ -1,0 +1,1 @@
+"""Search among coded images: an index, its file, and what is found."""

@@ -1,0 +1,165 @@
+"""Our codes and codebooks in Faiss.
+
+Axes: N images, M levels, K codewords, D dimensions, C lists.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dpq.codes.additive import BLOCK, check_codebook_size, decode
+from dpq.codes.scores import check_codes, checked
+from dpq.errors import InputError, one_line
+from dpq.learning.settings import Score
+
+_POINTS = 64  # reconstructions per list that k-means sees
+
+
+def import_faiss() -> Any:
+    """The module `faiss`, which takes a moment to load.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise InputError(
+            f"search needs Faiss ({one_line(error)}); install it with: pip install 'dpq[search]'"
+        ) from error
+    return faiss
+
+
+def faiss_index(codes: Tensor, codebooks: Tensor, score: Score = "inner") -> Any:
+    """A Faiss index that ranks coded images as `asymmetric_scores` does, by table look-up.
+
+    Inner products take the M log2 K bits of a code, "l2" four bytes more an image, its exact squared norm. Distances
+    of "l2" are Faiss's, smaller is better. An image's id is its row; `faiss.write_index` writes the index to a file.
+
+    Args:
+        codes: [N, M] uint8.
+        codebooks: [M, K, D] float32.
+        score: "inner" or "l2".
+
+    Returns:
+        `faiss.IndexResidualQuantizer`, to search and to add embeddings to.
+
+    Raises:
+        InputError: shapes do not fit, a code exceeds the codebook, an unknown score, or Faiss is not installed.
+    """
+    faiss = import_faiss()
+    index = faiss.IndexResidualQuantizer(codebooks.shape[2], *_kind(faiss, codes, codebooks, score))
+    index.rq.max_beam_size = 1  # as we code
+    set_codebooks(index.rq, codebooks)
+    index.is_trained = True
+    faiss.copy_array_to_vector(_packed(faiss, index.rq, codes).ravel(), index.codes)
+    index.ntotal = len(codes)
+    return index
+
+
+def inverted_index(codes: Tensor, codebooks: Tensor, centroids: NDArray[np.float32], score: Score = "inner") -> Any:
+    """An inverted file (IVF) of the same codes, for large sets: a search looks at some of its lists alone.
+
+    An image stands in the list whose centroid is nearest to its reconstruction. What is approximate is only which lists
+    are looked at: the `nprobe` whose centroids have the best scores for the query. Within them scores are those of
+    `faiss_index`, not of residuals, so `nprobe` = C gives the same ids up to ties; fewer miss the images of other
+    lists.
+
+    Args:
+        codes: [N, M] uint8.
+        codebooks: [M, K, D] float32.
+        centroids: [C, D] float32, from `list_centroids`.
+        score: "inner" or "l2".
+
+    Returns:
+        `faiss.IndexIVFResidualQuantizer`, whose ids are rows; `nprobe` is C.
+
+    Raises:
+        InputError: as for `faiss_index`.
+    """
+    faiss = import_faiss()
+    levels, bits, metric, search = _kind(faiss, codes, codebooks, score)
+    coarse = faiss.IndexFlat(codebooks.shape[2], metric)
+    coarse.add(centroids)
+    index = faiss.IndexIVFResidualQuantizer(coarse, codebooks.shape[2], len(centroids), levels, bits, metric, search)
+    index.by_residual, index.rq.max_beam_size, index.nprobe = False, 1, len(centroids)
+    set_codebooks(index.rq, codebooks)
+    index.is_trained = True
+    _fill_lists(faiss, index, _packed(faiss, index.rq, codes), _nearest(faiss, codes, codebooks, centroids))
+    return index
+
+
+def list_centroids(codes: Tensor, codebooks: Tensor, lists: int, seed: int = 0) -> NDArray[np.float32]:
+    """Centroids of the lists of an inverted file, by Faiss's k-means on reconstructions.
+
+    Args:
+        codes: [N, M] uint8; of more than 64 C, as many are drawn.
+        codebooks: [M, K, D] float32.
+        lists: C; about the square root of N suits.
+        seed: of the draw and of k-means.
+
+    Returns:
+        [C, D].
+
+    Raises:
+        InputError: C is below 1 or above N.
+    """
+    faiss = import_faiss()
+    if not 1 <= lists <= len(codes):
+        raise InputError(f"an index of {len(codes)} images can have 1 to {len(codes)} lists; got {lists}")
+    drawn = np.random.default_rng(seed).permutation(len(codes))[: _POINTS * lists]
+    points = decode(codes[torch.from_numpy(np.sort(drawn))], codebooks).numpy()
+    kmeans = faiss.Kmeans(points.shape[1], lists, seed=seed, min_points_per_centroid=1)
+    kmeans.train(points)
+    return np.asarray(kmeans.centroids, np.float32)
+
+
+def set_codebooks(quantizer: Any, codebooks: Tensor) -> None:
+    """Give an additive quantizer of Faiss codebooks [M, K, D], as if it had been trained."""
+    values = np.ascontiguousarray(codebooks.cpu().numpy(), np.float32).ravel()
+    import_faiss().copy_array_to_vector(values, quantizer.codebooks)
+    quantizer.is_trained = True
+
+
+def _kind(faiss: Any, codes: Tensor, codebooks: Tensor, score: Score) -> tuple[int, int, int, int]:
+    """Levels, bits per level, metric and search type of codes that have been checked."""
+    check_codes(codebooks[0], codes, codebooks)
+    levels, size = codebooks.shape[:2]
+    check_codebook_size(size)
+    types = faiss.AdditiveQuantizer
+    if checked(score) == "inner":
+        return levels, size.bit_length() - 1, faiss.METRIC_INNER_PRODUCT, types.ST_LUT_nonorm
+    return levels, size.bit_length() - 1, faiss.METRIC_L2, types.ST_norm_float
+
+
+def _packed(faiss: Any, quantizer: Any, codes: Tensor) -> NDArray[np.uint8]:
+    """Codes [N, M] as the quantizer writes them, [N, bytes]: bit by bit, with norms where it keeps them."""
+    packed = np.zeros((len(codes), quantizer.code_size), np.uint8)
+    for start in range(0, len(codes), BLOCK):  # it reconstructs all that it is given, for their norms
+        indices = np.ascontiguousarray(codes[start : start + BLOCK].cpu().numpy(), np.int32)
+        block = packed[start : start + BLOCK]
+        quantizer.pack_codes(len(indices), faiss.swig_ptr(indices), faiss.swig_ptr(block))
+    return packed
+
+
+def _nearest(faiss: Any, codes: Tensor, codebooks: Tensor, centroids: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The list of each image, [N]."""
+    flat = faiss.IndexFlatL2(centroids.shape[1])
+    flat.add(centroids)
+    parts = [flat.search(decode(part, codebooks).numpy(), 1)[1][:, 0] for part in torch.split(codes, BLOCK)]
+    return np.concatenate(parts) if len(codes) else np.empty(0, np.int64)
+
+
+def _fill_lists(faiss: Any, index: Any, packed: NDArray[np.uint8], lists: NDArray[np.int64]) -> None:
+    """Put packed codes [N, bytes] into their lists [N], row by row."""
+    order = np.argsort(lists, kind="stable")
+    numbers, starts = np.unique(lists[order], return_index=True)
+    for number, rows in zip(numbers.tolist(), np.split(order, starts)[1:], strict=True):
+        ids, content = np.ascontiguousarray(rows, np.int64), np.ascontiguousarray(packed[rows])
+        index.invlists.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(content))
+    index.ntotal = len(packed)

@@ -1,0 +1,205 @@
+"""A searchable index of the images in a folder, with the model that coded them. Axes: N images, M levels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from dpq.errors import InputError
+from dpq.inputs.images import ImageInput, list_images
+from dpq.learning.settings import Score
+from dpq.method.api import DPQ
+from dpq.method.saved import saved_digest
+from dpq.protocols.archives import leaves_root
+from dpq.search.file import Origin
+from dpq.search.index import CodeIndex, Found
+
+
+class ImageIndex:
+    """Images of a folder, coded by a trained model. Their names are their paths in the folder, with slashes.
+
+    Args:
+        model: that codes images and embeds queries.
+        codes: with a name for every image.
+        folder: that the names are relative to; images are read from it when they are added or shown.
+    """
+
+    def __init__(self, model: DPQ, codes: CodeIndex, folder: Path) -> None:
+        self.model, self.codes, self.folder = model, codes, folder
+
+    @classmethod
+    def build(
+        cls,
+        model: str | os.PathLike[str],
+        folder: str | os.PathLike[str],
+        *,
+        bits: int | None = None,
+        score: Score = "inner",
+        lists: int = 0,
+        device: str | torch.device = "auto",
+        workers: int = 0,
+        progress: bool = False,
+    ) -> Self:
+        """Code all images of a folder and its sub-folders.
+
+        Args:
+            model: folder of a saved model.
+            folder: with images; hidden ones are passed over.
+            bits: code length; the longest that was trained unless given.
+            score: "inner", which DPQ is trained for, or "l2".
+            lists: of an inverted file, for large sets; 0 makes none.
+            device: that the network runs on.
+            workers: processes that decode files; 0 decodes in this one.
+            progress: draw a progress bar on a terminal.
+
+        Raises:
+            InputError: no model, no image, one that cannot be read, or a number out of range.
+        """
+        trained, root = DPQ.from_pretrained(model, device=device), Path(folder).resolve()
+        files = list_images(root)
+        codes = trained.encode(files, bits, workers=workers, progress=progress)
+        origin = Origin(str(Path(model).resolve()), saved_digest(Path(model)), str(root))
+        codebooks = trained.codebooks[: codes.shape[1]]
+        index = CodeIndex(codes, codebooks, score, names=[_name(file, root) for file in files], origin=origin)
+        if lists:
+            index.divide(lists)
+        return cls(trained, index, root)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        model: str | os.PathLike[str] | None = None,
+        folder: str | os.PathLike[str] | None = None,
+        device: str | torch.device = "auto",
+    ) -> Self:
+        """Read an index that `save` wrote.
+
+        Args:
+            path: the file.
+            model: folder of the model, if it is no longer where it was, seen from the file.
+            folder: with the images, likewise.
+            device: that the network runs on.
+
+        Raises:
+            InputError: the file cannot be used, or the model is not there or another.
+        """
+        index = load_named(path)
+        at = Path(model) if model is not None else Path(index.origin.model)
+        if saved_digest(at) != index.origin.model_sha256:
+            raise InputError(
+                f"{at} is another model than {path} was built with; give that one, or build the index again"
+            )
+        trained = DPQ.from_pretrained(at, device=device)
+        return cls(trained, index, Path(index.origin.images if folder is None else folder).resolve())
+
+    def search(self, images: ImageInput, k: int = 10, *, bits: int | None = None, probes: int | None = None) -> Found:
+        """The nearest images of the index for each image.
+
+        Args:
+            images: as for `dpq.DPQ.encode`.
+            k: answers to each.
+            bits: search by this much of the codes; all unless given.
+            probes: as for `CodeIndex.search`.
+
+        Raises:
+            InputError: an image cannot be read, a number is out of range, or Faiss is not installed.
+        """
+        index = self.codes if bits is None else self.codes.prefix(bits)
+        return index.search(self.model.embed(images), k, probes)
+
+    def add(
+        self, files: Sequence[str | os.PathLike[str]] | None = None, *, workers: int = 0, progress: bool = False
+    ) -> list[str]:
+        """Append images of the folder.
+
+        Args:
+            files: in the folder; all that the index does not hold unless given.
+            workers: processes that decode files; 0 decodes in this one.
+            progress: draw a progress bar on a terminal.
+
+        Returns:
+            Their names.
+
+        Raises:
+            InputError: a file is not in the folder, in the index already, or cannot be read; nothing is added.
+        """
+        held = set(self.codes.names)
+        if files is None:
+            new = [file for file in list_images(self.folder) if _name(file, self.folder) not in held]
+        else:
+            new = [Path(file) for file in files]
+        names = [_name(file, self.folder) for file in new]
+        double = next((name for name in names if name in held), None)
+        if double is not None:
+            raise InputError(f"{double} is in the index already; remove it first, if it is another image now")
+        codes = self.model.encode(new, self.codes.bits, workers=workers, progress=progress)
+        self.codes.add(codes, names=names)
+        return names
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the index to a file, which finds model and images from where it lies. Neither is copied.
+
+        Raises:
+            InputError: it cannot be written, or there is something else than an index.
+        """
+        save_named(self.codes, path)
+
+
+def load_named(path: str | os.PathLike[str]) -> CodeIndex:
+    """An index of image files, with the places of its origin as they are seen from here.
+
+    Raises:
+        InputError: the file cannot be used, or its names are no relative paths.
+    """
+    index, beside = CodeIndex.load(path), Path(path).resolve().parent
+    if not index.origin.model or not index.origin.images or (len(index) and not index.names):
+        raise InputError(f"{path} is no index of image files; make one with: python -m dpq index build")
+    if any(map(leaves_root, index.names)):
+        raise InputError(f"{path} names images outside of their folder; build it again")
+    index.origin = replace(
+        index.origin, model=str(beside / index.origin.model), images=str((beside / index.origin.images).resolve())
+    )
+    return index
+
+
+def save_named(index: CodeIndex, path: str | os.PathLike[str]) -> None:
+    """Write what `load_named` reads.
+
+    Raises:
+        InputError: it cannot be written, or there is something else than an index.
+    """
+    beside, here = Path(path).resolve().parent, index.origin
+    places = {"model": _seen_from(beside, here.model), "images": _seen_from(beside, here.images)}
+    index.save(path, origin=replace(here, **places))
+
+
+def name_of(file: str | os.PathLike[str], index: CodeIndex) -> str:
+    """The name of an image in an index: what is given, if it is one, or its path in the folder.
+
+    Raises:
+        InputError: the file is not in the folder of the images.
+    """
+    given = Path(file).as_posix()
+    return given if given in index.names else _name(Path(file), Path(index.origin.images))
+
+
+def _name(file: Path, folder: Path) -> str:
+    # The file itself may be a link, and be gone already; its folder tells where it is, unless that is a link inside.
+    whole = file if file.is_relative_to(folder) and ".." not in file.parts else file.parent.resolve() / file.name
+    if not whole.is_relative_to(folder):
+        raise InputError(f"{file} is not in {folder}, the folder of the index; move it there first")
+    return whole.relative_to(folder).as_posix()
+
+
+def _seen_from(folder: Path, place: str) -> str:
+    try:
+        return Path(os.path.relpath(place, folder)).as_posix()
+    except ValueError:  # another drive
+        return place

@@ -1,0 +1,317 @@
+"""Search among coded images with Faiss: an index that grows, shrinks, is read at every code length and kept in a file.
+
+Axes: N images, Q queries, k answers, M levels, K codewords, D dimensions, C lists.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dpq.codes.additive import check_codebook_size, prefix_levels
+from dpq.codes.scores import check_codes, checked, lookup_tables, norm_offsets
+from dpq.errors import InputError
+from dpq.learning.settings import Score
+from dpq.search.faiss import faiss_index, inverted_index, list_centroids
+from dpq.search.file import NOWHERE, Origin, is_no_text, read_index, write_index
+
+_BLOCK = 1024  # queries whose tables are in memory at once
+_MOST = 1 << 62  # above every id, so that there is always a next one
+
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The nearest images of each query, best first; those of equal scores in the order of the index.
+
+    Attributes:
+        ids: [Q, k]; -1 where the lists that were looked at hold fewer images.
+        rows: [Q, k] where the images stand in the index; -1 as for ids.
+        scores: [Q, k] float32, larger is nearer: those of `asymmetric_scores`; -inf where there is no image.
+    """
+
+    ids: Ids
+    rows: Ids
+    scores: NDArray[np.float32]
+
+
+class CodeIndex:
+    """Coded images that embeddings are searched among.
+
+    >>> import torch
+    >>> from dpq.codes.additive import encode
+    >>> from dpq.search.index import CodeIndex
+    >>> embeddings = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+    >>> codebooks = torch.stack([embeddings[:16], embeddings[16:32] / 2])
+    >>> index = CodeIndex(encode(embeddings, codebooks), codebooks)
+    >>> index.search(embeddings[:3], k=5).ids.shape
+    (3, 5)
+    >>> index.remove([0, 1])
+    >>> len(index), index.add(encode(embeddings[:2], codebooks)).tolist()  # new images have new ids
+    (198, [200, 201])
+    >>> len(index.prefix(bits=4))
+    200
+
+    Args:
+        codes: [N, M] uint8, on the CPU.
+        codebooks: [M, K, D] float, on the CPU; of any method.
+        score: "inner" product or "l2" distance, as the method ranks.
+        ids: [N] different numbers from 0 to 2**62 - 1; counted from 0 unless given.
+        names: N different texts, of files for instance; or none.
+        centroids: [C, D] of an inverted file; see `divide`.
+        origin: where codes and names come from.
+
+    Attributes:
+        codes: [N, M] uint8.
+        codebooks: [M, K, D] float32.
+        score: "inner" or "l2".
+        ids: [N] int64.
+        names: N texts, or none.
+        centroids: [C, D] float32, or None where every image is looked at.
+        origin: as given.
+
+    Raises:
+        InputError: sizes do not fit, or values are out of range.
+    """
+
+    def __init__(
+        self,
+        codes: Tensor,
+        codebooks: Tensor,
+        score: Score = "inner",
+        *,
+        ids: npt.ArrayLike | None = None,
+        names: Sequence[str] = (),
+        centroids: npt.ArrayLike | None = None,
+        origin: Origin = NOWHERE,
+    ) -> None:
+        check_codes(codebooks.new_empty(0, *codebooks.shape[2:]), codes, codebooks)
+        check_codebook_size(codebooks.shape[1])
+        self.codes, self.codebooks = codes.to(torch.uint8), codebooks.float()
+        self.score, self.origin = checked(score), origin
+        self.ids = _new_ids(ids, len(codes), first=0)
+        self.names = _new_names(names, len(codes), named=bool(names))
+        self.centroids = None if centroids is None else np.ascontiguousarray(centroids, np.float32)
+        lists = None if self.centroids is None else torch.from_numpy(self.centroids)
+        if lists is not None and (lists.ndim != 2 or not len(lists) or lists.shape[1] != codebooks.shape[2]):
+            raise InputError(f"centroids of lists are [C, {codebooks.shape[2]}]; got {list(lists.shape)}")
+        if not self.codebooks.isfinite().all() or (lists is not None and not lists.isfinite().all()):
+            raise InputError("codebooks and centroids must be finite")
+
+    def __len__(self) -> int:
+        """Number of images N."""
+        return len(self.codes)
+
+    @property
+    def bits(self) -> int:
+        """Code length."""
+        return len(self.codebooks) * (self.codebooks.shape[1].bit_length() - 1)
+
+    @property
+    def faiss(self) -> Any:
+        """The Faiss index, with rows for ids; of an inverted file if there are centroids. Changes are not taken back.
+
+        Raises:
+            InputError: Faiss is not installed.
+        """
+        return self._faiss
+
+    @cached_property
+    def _faiss(self) -> Any:
+        if self.centroids is None:
+            return faiss_index(self.codes, self.codebooks, self.score)
+        return inverted_index(self.codes, self.codebooks, self.centroids, self.score)
+
+    def search(self, queries: Tensor | npt.ArrayLike, k: int = 10, probes: int | None = None) -> Found:
+        """The nearest images of each query: those of our ranking, up to ties and the last digits of sums.
+
+        Args:
+            queries: [Q, D] float; embeddings, not codes.
+            k: answers to each query; at most N are given.
+            probes: of an inverted file, how many lists to look at: fewer is faster and may miss images. All of them,
+                and so every image, unless given.
+
+        Raises:
+            InputError: another dimension, values that are not finite, a number out of range, or no Faiss.
+        """
+        wanted = torch.as_tensor(queries).detach().cpu().float()
+        if wanted.ndim != 2 or wanted.shape[1] != self.codebooks.shape[2] or not wanted.isfinite().all():
+            raise InputError(f"queries are finite numbers [Q, {self.codebooks.shape[2]}]; got {list(wanted.shape)}")
+        if k < 1:
+            raise InputError(f"k must be at least 1; got {k}")
+        index = self._faiss
+        lists = 0 if self.centroids is None else len(self.centroids)
+        if probes is not None and not 1 <= probes <= lists:
+            raise InputError(f"the index has {lists} lists to look at; got {probes} probes")
+        if lists:
+            index.nprobe = probes or lists
+        k = min(k, len(self))
+        parts = [self._search(index, part, k) for part in torch.split(wanted, _BLOCK) if k and len(part)]
+        rows = np.concatenate([rows for rows, _ in parts]) if parts else np.empty((len(wanted), k), np.int64)
+        scores = np.concatenate([scores for _, scores in parts]) if parts else np.empty(rows.shape, np.float32)
+        ids = np.where(rows < 0, -1, self.ids[rows]) if rows.size else rows.copy()
+        return Found(ids, rows, scores)
+
+    def _search(self, index: Any, queries: Tensor, k: int) -> tuple[Ids, NDArray[np.float32]]:
+        """Rows and scores of the answers to some queries, [Q, k] each."""
+        rows = np.asarray(index.search(queries.numpy(), k)[1], np.int64)
+        scores = np.where(rows < 0, np.float32(-np.inf), self._scores(queries, rows))
+        order = np.lexsort((rows, -scores))
+        return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
+
+    def _scores(self, queries: Tensor, rows: Ids) -> NDArray[np.float32]:
+        """Our scores of the images at `rows` [Q, k]; Faiss's of an inverted file lack a term that queries share."""
+        codes = self.codes[torch.from_numpy(rows).clamp(min=0)]  # [Q, k, M]
+        tables = lookup_tables(queries, self.codebooks)
+        total = tables.gather(2, codes.long().transpose(1, 2)).sum(dim=1)
+        offsets = norm_offsets(codes.flatten(0, 1), self.codebooks, self.score)
+        total = total if offsets is None else 2 * total - offsets.view(rows.shape)
+        return total.float().numpy()
+
+    def add(self, codes: Tensor, ids: npt.ArrayLike | None = None, names: Sequence[str] = ()) -> Ids:
+        """Append images.
+
+        Args:
+            codes: [n, M] integer, of the same method.
+            ids: [n] numbers that the index does not have; counted on from its largest unless given.
+            names: n texts that it does not have, if the others have names.
+
+        Returns:
+            The ids of the new images, [n].
+
+        Raises:
+            InputError: sizes do not fit, or an id or name is there already.
+        """
+        check_codes(self.codebooks[0], codes, self.codebooks)
+        new = _new_ids(ids, len(codes), first=int(self.ids.max(initial=-1)) + 1)
+        every = _new_ids(np.concatenate([self.ids, new]), len(self) + len(codes), first=0)
+        named = bool(self.names) or (bool(names) and not len(self))
+        self.names = _new_names([*self.names, *names], len(every), named)
+        self.codes, self.ids = torch.cat([self.codes, codes.to("cpu", torch.uint8)]), every
+        self._changed()
+        return new
+
+    def remove(self, ids: npt.ArrayLike) -> None:
+        """Take images out; the others keep their order and ids.
+
+        Raises:
+            InputError: the index does not have one of the ids; nothing is removed.
+        """
+        gone = np.asarray(ids, np.int64).reshape(-1)
+        missing = gone[~np.isin(gone, self.ids)]
+        if len(missing):
+            raise InputError(f"the index has no image with the id {missing[0]}")
+        kept = ~np.isin(self.ids, gone)
+        self.codes, self.ids = self.codes[torch.from_numpy(kept)], self.ids[kept]
+        self.names = tuple(name for name, keep in zip(self.names, kept, strict=True) if keep) if self.names else ()
+        self._changed()
+
+    def ids_of(self, names: Sequence[str]) -> Ids:
+        """The ids of named images, [n].
+
+        Raises:
+            InputError: a name is not in the index.
+        """
+        row = {name: i for i, name in enumerate(self.names)}
+        missing = [name for name in names if name not in row]
+        if missing:
+            raise InputError(f"the index has no image {missing[0]}")
+        return self.ids[[row[name] for name in names]]
+
+    def prefix(self, bits: int) -> CodeIndex:
+        """The index of the same images by the first `bits` bits of their codes, which must be whole levels.
+
+        Raises:
+            InputError: they are not, or the codes are shorter.
+        """
+        levels = prefix_levels(bits, len(self.codebooks), self.codebooks.shape[1])
+        return CodeIndex(
+            self.codes[:, :levels],
+            self.codebooks[:levels],
+            self.score,
+            ids=self.ids,
+            names=self.names,
+            centroids=self.centroids,
+            origin=self.origin,
+        )
+
+    def divide(self, lists: int, seed: int = 0) -> None:
+        """Make an inverted file of the index, for large sets: searches then can look at some of its lists alone.
+
+        Args:
+            lists: C; about the square root of N suits. Images that are added later go to the lists that there are.
+            seed: of k-means.
+
+        Raises:
+            InputError: C is below 1 or above N, or Faiss is not installed.
+        """
+        self.centroids = list_centroids(self.codes, self.codebooks, lists, seed)
+        self._changed()
+
+    def _changed(self) -> None:
+        self.__dict__.pop("_faiss", None)
+
+    def save(self, path: str | os.PathLike[str], *, origin: Origin | None = None) -> None:
+        """Write one file, whole or not at all. It holds codes, codebooks, ids and names; Faiss's index is made of them.
+
+        Args:
+            path: the file; an index that is there is replaced.
+            origin: to write instead of the index's own.
+
+        Raises:
+            InputError: it cannot be written, or there is something else than an index.
+        """
+        tensors = {"codes": self.codes, "codebooks": self.codebooks, "ids": torch.from_numpy(self.ids)}
+        if self.centroids is not None:
+            tensors["centroids"] = torch.from_numpy(self.centroids)
+        write_index(Path(path), tensors, self.names, self.score, self.origin if origin is None else origin)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote; nothing is unpickled, and Faiss reads no file.
+
+        Raises:
+            InputError: the file is missing, damaged, or of something else.
+        """
+        return read_index(Path(path), cls)
+
+
+def _new_ids(ids: npt.ArrayLike | None, count: int, first: int) -> Ids:
+    """Ids [count] that have been checked; counted from `first` unless given."""
+    if ids is None:
+        return np.arange(first, first + count, dtype=np.int64)
+    array = np.asarray(ids)
+    if array.shape != (count,) or (count and array.dtype.kind not in "iu"):
+        raise InputError(f"ids are {count} whole numbers; got {array.dtype} {list(array.shape)}")
+    array = array.astype(np.int64)
+    if len(array) and not 0 <= array.min() <= array.max() < _MOST:
+        raise InputError(f"ids are from 0 to {_MOST - 1}; got {array.min()} to {array.max()}")
+    values, counts = np.unique(array, return_counts=True)
+    if len(values) < len(array):
+        raise InputError(f"id {values[counts > 1][0]} stands for two images; give each its own")
+    return array
+
+
+def _new_names(names: Sequence[str], count: int, named: bool) -> tuple[str, ...]:
+    """Names that have been checked."""
+    if len(names) != (count if named else 0):
+        raise InputError(f"give a name to every image or to none; got {len(names)} names of {count} images")
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise InputError(f"{name!r} stands for two images; give each its own name")
+        if not name or is_no_text(name):
+            raise InputError(f"names are texts that UTF-8 can hold; got {name!r}: rename the file")
+        seen.add(name)
+    return tuple(names)

@@ -1,0 +1,82 @@
+import pytest
+import torch
+
+from benchmarks.bench.parts import training
+from benchmarks.bench.report import Options, as_written, render
+from benchmarks.bench.setting import (
+    bare_body,
+    generated_split,
+    prepared_trainer,
+    random_inputs,
+    setting,
+)
+from benchmarks.bench.steps import OUTSIDE, PARTS, step_parts
+
+CPU = torch.device("cpu")
+OPTIONS = Options(CPU, 1, quick=True)
+
+
+@pytest.fixture(scope="module")
+def report():
+    return training.measure(OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def trainer():
+    return prepared_trainer("dpq", setting(OPTIONS), generated_split(256), CPU)
+
+
+def rows_of(report, title):
+    return next(table.rows for table in report.tables if table.title.startswith(title))
+
+
+def test_the_report_has_every_method_beside_the_bare_backbone_and_the_promises(report):
+    steps = {row["step"]: row for row in rows_of(report, "Steps")}
+    assert list(steps) == ["dpq", "dqn", "dtq", training.BARE, training.UPDATED]
+    assert steps[training.BARE]["time / bare"] == "1.00 (1.00 to 1.00)"
+    assert [(promise.bound, promise.side) for promise in report.promises] == [(1.10, "at most"), (1.3, "at most")]
+    assert "A whole training step" in render(as_written(report, OPTIONS))
+
+
+def test_parts_of_a_step_sum_up_to_the_whole(report):
+    rows = rows_of(report, "Parts")
+    for name in training.METHODS:
+        own = [row for row in rows if row["step"] == name]
+        assert [row["part"] for row in own] == list(PARTS)
+        assert sum(float(row["share"].rstrip("%")) for row in own) == pytest.approx(100, abs=0.3)
+    assert set(PARTS) - set(OUTSIDE) == {"backbone, forward", "backbone, backward"}
+
+
+def test_an_epoch_is_its_steps_and_its_codes(report):
+    epochs = {row["epoch"]: row for row in rows_of(report, "Epochs")}
+    for row in epochs.values():
+        parts = row["steps"] + row["embeddings"] + row["codebooks and codes"]
+        assert row["epoch / bare"] == pytest.approx(parts, abs=0.002)
+    assert epochs["features alone"]["embeddings"] == 0 < epochs[training.TYPICAL]["embeddings"]
+    assert report.promises[1].measured == epochs[training.TYPICAL]["epoch / bare"]
+
+
+def test_a_step_is_the_training_loops_and_updates_everything(trainer):
+    step = training.whole_step(trainer)
+    method = trainer.method
+    learning = [method.backbone.body.conv1[0].weight, method.backbone.embedding.weight, method.quantizer.codebooks]
+    before = [value.detach().clone() for value in learning]
+    step()
+    assert not any(torch.equal(value, old) for value, old in zip(learning, before, strict=True))
+
+
+def test_hooks_are_gone_after_the_parts_are_known(trainer):
+    parts = step_parts(trainer, training.whole_step(trainer), 1)
+    assert list(parts) == list(PARTS) and all(value > 0 for value in parts.values())
+    body = trainer.method.backbone.body
+    assert not body._forward_hooks and not body._forward_pre_hooks
+    assert not trainer.optimizers[0]._optimizer_step_pre_hooks
+
+
+def test_without_a_compiler_the_rest_is_measured(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda _body: torch.nn.Module())
+    monkeypatch.setattr(training, "_compiled_precisions", lambda _options: training.PRECISIONS)
+    experiment = setting(OPTIONS)
+    rows, notes = training._precisions(OPTIONS, bare_body(experiment, CPU), random_inputs(experiment, CPU, 2))
+    assert [row["precision"] for row in rows] == ["32", "bf16"]
+    assert "NotImplementedError" in notes[0]

@@ -1,0 +1,147 @@
+import io
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks.records.raw import RawResult, check_fits, read_raw, write_raw
+from benchmarks.records.store import as_record
+from dpq import InputError
+from tests.benchmarks.conftest import make_record
+
+
+def raw():
+    rng = np.random.default_rng(0)
+    return RawResult(
+        codes=rng.integers(16, size=(9, 2), dtype=np.uint8),
+        codebooks=rng.normal(size=(2, 16, 3)).astype(np.float32),
+        queries=rng.normal(size=(4, 3)).astype(np.float32),
+        query_labels=rng.random((4, 2)) < 0.5,
+        database_labels=rng.random((9, 2)) < 0.5,
+    )
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_raw_results_come_back_as_they_were(tmp_path, order):
+    write_raw(tmp_path / "r.npz", RawResult(**{k: np.array(v, order=order) for k, v in vars(raw()).items()}))
+    again = read_raw(tmp_path / "r.npz")
+    for name, value in vars(raw()).items():
+        assert np.array_equal(getattr(again, name), value)
+        assert getattr(again, name).dtype == value.dtype
+
+
+def put(path, members, compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+
+
+def as_bytes(array, version=(1, 0)):
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, array, version=version)
+    return stream.getvalue()
+
+
+def members(**changes):
+    return [(f"{k}.npy", v if isinstance(v, bytes) else as_bytes(v)) for k, v in (vars(raw()) | changes).items()]
+
+
+def test_raw_results_are_never_unpickled(tmp_path):
+    """Reading this would make the file `ran`."""
+
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    np.savez(tmp_path / "r.npz", **(vars(raw()) | {"codes": np.array([[Bomb()]], dtype=object)}))
+    with pytest.raises(InputError, match=r"damaged .*codes\.npy is object"):
+        read_raw(tmp_path / "r.npz")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_missing_and_truncated_raw_results_are_refused(tmp_path):
+    with pytest.raises(InputError, match="not committed"):
+        read_raw(tmp_path / "r.npz")
+    write_raw(tmp_path / "r.npz", raw())
+    (tmp_path / "r.npz").write_bytes((tmp_path / "r.npz").read_bytes()[:300])
+    with pytest.raises(InputError, match="damaged"):
+        read_raw(tmp_path / "r.npz")
+
+
+def test_a_header_that_claims_more_than_the_file_has_is_refused_without_taking_memory(tmp_path):
+    header = as_bytes(raw().codes).replace(b"(9, 2), ", b"(999999999999, 2), ")
+    put(tmp_path / "r.npz", members(codes=header))
+    with pytest.raises(InputError, match=r"codes.npy has \d+ bytes for the shape \[999999999999, 2\]"):
+        read_raw(tmp_path / "r.npz")
+
+
+def test_what_unpacks_to_more_than_it_is_is_refused(tmp_path):
+    put(tmp_path / "r.npz", members(codes=np.zeros((1 << 20, 2), np.uint8)), zipfile.ZIP_DEFLATED)
+    with pytest.raises(InputError, match="is compressed"):
+        read_raw(tmp_path / "r.npz")
+
+
+def test_a_byte_that_was_changed_is_seen(tmp_path):
+    write_raw(tmp_path / "r.npz", raw())
+    content = bytearray((tmp_path / "r.npz").read_bytes())
+    content[content.index(raw().queries.tobytes())] ^= 1
+    (tmp_path / "r.npz").write_bytes(content)
+    with pytest.raises(InputError, match="Bad CRC-32"):
+        read_raw(tmp_path / "r.npz")
+
+
+def nonfinite():
+    array = raw().queries
+    array[1, 1] = np.inf
+    return array
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"extra": np.zeros(1)}, "it holds codebooks.npy, .*extra.npy.* needs codebooks.npy"),
+        ({"codes": raw().codes.astype(np.int16)}, r"codes.npy is int16 \[9, 2\]; needs uint8 \[N, M\]"),
+        ({"codes": raw().codes[0]}, r"codes.npy is uint8 \[2\]"),
+        ({"codes": raw().codes[:0]}, r"codes.npy is uint8 \[0, 2\]"),
+        ({"codes": raw().codes + 16}, "but a level has 16 codewords"),
+        ({"codes": raw().codes[:, :1]}, "codebooks has 2 along M, another array 1"),
+        ({"queries": raw().queries[:, :2]}, "queries has 2 along D, another array 3"),
+        ({"query_labels": raw().query_labels[:3]}, "query_labels has 3 along Q, another array 4"),
+        ({"database_labels": raw().database_labels[:, :1]}, "database_labels has 1 along L, another array 2"),
+        ({"queries": nonfinite()}, "queries holds a number that is not finite"),
+        ({"query_labels": (raw().query_labels * np.uint8(2)).view(np.bool_)}, "neither true nor false"),
+        ({"codes": as_bytes(raw().codes, (2, 0))}, "another version"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_named(tmp_path, changes, words):
+    put(tmp_path / "r.npz", members(**changes))
+    with pytest.raises(InputError, match=words):
+        read_raw(tmp_path / "r.npz")
+
+
+def test_an_array_that_stands_twice_is_refused(tmp_path):
+    with pytest.warns(UserWarning, match="Duplicate"):
+        put(tmp_path / "r.npz", [*members(), *members()[:1]])
+    with pytest.raises(InputError, match="it holds"):
+        read_raw(tmp_path / "r.npz")
+
+
+def test_raw_results_of_another_run_are_refused():
+    record = make_record(bits=(4, 8))
+    record["data"] |= {"query": 4, "database": 9}
+    record["config"]["codebook_size"] = 16
+    record["backbone"]["embedding_dim"] = 3
+    for length in record["lengths"]:
+        length["distinct_codes"] = 9
+    record = as_record(record)
+    check_fits(raw(), record)
+    for changes, words in (
+        ({"queries": raw().queries[:3]}, "3 queries, the record has 4"),
+        ({"codes": raw().codes[:8]}, "8 database images, the record has 9"),
+        ({"codebooks": raw().codebooks[:, :8]}, "8 codewords per level, the record has 16"),
+        ({"codebooks": raw().codebooks[:, :, :2]}, "2 dimensions, the record has 3"),
+        ({"codebooks": raw().codebooks[:1]}, "4 bits, the record has 8"),
+    ):
+        with pytest.raises(InputError, match=words):
+            check_fits(replace(raw(), **changes), record)

@@ -1,0 +1,136 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.records.record import Record
+from benchmarks.records.store import as_record, digest, read_record, write_record
+from dpq import InputError
+from dpq.files.schema import read_table
+from tests.benchmarks.conftest import make_record
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_a_record_comes_back_as_it_was(tmp_path):
+    record = make_record()
+    write_record(tmp_path / "r.json", record)
+    assert read_record(tmp_path / "r.json") == as_record(record)
+    assert read_record(tmp_path / "r.json").raw == record
+
+
+def test_numbers_that_are_not_finite_are_never_written(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_record(tmp_path / "r.json", make_record(float_map=float("nan")))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", json.dumps({"schema_version": 99})])
+def test_what_is_no_record_is_refused(tmp_path, content):
+    (tmp_path / "r.json").write_text(content)
+    with pytest.raises(InputError):
+        read_record(tmp_path / "r.json")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (["id"], "../../escape", "id must be a name of letters"),
+        (["experiment"], "a/b", "experiment must be a name"),
+        (["method"], "svm", "method must be one of 'pq', "),
+        (["variant"], ["paper"], "variant must be 'paper' or 'released'; got "),
+        (["seed"], True, "seed must be a whole number"),
+        (["seed"], 10**40, "seed must be at most 9007199254740992"),
+        (["float_map"], 1.5, "float_map must be at most 1; got 1.5"),
+        (["float_map"], "0.5", "float_map must be a number; got '0.5'"),
+        (["embedding_mean_squared_norm"], 10**400, "embedding_mean_squared_norm must be a finite number"),
+        (["classification_accuracy"], [], "classification_accuracy must be a number"),
+        (["data"], None, "data must be a table; got None"),
+        (["data", "database"], 0, "data.database must be at least 1; got 0"),
+        (["data", "missing"], {"train": -1}, "data.missing.train must be at least 0; got -1"),
+        (["data", "missing"], {"a\nb": -1}, "data.missing.a b must be at least 0; got -1"),
+        (["lengths"], [], "lengths must have at least 1 item, not 0"),
+        (["lengths", 1, "map"], -0.5, r"lengths\[1\].map must be at least 0; got -0.5"),
+        (["lengths", 1, "map_bounds"], [0.7, 0.5], r"lengths\[1\].map_bounds must be the worst before the best"),
+        (["lengths", 0, "map_bounds"], [0.5], r"lengths\[0\].map_bounds\[1\] is missing"),
+        (["lengths", 0, "precision_at"], {"10": 0.5}, r"lengths\[0\].precision_at.1 is missing"),
+        (["lengths", 0, "pr"], [[0.9, 0.5], [0.1, 0.5]], r"lengths\[0\].pr must be of ascending recall"),
+        (["lengths", 0, "distinct_codes"], 54001, r"lengths\[0\].distinct_codes must be no more than database images"),
+        (["lengths", 0, "bits"], 32, r"config.bits must be those of lengths, \[32, 16\], ascending"),
+        (["lengths", 0, "bits"], 9, r"config.bits must be those of lengths, \[9, 16\]"),
+        (["config", "codebook_size"], 100, "config.codebook_size must be 2, 4"),
+        (["config", "codebook_size"], 64, r"lengths\[0\].bits must be a multiple of 6 .* got 8"),
+        (["config", "methods"], {}, "config.methods must be the settings of the method"),
+        (
+            ["config", "training", "evaluation_views"],
+            "all",
+            "config.training.evaluation_views must be 'centre', 'mirror' or 'ten-crop'",
+        ),
+        (["training_log"], [{"margin": {}}], r"training_log\[0\].margin must be a number; got {}"),
+        (["seconds", "train"], -1, "seconds.train must be at least 0; got -1"),
+        (["environment", "threads"], "two", "environment.threads must be a whole number"),
+        (["ablation"], "frozen", "ablation_of must be beside ablation"),
+    ],
+)
+def test_a_record_that_no_table_can_be_made_of_names_the_place(tmp_path, path, value, words):
+    record = make_record()
+    *inner, key = path
+    place = record
+    for step in inner:
+        place = place[step]
+    place[key] = value
+    (tmp_path / "r.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=rf"r\.json is no usable record: {words}"):
+        read_record(tmp_path / "r.json")
+
+
+@pytest.mark.parametrize("key", sorted(make_record()))
+def test_no_part_of_a_record_may_be_missing(tmp_path, key):
+    record = make_record()
+    del record[key]
+    (tmp_path / "r.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=f"{key} is missing" if key != "schema_version" else "no result record"):
+        read_record(tmp_path / "r.json")
+
+
+def test_embeddings_of_another_method_need_their_source(tmp_path):
+    record = make_record("rq-dpq")
+    del record["config"]["source"]
+    (tmp_path / "r.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"config\.source is missing, and rq-dpq quantizes embeddings of dpq"):
+        read_record(tmp_path / "r.json")
+
+
+def test_what_a_later_version_adds_is_let_pass(tmp_path):
+    record = make_record(novelty={"of": ["any", "kind"]})
+    write_record(tmp_path / "r.json", record)
+    assert read_record(tmp_path / "r.json").raw == record
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*/runs/*.json")), ids=lambda path: path.stem)
+def test_every_committed_record_is_read(path):
+    assert read_record(path).id == path.stem
+
+
+def test_digests_ignore_the_order_of_keys_and_nothing_else():
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    assert digest({"a": 1}) != digest({"a": 2})
+
+
+def test_what_could_not_be_read_is_never_written(tmp_path):
+    with pytest.raises(ValueError, match=r"float_map must be at most 1; got 1\.5"):
+        write_record(tmp_path / "r.json", make_record(float_map=1.5))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*/runs/*-seed0-*.json")), ids=lambda path: path.stem)
+def test_a_length_is_written_as_committed_records_have_it(path):
+    """Of the same numbers, to the last digit and in the same order."""
+    record = read_record(path)
+    assert [json.dumps(length.table) for length in record.lengths] == list(map(json.dumps, record.raw["lengths"]))
+
+
+def test_a_record_that_was_not_read_has_no_table():
+    record = read_table(Record, make_record(), extra="ignore")
+    with pytest.raises(AttributeError, match="was not read from a file"):
+        _ = record.raw

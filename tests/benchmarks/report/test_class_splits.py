@@ -1,0 +1,170 @@
+"""Queries of unseen classes from end to end, and tables that average over class splits."""
+
+import csv
+from statistics import mean, stdev
+
+import pytest
+
+from benchmarks.__main__ import main
+from benchmarks.figures.ablations import differences
+from benchmarks.figures.series import series_of, setting_line
+from benchmarks.records.store import as_record, read_record
+from benchmarks.report.comparisons import above, components
+from benchmarks.report.intervals import interval_of_mean
+from benchmarks.report.study import sections_of
+from benchmarks.report.tables import describe_setting, main_table
+from benchmarks.report.verdicts import OPEN
+from dpq.protocols import PROTOCOLS
+from dpq.protocols.cifar10_unseen import load_cifar10_unseen, unseen_classes
+from tests.benchmarks.conftest import TINY, make_record
+from tests.dpq.protocols.test_cifar10 import SIZES, files, write_folder
+
+
+@pytest.fixture
+def run(configs, tmp_path, monkeypatch):
+    """Run `unseen`, a tiny experiment of two class splits; returns the exit status."""
+    root = write_folder(tmp_path / "data" / "cifar10-jpeg", files()).parent
+    monkeypatch.setenv("DPQ_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(
+        PROTOCOLS, "cifar10-unseen", lambda root, cache, options, seed: load_cifar10_unseen(root, cache, seed, SIZES)
+    )
+    text = TINY.replace('"digits"', '"cifar10-unseen"\nsplit_seeds = [0, 2]').replace("size = 50", "size = 10")
+    (configs / "unseen.toml").write_text(text)
+
+    def start(*arguments):
+        output = str(tmp_path / "results")
+        return main(["run", "unseen", "--data-root", str(root), "--output", output, *arguments])
+
+    return start
+
+
+def records(tmp_path):
+    return [read_record(path) for path in sorted((tmp_path / "results/unseen/runs").glob("*.json"))]
+
+
+def test_every_split_is_run_and_the_table_averages_over_them(run, tmp_path, caplog):
+    assert run("--method", "rq", "dpq", "label-code") == 0
+    made = records(tmp_path)
+    assert sorted((r.method, r.config.split_seed) for r in made) == [
+        (method, seed) for method in ("dpq", "label-code", "rq") for seed in (0, 2)
+    ]
+    for record in made:
+        assert record.data.unseen == unseen_classes(record.config.split_seed)
+        assert (record.data.train, record.data.query, record.data.database) == (21, 6, 15)
+        assert record.classification_accuracy is None
+        assert record.queries_without_relevant == 0
+    label_code = next(r for r in made if r.method == "label-code")
+    assert label_code.backbone.embedding_dim == 8  # the seven seen classes and the confidence
+
+    output = ["--output", str(tmp_path / "results")]
+    assert main(["table", "unseen", *output]) == main(["figures", "unseen", *output]) == 0
+    text = (tmp_path / "results/unseen/table.md").read_text()
+    assert text.count("ours, n = 2 in 2 class splits") == 3
+    assert "bird, dog, frog (split 0); automobile, deer, truck (split 2)" in text
+    assert "n is the number of class splits times seeds" in text
+    assert "| paper" not in text
+    assert "Values of the papers" not in text
+    rows = list(csv.DictReader((tmp_path / "results/unseen/table.csv").open()))
+    assert {(row["seeds"], row["splits"]) for row in rows} == {("2", "2")}
+    for row in rows:
+        of_row = [record for record in made if record.id in row["records"]]
+        values = [length.map for r in of_row for length in r.lengths if str(length.bits) == row["bits"]]
+        assert float(row["map"]) == pytest.approx(sum(values) / 2, abs=1e-6)
+
+    with caplog.at_level("INFO"):
+        assert run("--method", "rq", "dpq", "label-code") == 0
+    assert caplog.text.count("nothing to do") == 2
+
+
+def test_one_split_can_be_run_alone(run, tmp_path):
+    assert run("--method", "rq", "--split-seeds", "1") == 0
+    (record,) = records(tmp_path)
+    assert record.data.unseen == unseen_classes(1)
+    assert main(["table", "unseen", "--output", str(tmp_path / "results")]) == 0
+    assert "| ours, n = 1 " in (tmp_path / "results/unseen/table.md").read_text()
+
+
+def test_a_split_that_is_not_there_is_refused_before_the_others_are_run(run, tmp_path, capsys):
+    assert run("--method", "rq", "--split-seeds", "0,3") == 2
+    assert "class splits 0 to 2; got 3" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+BOTH = ("dpq", "rq")
+
+
+def class_split(split, seed, maps, method="dpq"):
+    record = make_record(method, seed=seed, maps=maps) | {"protocol": "cifar10-unseen"}
+    record |= {"id": f"{method}-split{split}-seed{seed}"}
+    own = {"fingerprint": str(split), "fingerprint_of_all": "a", "seen": [], "unseen": list(unseen_classes(split))}
+    return record | {"data": record["data"] | own, "config": record["config"] | {"split_seed": split}}
+
+
+def ablation(split, seed, maps):
+    record = class_split(split, seed, maps)
+    record["config"]["methods"]["dpq"] |= {"train_backbone": False}
+    return record | {"id": f"frozen-{record['id']}", "ablation": "frozen", "ablation_of": record["id"]}
+
+
+def sections(*records):
+    return sections_of([as_record(record) for record in records])
+
+
+def test_n_counts_splits_each_a_mean_over_its_seeds_and_the_deviation_is_over_them():
+    """By hand: 8 bits are the split's number in tenths, 16 bits the mean over seeds, which is the same in each."""
+    (found,) = sections(
+        *(class_split(split, seed, (split / 10, seed / 10)) for split in (0, 1, 2) for seed in (0, 1, 2))
+    )
+    for row, deviation in zip(found.summary.to_dict("records"), (0.1, 0.0), strict=True):
+        assert (row["seeds"], row["splits"]) == (3, 3)
+        assert row["map"] == pytest.approx(0.1)
+        assert row["map_sd"] == pytest.approx(deviation, abs=1e-12)
+        assert len(row["records"].split()) == 9
+    assert main_table(found).iloc[0]["source"] == "ours, n = 3 in 3 class splits"
+    assert "n is the number of class splits, each a mean over its seeds" in describe_setting(found)
+
+
+def test_table_figure_and_claim_agree_on_what_a_repetition_is():
+    """Two class splits of two seeds each, and a third of one: n is 3, however many runs a split has."""
+    maps = {(0, 0): 0.50, (0, 1): 0.60, (1, 0): 0.70, (1, 1): 0.90, (2, 0): 0.66}
+    by_hand = [0.55, 0.80, 0.66]
+    (found,) = sections(
+        *(class_split(split, seed, (m, m)) for (split, seed), m in maps.items()),
+        *(class_split(split, seed, (0.25, 0.25), "rq") for split, seed in maps),
+        *(ablation(split, seed, (m - 0.25, m - 0.25)) for (split, seed), m in maps.items()),
+    )
+    row = found.summary[found.summary["method"] == "dpq"].iloc[0]
+    dpq = next(one for one in series_of(found) if one.method == "dpq")
+    claims = (above(found, "rq")[0].values, [-v for v in components(found, ("frozen",))[0].values])
+    assert (row["seeds"], row["map"], row["map_sd"]) == (3, pytest.approx(mean(by_hand)), pytest.approx(stdev(by_hand)))
+    assert dpq.values(8, lambda _, length: length.map).tolist() == pytest.approx(by_hand)
+    assert claims[0] == pytest.approx([value - 0.25 for value in by_hand])
+    assert claims[1] == pytest.approx([0.25] * 3)
+    assert interval_of_mean(claims[0]).n == dpq.interval(8).n == row["seeds"]
+    assert setting_line(found.first, [dpq]).endswith("n = 3 class splits (each a mean over seeds)")
+    assert [one.interval.n for one in differences(found)] == found.ablations.query("bits == 8")["seeds"].tolist()
+
+
+def test_one_class_split_is_one_repetition_for_table_figure_and_claim():
+    (found,) = sections(*(class_split(0, seed, (m, m), method) for seed, m in enumerate((0.5, 0.6)) for method in BOTH))
+    row = found.summary[found.summary["method"] == "dpq"].iloc[0]
+    (dpq,) = (one for one in series_of(found) if one.method == "dpq")
+    (eight, _) = above(found, "rq")
+    assert row["seeds"] == dpq.interval(8).n == len(eight.values) == 1
+    assert row["map"] == pytest.approx(dpq.interval(8).mean) == pytest.approx(0.55)
+    assert eight.verdict() == OPEN
+
+
+def test_class_splits_of_other_images_are_other_settings():
+    one, other = class_split(0, 0, (0.1, 0.2)), class_split(1, 0, (0.3, 0.4))
+    other["data"]["fingerprint_of_all"] = "b"
+    assert len(sections(one, other)) == 2
+
+
+def test_other_draws_of_the_same_classes_are_other_settings():
+    """Nothing says that they are of the same images."""
+    other = make_record()
+    other["config"]["split_seed"] = 1
+    found = sections(make_record(), other)
+    assert len(found) == 2
+    assert not any("classes that training has not seen" in describe_setting(section) for section in found)

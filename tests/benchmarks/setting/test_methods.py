@@ -1,0 +1,53 @@
+"""The methods of this project as the registry lists them."""
+
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.setting.experiment import load_experiment
+from benchmarks.setting.methods import METHODS, with_variant
+from dpq.registry import FACTS, FEATURES
+
+WITHOUT_TORCH = """
+import sys
+from benchmarks.setting import ablations
+from benchmarks.setting.experiment import known_experiments, load_experiment
+from benchmarks.setting.methods import METHODS
+assert all(METHODS[name].title and METHODS[name].style for name in METHODS.own)
+assert all(load_experiment(name).training.epochs for name in known_experiments())
+assert "torch" not in sys.modules
+"""
+
+
+@pytest.mark.parametrize("name", METHODS.own)
+def test_what_is_read_from_the_file_is_what_the_entry_says(name):
+    method = METHODS[name]
+    said = {fact: getattr(method.entry, fact) for fact in FACTS}
+    assert {fact: getattr(method, fact) for fact in FACTS} == said | {"features": said["features"] or method.features}
+    assert said["features"] or method.features == FEATURES[method.source]
+    assert (method.table is None) == (method.entry.config is None)
+
+
+@pytest.mark.parametrize("name", METHODS.own)
+def test_defaults_are_in_the_ranges_in_which_they_are_tuned(name):
+    entry = METHODS[name].entry
+    for field, (low, high, *_) in entry.ranges.items():
+        assert low <= getattr(entry.config(), field) <= high, field
+
+
+def test_methods_stand_as_in_the_papers_then_the_controls():
+    assert list(METHODS.own) == ["pq", "rq", "dqn", "dtq", "dpq", "pq-dpq", "rq-dpq", "label-code"]
+    assert len({method.style for method in METHODS.own.values()}) == len(METHODS.own)
+
+
+def test_what_reports_need_of_methods_and_settings_imports_no_torch():
+    assert subprocess.run([sys.executable, "-c", WITHOUT_TORCH], check=False).returncode == 0
+
+
+def test_a_variant_is_written_out_for_the_methods_that_have_it():
+    paper, released = (with_variant(load_experiment("digits"), variant) for variant in ("paper", "released"))
+    tables = {method.table for method in METHODS.own.values() if method.table}
+    changed = {table for table in tables if paper.settings_of(table) != released.settings_of(table)}
+    assert changed == {"dpq", "dtq"}
+    assert all(released.settings_of(table) == paper.settings_of(table).released() for table in changed)

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dpq import InputError
+from dpq.inputs.training import keep_images, read_labels
+from dpq.protocols.store.read import StoredImages
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, 3, 4, 4), np.uint8)
+
+
+def test_on_disk_as_in_memory(tmp_path):
+    stored = keep_images(iter(PIXELS), 4, tmp_path, in_memory=0)
+    tensor = keep_images(iter(PIXELS), 4, tmp_path)
+    assert isinstance(stored, StoredImages)
+    assert isinstance(tensor, torch.Tensor)
+    assert (stored.shape, stored.dtype, len(stored)) == (tensor.shape, tensor.dtype, 6)
+    rows = torch.tensor([5, 0, 5])
+    for choice in (slice(None), slice(1, 3), rows):
+        assert torch.equal(stored[choice], tensor[choice])
+    assert torch.equal(tensor, torch.from_numpy(PIXELS))
+
+
+def test_nothing_to_keep(tmp_path):
+    with pytest.raises(InputError, match="there are no images"):
+        keep_images([], 4, tmp_path)
+
+
+def test_a_full_disk_is_told(tmp_path):
+    try:
+        full = open("/dev/full", "wb")  # noqa: SIM115
+    except OSError:
+        pytest.skip("the system has no /dev/full")
+    full.close()
+    (tmp_path / "images").symlink_to("/dev/full")
+    with pytest.raises(InputError, match=r"No space left on device.*TMPDIR"):
+        keep_images(iter(PIXELS), 4, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "names", "columns"),
+    [
+        (["b", "a", "b"], None, ("a", "b"), [1, 0, 1]),
+        (["b", "a", "b"], ["b", "c", "a"], ("b", "c", "a"), [0, 2, 0]),
+        (np.array(["b", "a"]), None, ("a", "b"), [1, 0]),
+        ([10, 9, 10], None, ("9", "10"), [1, 0, 1]),
+        (torch.tensor([2, 0], dtype=torch.uint8), ["x", "y", "z"], ("x", "y", "z"), [2, 0]),
+        (np.eye(3, dtype=bool)[[2, 1]], None, ("0", "1", "2"), [2, 1]),
+    ],
+)
+def test_labels_of_every_form(labels, classes, names, columns):
+    read = read_labels(labels, classes)
+    assert read.classes == names
+    assert read.matrix.int().tolist() == np.eye(len(names), dtype=int)[columns].tolist()
+    assert not read.several
+
+
+def test_several_labels():
+    assert read_labels(torch.tensor([[True, True], [True, False]])).several
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "why"),
+    [
+        ([0.5, 1.0], None, "class names, integers or a boolean matrix"),
+        ([[0, 1], [1, 0]], None, r"got int64 \[2, 2\]"),
+        (["a", None], None, "class names, integers"),
+        (["a", "a"], None, "at least two classes of different names apart; got 'a'"),
+        ([], None, "class names, integers"),
+        (["a", "b"], ["a", "c"], "label 'b' is none of the classes 'a', 'c'"),
+        ([0, 2], ["a", "b"], "integer labels of 2 classes are 0 to 1; got 0 to 2"),
+        ([-1, 1], ["a", "b"], "got -1 to 1"),
+        ([0, 1], ["a", "a"], "of different names"),
+        (["a", "\udcff"], None, "that UTF-8 can hold"),
+        (np.eye(2, dtype=bool), ["a"], "has 2 columns, but there are 1 classes"),
+        (np.array([[True, False], [False, False]]), None, "1 images have no label, the first is image 1"),
+    ],
+)
+def test_labels_that_cannot_be_used(labels, classes, why):
+    with pytest.raises(InputError, match=why):
+        read_labels(labels, classes)

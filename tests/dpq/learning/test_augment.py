@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from dpq.learning.augment import CROPS, random_grid, to_input
+from dpq.learning.backbone import Preprocessing
+from dpq.learning.settings import Augmentation
+
+CPU = torch.device("cpu")
+PLAIN = Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear")
+
+
+@pytest.fixture
+def images():
+    return torch.randint(0, 256, (4, 3, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+
+
+def test_same_size_without_augmentation_is_the_image_itself(images):
+    got = to_input(images, 8, PLAIN, Augmentation(shift=0.0))
+    assert torch.allclose(got, images / 255, atol=1e-6)
+    assert got.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_normalisation_is_per_channel(images):
+    preprocessing = Preprocessing((0.1, 0.2, 0.3), (0.5, 0.25, 2.0), "bilinear")
+    got = to_input(images, 8, preprocessing, Augmentation(shift=0.0))
+    expected = (images / 255 - torch.tensor([0.1, 0.2, 0.3])[:, None, None]) / torch.tensor([0.5, 0.25, 2])[
+        :, None, None
+    ]
+    assert torch.allclose(got, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "resample"), [("bilinear", Image.BILINEAR), ("bicubic", Image.BICUBIC)])
+def test_enlarging_agrees_with_pillow_inside_the_image(name, resample):
+    ramp = np.add.outer(np.arange(16) * 7, np.arange(16) * 5).astype(np.uint8)
+    images = torch.from_numpy(ramp).expand(1, 3, 16, 16).contiguous()
+    got = to_input(images, 64, Preprocessing((0,) * 3, (1,) * 3, name), Augmentation(shift=0.0))
+    expected = np.asarray(Image.fromarray(ramp).resize((64, 64), resample)) / 255
+    assert np.abs(got[0, 0].numpy() - expected)[8:-8, 8:-8].max() < 0.01
+
+
+def test_a_centre_crop_keeps_the_centre(images):
+    got = to_input(images, 4, PLAIN, Augmentation(crop=0.5))
+    assert torch.allclose(got, images[:, :, 2:6, 2:6] / 255, atol=1e-6)
+
+
+def test_random_crops_stay_inside_when_the_shift_allows():
+    augmentation = Augmentation(crop=0.75, shift=0.125)
+    grid = random_grid(500, 16, augmentation, torch.Generator().manual_seed(0), CPU)
+    assert grid.abs().max() < 1
+    assert grid.abs().max() > 0.95  # and they do reach the border
+
+
+def test_half_the_images_are_mirrored():
+    augmentation = Augmentation(flip=True, shift=0.0)
+    grid = random_grid(1000, 4, augmentation, torch.Generator().manual_seed(0), CPU)
+    mirrored = (grid[:, 0, 0, 0] > 0).float().mean()
+    assert 0.4 < float(mirrored) < 0.6
+
+
+@pytest.mark.parametrize("place", CROPS["ten-crop"])
+def test_crops_lie_where_their_place_says(images, place):
+    got = to_input(images, 4, PLAIN, Augmentation(crop=0.5), place=place)
+    left, top = (2 + 2 * step for step in place)
+    assert torch.allclose(got, images[:, :, top : top + 4, left : left + 4] / 255, atol=1e-6)
+
+
+def test_ten_crops_are_the_centre_and_the_four_corners():
+    assert len(set(CROPS["ten-crop"])) == 5
+    assert CROPS["ten-crop"][0] == (0, 0)
+    assert all(abs(x) == abs(y) == 1 for x, y in CROPS["ten-crop"][1:])
+
+
+def sampled_one_by_one(images, size, preprocessing, crop, place):
+    theta = torch.tensor([[crop, 0, (1 - crop) * place[0]], [0, crop, (1 - crop) * place[1]]]).expand(len(images), 2, 3)
+    grid = F.affine_grid(theta, [len(images), 3, size, size], align_corners=False)
+    pixels = F.grid_sample(images / 255, grid, preprocessing.interpolation, "reflection", align_corners=False)
+    mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (preprocessing.mean, preprocessing.std))
+    return (pixels.clamp(0, 1) - mean) / std
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("crop", "place"), [(1.0, (0, 0)), (0.9, (0, 0)), (0.7, (1, -1)), (0.7, (-1, 1))])
+@pytest.mark.parametrize("size", [5, 20])
+def test_fixed_crops_are_those_of_a_sampling_grid(interpolation, crop, place, size):
+    wide = torch.randint(0, 256, (3, 3, 8, 12), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    preprocessing = Preprocessing(interpolation=interpolation)
+    got = to_input(wide, size, preprocessing, Augmentation(crop=crop), place=place)
+    assert torch.allclose(got, sampled_one_by_one(wide, size, preprocessing, crop, place), atol=2e-5)
+
+
+def test_making_input_leaves_the_images_alone(images):
+    before = images.clone()
+    for generator in (None, torch.Generator().manual_seed(0)):
+        to_input(images, 8, PLAIN, Augmentation(), generator)
+    assert torch.equal(images, before)

@@ -1,0 +1,193 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from dpq import InputError, ProgressiveQuantizer
+from dpq.codes.additive import affinities, decode, kmeans
+
+
+def trained_like(levels=4, size=16, dim=6, seed=0, **switches):
+    """A quantizer whose codebooks come from data, and that data."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(300, dim, generator=generator)
+    quantizer = ProgressiveQuantizer(levels, size, dim, **switches)
+    quantizer.initialise(x, seed)
+    return quantizer, x
+
+
+def nearest_by_loops(x, codebooks):
+    """Greedy residual coding, one image and one codeword at a time."""
+    codes = np.zeros((len(x), len(codebooks)), dtype=int)
+    for n, row in enumerate(x.double().numpy()):
+        residual = row.copy()
+        for level, codebook in enumerate(codebooks.detach().double().numpy()):
+            distances = [np.sum((residual - codeword) ** 2) for codeword in codebook]
+            codes[n, level] = int(np.argmin(distances))
+            residual = residual - codebook[codes[n, level]]
+    return codes
+
+
+def test_hard_choice_is_the_nearest_codeword_by_brute_force():
+    quantizer, x = trained_like()
+    assert np.array_equal(quantizer.encode(x).numpy(), nearest_by_loops(x, quantizer.codebooks))
+
+
+def test_codes_are_uint8_of_the_contracted_shapes():
+    quantizer = ProgressiveQuantizer()
+    assert quantizer.codebooks.shape == (4, 256, 300)
+    codes = quantizer.encode(torch.randn(5, 300))
+    assert codes.shape == (5, 4)
+    assert codes.dtype == torch.uint8
+    assert quantizer.decode(codes).shape == (5, 300)
+    assert quantizer.decode(codes, levels=2).shape == (5, 300)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_a_prefix_of_the_code_is_the_code_of_that_length(levels):
+    quantizer, x = trained_like()
+    shorter = ProgressiveQuantizer(levels, 16, 6)
+    with torch.no_grad():
+        shorter.codebooks.copy_(quantizer.codebooks[:levels])
+    codes = quantizer.encode(x)
+    assert torch.equal(codes[:, :levels], shorter.encode(x))
+    assert torch.equal(quantizer.decode(codes, levels), shorter.decode(shorter.encode(x)))
+
+
+def test_decode_sums_the_chosen_codewords():
+    generator = torch.Generator().manual_seed(1)
+    codebooks = torch.randn(3, 8, 5, generator=generator)
+    codes = torch.randint(8, (20, 3), generator=generator)
+    expected = torch.stack([sum(codebooks[m, int(code[m])] for m in range(2)) for code in codes])
+    assert torch.allclose(decode(codes, codebooks, levels=2), expected, atol=1e-6)
+
+
+def test_training_error_falls_with_every_level():
+    quantizer, x = trained_like(levels=6)
+    codes = quantizer.encode(x)
+    errors = [float((x - quantizer.decode(codes, m)).square().sum()) for m in range(1, 7)]
+    assert all(later < earlier for earlier, later in pairwise(errors))
+
+
+def test_forward_agrees_with_encode_and_decode_at_every_prefix():
+    quantizer, x = trained_like()
+    result = quantizer(x)
+    assert torch.equal(result.codes, quantizer.encode(x))
+    for level in range(4):
+        assert torch.allclose(result.hard[level], quantizer.decode(result.codes, level + 1), atol=1e-5)
+
+
+def test_soft_assignment_converges_to_hard_as_gamma_grows():
+    quantizer, x = trained_like()
+    gaps = []
+    for gamma in (0.1, 1.0, 10.0, 1e5):
+        quantizer.gamma = gamma
+        result = quantizer(x)
+        gaps.append(float((result.soft - result.hard).square().sum(dim=2).mean().detach()))
+    assert all(later < earlier for earlier, later in pairwise(gaps))
+    assert gaps[-1] < 1e-3 * gaps[0]
+
+
+def test_soft_sums_against_a_slow_reference():
+    quantizer, x = trained_like(gamma=0.7)
+    result = quantizer(x[:10])
+    codebooks = quantizer.codebooks.detach().double().numpy()
+    for n, row in enumerate(x[:10].double().numpy()):
+        residual, total = row.copy(), np.zeros(6)
+        for level, codebook in enumerate(codebooks):
+            weights = np.exp(-0.7 * ((residual - codebook) ** 2).sum(axis=1))
+            total += (weights / weights.sum()) @ codebook
+            assert np.allclose(result.soft[level, n].detach().numpy(), total, atol=1e-5)
+            residual = residual - codebook[int(result.codes[n, level])]
+
+
+def test_the_soft_residual_switch_changes_the_soft_branch_alone():
+    hard_path, x = trained_like(gamma=0.5)
+    soft_path = ProgressiveQuantizer(4, 16, 6, gamma=0.5, soft_residual="soft")
+    soft_path.load_state_dict(hard_path.state_dict())
+    one, other = hard_path(x), soft_path(x)
+    assert torch.equal(one.hard, other.hard)
+    assert torch.equal(one.soft[0], other.soft[0])
+    assert not torch.allclose(one.soft[1], other.soft[1])
+
+
+def test_cosine_choice_ignores_codeword_length():
+    quantizer, x = trained_like(hard_choice="cosine")
+    codes = quantizer.encode(x)[:, 0]
+    with torch.no_grad():
+        quantizer.codebooks[0] *= torch.linspace(0.5, 3, 16)[:, None]
+    assert torch.equal(quantizer.encode(x)[:, 0], codes)
+    directions = torch.nn.functional.normalize(quantizer.codebooks[0].detach(), dim=1)
+    assert torch.equal(codes.long(), (torch.nn.functional.normalize(x, dim=1) @ directions.T).argmax(dim=1))
+
+
+def test_affinities_order_codewords_as_distances_do():
+    generator = torch.Generator().manual_seed(2)
+    x, codebook = torch.randn(50, 7, generator=generator), torch.randn(9, 7, generator=generator)
+    ranked = affinities(x, codebook, "l2").argsort(dim=1, descending=True)
+    assert torch.equal(ranked, torch.cdist(x.double(), codebook.double()).argsort(dim=1))
+
+
+def test_equal_codewords_take_the_first():
+    quantizer = ProgressiveQuantizer(1, 4, 2)
+    with torch.no_grad():
+        quantizer.codebooks[0] = torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 1]])
+    assert quantizer.encode(torch.tensor([[1.0, 0], [0, 1]])).flatten().tolist() == [0, 1]
+
+
+def test_initialise_repeats_under_a_seed_and_matches_scikit_learn_on_the_first_level():
+    quantizer, x = trained_like(seed=3)
+    again, _ = trained_like(seed=3)
+    assert torch.equal(quantizer.codebooks, again.codebooks)
+    assert np.array_equal(quantizer.codebooks[0].detach().numpy(), kmeans(x.numpy(), 16, 3))
+
+
+def test_revive_moves_dead_codewords_and_only_those():
+    quantizer, x = trained_like(levels=2)
+    with torch.no_grad():
+        quantizer.codebooks[0, 3] = 1e3  # never nearest
+    before = quantizer.codebooks[0].detach().clone()
+    assert quantizer.revive(x, seed=0) >= 1
+    untouched = [k for k in range(16) if k != 3]
+    assert torch.equal(quantizer.codebooks[0, untouched], before[untouched])
+    assert (x == quantizer.codebooks[0, 3]).all(dim=1).any()
+    assert len(quantizer.encode(x)[:, 0].unique()) == 16
+
+
+def test_revive_leaves_living_codebooks_alone():
+    quantizer, x = trained_like(levels=1)
+    before = quantizer.codebooks.detach().clone()
+    assert quantizer.revive(x, seed=0) == 0
+    assert torch.equal(quantizer.codebooks, before)
+
+
+def test_duplicated_points_do_not_break_initialisation():
+    quantizer = ProgressiveQuantizer(2, 16, 3)
+    quantizer.initialise(torch.eye(3).repeat(10, 1), seed=0)
+    assert torch.isfinite(quantizer.codebooks).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"codebook_size": 100}, "power of two"),
+        ({"codebook_size": 512}, "power of two"),
+        ({"levels": 0}, "at least one level"),
+        ({"dim": 0}, "at least one level"),
+        ({"gamma": 0.0}, "gamma must be positive"),
+    ],
+)
+def test_impossible_quantizers_are_refused(arguments, words):
+    with pytest.raises(InputError, match=words):
+        ProgressiveQuantizer(**arguments)
+
+
+def test_other_refusals():
+    quantizer, x = trained_like()
+    with pytest.raises(InputError, match=r"expected embeddings \[N, 6\]"):
+        quantizer.encode(x[:, :5])
+    with pytest.raises(InputError, match="cannot decode 5 levels"):
+        quantizer.decode(quantizer.encode(x), levels=5)
+    with pytest.raises(InputError, match="16 codewords per level need at least as many"):
+        quantizer.initialise(x[:15], seed=0)

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dpq.protocols.archives import DEFAULT_BOUNDS
+from dpq.protocols.store import decoding
+from dpq.protocols.store.decoding import Decoded, decode_file, decode_files
+from tests.dpq.protocols.gallery import encoded, kinds, photo, photos, png_header, reference, write_files
+
+SIDE = 16
+GOOD = encoded(photo(0))
+
+
+def decoded(root: Path, content: bytes, side: int | None = SIDE) -> Decoded:
+    return decode_file(write_files(root, {"a/file": content}), "a/file", side, nullcontext())
+
+
+@pytest.mark.parametrize("name", kinds())
+def test_every_kind_is_what_the_reference_gives(tmp_path: Path, name: str) -> None:
+    content = kinds()[name]
+    image = decoded(tmp_path, content)
+    assert image.problem is None
+    assert np.array_equal(image.pixels, reference(content, SIDE))
+    assert image.file_digest == hashlib.sha256(content).hexdigest()
+    assert image.pixels_digest == hashlib.sha256(image.pixels.tobytes()).hexdigest()
+
+
+def test_cmyk_has_the_colours_that_were_saved(tmp_path: Path) -> None:
+    red = Image.new("RGB", (8, 8), (250, 20, 20))
+    mean = decoded(tmp_path, encoded(red.convert("CMYK"), quality=95)).pixels.mean(axis=(1, 2))
+    assert np.abs(mean - (250, 20, 20)).max() < 8  # an inversion would give cyan
+
+
+def test_all_orientations_are_set_upright(tmp_path: Path) -> None:
+    upright = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    half_turn = np.rot90(upright, 2)
+    stored = {  # what a camera held that way writes
+        1: upright,
+        2: upright[:, ::-1],
+        3: half_turn,
+        4: upright[::-1],
+        5: upright.swapaxes(0, 1),
+        6: np.rot90(upright, 1),
+        7: half_turn.swapaxes(0, 1),
+        8: np.rot90(upright, -1),
+    }
+    for orientation, array in stored.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        content = encoded(Image.fromarray(np.ascontiguousarray(array)), "PNG", exif=exif)
+        assert np.array_equal(decoded(tmp_path, content).pixels, upright.transpose(2, 0, 1)), orientation
+
+
+def test_damaged_exif_data_cost_nothing(tmp_path: Path) -> None:
+    content = encoded(photo(0), exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + bytes(range(40)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Pillow's would break into the progress bar
+        assert np.array_equal(decoded(tmp_path, content).pixels, reference(GOOD, SIDE))
+
+
+def test_16_bit_grey_keeps_its_high_byte(tmp_path: Path) -> None:
+    deep = (np.arange(SIDE * SIDE, dtype=np.uint16) * 250).reshape(SIDE, SIDE)
+    for file_format in ("PNG", "TIFF"):
+        pixels = decoded(tmp_path, encoded(Image.fromarray(deep), file_format)).pixels
+        assert np.array_equal(pixels, np.broadcast_to(deep >> 8, (3, SIDE, SIDE)))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (GOOD[:-40], "truncated"),
+        (GOOD[: len(GOOD) // 2], "unreadable"),
+        (encoded(photo(0), "PNG")[:400], "truncated"),
+        (b"", "no image of the formats JPEG"),
+        (b"no image", "no image of the formats JPEG"),
+        (encoded(photo(0), "PPM"), "no image of the formats JPEG"),  # Pillow would read it
+        (png_header(10_000, 6_401), "has 10000x6401 pixels, more than 64000000"),
+        (png_header(60_000, 60_000), "exceeds limit"),
+    ],
+)
+@pytest.mark.parametrize("side", [SIDE, None])
+def test_what_cannot_be_decoded_has_a_reason(tmp_path: Path, content: bytes, reason: str, side: int | None) -> None:
+    image = decoded(tmp_path, content, side)
+    assert image.problem is not None
+    assert reason in image.problem
+    assert "\n" not in image.problem
+    assert "0x" not in image.problem.replace("10000x", "")  # no addresses: a reason is the same each time
+    assert image.file_digest is None
+    assert not image.pixels.any()
+    assert image.pixels.shape == ((3, SIDE, SIDE) if side else (0,))
+
+
+def test_what_is_no_file_of_the_folder_has_a_reason(tmp_path: Path) -> None:
+    root = write_files(tmp_path / "root", {"in/good.jpg": GOOD})
+    outside = write_files(tmp_path / "outside", {"good.jpg": GOOD})
+    (root / "file.jpg").symlink_to(outside / "good.jpg")
+    (root / "folder").symlink_to(outside)
+    (root / "inside.jpg").symlink_to(root / "in" / "good.jpg")
+    (root / "broken.jpg").symlink_to(root / "nowhere.jpg")
+    os.mkfifo(root / "pipe.jpg")
+    with (root / "large.jpg").open("wb") as file:
+        file.truncate(DEFAULT_BOUNDS.file + 1)
+    reasons = {
+        "in/good.jpg": None,
+        "inside.jpg": None,
+        "file.jpg": None,
+        "folder/good.jpg": None,
+        "broken.jpg": "missing",
+        "none.jpg": "missing",
+        "in/good.jpg/none.jpg": "missing",
+        "in": "no regular file",
+        "pipe.jpg": "no regular file",
+        "large.jpg": f"has {DEFAULT_BOUNDS.file + 1} bytes; no image has more than {DEFAULT_BOUNDS.file}",
+    }
+    assert {name: decode_file(root, name, SIDE, nullcontext()).problem for name in reasons} == reasons
+    assert "null" in str(decode_file(root, "a\0.jpg", SIDE, nullcontext()).problem)
+
+
+def test_large_images_are_decoded_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Alone:
+        entered = left = 0
+
+        def __enter__(self) -> None:
+            self.entered += 1
+
+        def __exit__(self, *error: object) -> None:
+            self.left += 1
+
+    def entries(largest_file: int, most_pixels: int) -> int:
+        monkeypatch.setattr(decoding, "LARGE_FILE", largest_file)
+        monkeypatch.setattr(decoding, "LARGE_PIXELS", most_pixels)
+        alone = Alone()
+        assert decode_file(write_files(tmp_path, {"f": GOOD}), "f", SIDE, alone).problem is None
+        assert alone.entered == alone.left
+        return alone.entered
+
+    assert entries(len(GOOD), 20 * 30) == 0
+    assert entries(len(GOOD) - 1, 20 * 30) == 1
+    assert entries(len(GOOD), 20 * 30 - 1) == 1
+    assert entries(len(GOOD) - 1, 20 * 30 - 1) == 2
+
+
+def test_running_out_of_memory_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(MemoryError):
+        decoded(tmp_path, GOOD)
+
+
+@pytest.mark.parametrize("side", [16, 224, 256, 1024, 4096])
+@pytest.mark.parametrize("workers", [0, 1, 8, 32, 1000])
+def test_images_in_flight_are_bounded(side: int, workers: int) -> None:
+    row_bytes = 3 * side**2
+    count, batch = decoding._plan(workers, 200_000, row_bytes)
+    assert (count > 0) == (workers > 0)
+    assert count <= min(workers, 32)
+    assert batch >= 1
+    assert count * batch * row_bytes * 4 <= 256 << 20
+
+
+def test_no_more_workers_than_files() -> None:
+    assert decoding._plan(8, 3, 1)[0] == 3
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_callers_random_numbers_are_left_alone(tmp_path: Path, workers: int) -> None:
+    files = photos(4)
+    before = torch.get_rng_state()
+    assert len(list(decode_files(write_files(tmp_path, files), list(files), 8, workers))) == 4
+    assert torch.equal(torch.get_rng_state(), before)

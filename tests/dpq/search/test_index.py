@@ -1,0 +1,245 @@
+import sys
+
+import faiss
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from baselines.pq import product_kmeans
+from dpq import InputError
+from dpq.codes.additive import decode, encode, residual_kmeans
+from dpq.codes.scores import asymmetric_scores
+from dpq.search.file import Origin
+from dpq.search.index import CodeIndex
+
+QUERIES, IMAGES, DIM, LEVELS, SIZE, NEAREST = 1000, 1500, 24, 4, 16, 50
+BITS = [4, 8, 12, 16]
+
+
+def embeddings(count, seed):
+    random = torch.Generator().manual_seed(seed)
+    return torch.randn(count, DIM, generator=random) * torch.arange(1.0, DIM + 1).rsqrt()
+
+
+def learned(_):
+    """Codebooks that are neither residual nor of sub-spaces, as training leaves them."""
+    random = torch.Generator().manual_seed(5)
+    return torch.randn(LEVELS, SIZE, DIM, generator=random) * torch.tensor([0.7, 0.5, 0.6, 0.4])[:, None, None]
+
+
+KINDS = {
+    "learned": learned,  # DPQ, DTQ
+    "residual": lambda x: residual_kmeans(x, LEVELS, SIZE, 0),  # RQ
+    "product": lambda x: product_kmeans(x, LEVELS, SIZE, 0),  # PQ, DQN
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def coded(request):
+    x = embeddings(IMAGES, 1)
+    codebooks = KINDS[request.param](x)
+    return encode(x, codebooks), codebooks
+
+
+@pytest.fixture(scope="module")
+def residual():
+    x = embeddings(300, 1)
+    codebooks = KINDS["residual"](x)
+    return encode(x, codebooks), codebooks
+
+
+@pytest.fixture
+def index(residual):
+    return CodeIndex(*residual, names=[f"{i % 3}/{i}.png" for i in range(300)])
+
+
+def assert_our_ranking(found, queries, index):
+    """Ids of the best scores: each found image has the score of our image at that rank, and none stands twice."""
+    scores = asymmetric_scores(queries, index.codes, index.codebooks, index.score)
+    of_found = scores.gather(1, torch.from_numpy(found.rows))
+    assert (np.diff(np.sort(found.rows, axis=1)) > 0).all()
+    np.testing.assert_allclose(of_found, scores.topk(found.rows.shape[1]).values, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found.scores, of_found, rtol=1e-4, atol=1e-5)
+    assert (np.diff(found.scores, axis=1) <= 0).all()
+    assert np.array_equal(found.ids, index.ids[found.rows])
+
+
+@pytest.mark.parametrize("score", ["inner", "l2"])
+@pytest.mark.parametrize("bits", BITS)
+def test_a_thousand_queries_find_our_ranking_at_every_length(coded, bits, score):
+    queries = embeddings(QUERIES, 2)
+    index = CodeIndex(*coded, score).prefix(bits)
+    assert (index.bits, len(index)) == (bits, IMAGES)
+    assert_our_ranking(index.search(queries, NEAREST), queries, index)
+
+
+@pytest.mark.parametrize("score", ["inner", "l2"])
+def test_an_inverted_file_finds_the_same_where_it_looks_at_all_lists(coded, score):
+    queries = embeddings(200, 2)
+    index = CodeIndex(*coded, score)
+    exact = index.search(queries, 10).scores
+    index.divide(12)
+    for one in (index, index.prefix(8)):
+        assert_our_ranking(one.search(queries, 10), queries, one)
+    some = index.search(queries, 10, probes=3).scores
+    assert (some <= exact + 1e-5).all()
+    assert (some >= exact - 1e-5).mean() > 0.5
+    assert_our_ranking(index.search(queries, 10, probes=12), queries, index)
+
+
+def test_lists_that_hold_too_few_answers_leave_places_empty(residual):
+    index = CodeIndex(*residual)
+    index.divide(60)
+    found = index.search(embeddings(5, 2), 200, probes=1)
+    empty = found.rows < 0
+    assert empty.any() and not empty[:, 0].any()
+    assert (found.ids[empty] == -1).all() and np.isneginf(found.scores[empty]).all()
+    assert (np.diff(empty.astype(int), axis=1) >= 0).all()
+
+
+@pytest.mark.parametrize("lists", [0, 12])
+def test_faiss_writes_and_reads_its_own_file(residual, tmp_path, lists):
+    index = CodeIndex(*residual, "l2")
+    if lists:
+        index.divide(lists)
+    faiss.write_index(index.faiss, str(tmp_path / "codes.faiss"))
+    read = faiss.read_index(str(tmp_path / "codes.faiss"))
+    queries = embeddings(9, 2).numpy()
+    for mine, theirs in zip(index.faiss.search(queries, 10), read.search(queries, 10), strict=True):
+        assert np.array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("lists", [0, 12])
+def test_images_come_and_go(residual, lists):
+    codes, codebooks = residual
+    queries = embeddings(20, 2)
+    index = CodeIndex(codes[:200], codebooks, ids=np.arange(200) * 10)
+    if lists:
+        index.divide(lists)
+    index.search(queries)
+    assert index.add(codes[200:250]).tolist() == list(range(1991, 2041))
+    assert index.add(codes[250:], ids=np.arange(5, 505, 10)).tolist() == list(range(5, 505, 10))
+    assert_our_ranking(index.search(queries, 30), queries, index)
+    gone = index.search(queries, 1).ids.ravel()
+    index.remove(np.unique(gone))
+    assert not np.isin(gone, index.search(queries, len(index)).ids).any()
+    assert_our_ranking(index.search(queries, 30), queries, index)
+    index.remove(index.ids)
+    assert index.search(queries).ids.shape == (20, 0)
+    index.add(codes[:3])
+    assert index.search(queries).ids.shape == (20, 3)
+
+
+def test_names_stay_with_their_images(index):
+    index.remove(index.ids_of(["1/1.png", "0/3.png"]))
+    index.add(index.codes[:1], names=["new.png"])
+    assert len(index.names) == len(index) == 299
+    assert index.ids_of(["2/2.png", "new.png"]).tolist() == [2, 300]
+    with pytest.raises(InputError, match=r"no image 1/1\.png"):
+        index.ids_of(["1/1.png"])
+
+
+@pytest.mark.parametrize("lists", [0, 12])
+def test_a_file_holds_all_of_it(index, tmp_path, lists):
+    if lists:
+        index.divide(lists)
+    index.score, index.origin = "l2", Origin("model", "a" * 64, "photos")
+    index.remove([4])
+    index.save(tmp_path / "i.index")
+    index.save(tmp_path / "i.index")  # an index is replaced
+    assert [path.name for path in tmp_path.iterdir()] == ["i.index"]
+    read = CodeIndex.load(tmp_path / "i.index")
+    assert torch.equal(read.codes, index.codes) and torch.equal(read.codebooks, index.codebooks)
+    assert (read.names, read.origin, read.score) == (index.names, index.origin, "l2")
+    queries = embeddings(20, 2)
+    for probes in (None, 2) if lists else (None,):
+        assert np.array_equal(read.search(queries, 10, probes).ids, index.search(queries, 10, probes).ids)
+
+
+def test_damaged_files_are_refused(index, tmp_path):
+    path = tmp_path / "i.index"
+    index.save(path)
+    content = path.read_bytes()
+    for spoiled in (content[:-1], content[:-9] + b"x" + content[-8:], b"", b"no index at all"):
+        path.write_bytes(spoiled)
+        with pytest.raises(InputError, match=r"cannot be used as an index: .*; build it again"):
+            CodeIndex.load(path)
+    with pytest.raises(InputError, match="no index"):
+        CodeIndex.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"codes": torch.full((300, LEVELS), 200, dtype=torch.uint8)}, "codes must be below 16"),
+        ({"ids": torch.zeros(300, dtype=torch.int64)}, "id 0 stands for two images"),
+        ({"ids": torch.arange(300) - 1}, "ids are from 0"),
+        ({"names": torch.tensor([97, 0, 98], dtype=torch.uint8)}, "2 names of 300 images"),
+        ({"codebooks": torch.full((LEVELS, SIZE, DIM), torch.nan)}, "must be finite"),
+        ({"codebooks": torch.zeros(LEVELS, SIZE, DIM).double()}, "its codebooks are torch.float64"),
+        ({"centroids": torch.zeros(3, DIM + 1)}, "centroids of lists are"),
+    ],
+)
+def test_sound_files_of_unsound_values_are_refused(index, tmp_path, change, words):
+    from dpq.files.checkpoint import read_checked, save_checkpoint
+
+    path = tmp_path / "i.index"
+    index.save(path)
+    tensors, state = read_checked(path)
+    save_checkpoint(path, tensors | change, state)
+    with pytest.raises(InputError, match=words):
+        CodeIndex.load(path)
+    save_checkpoint(path, tensors, state | {"schema_version": 2})
+    with pytest.raises(InputError, match="schema_version must be 1; got 2"):
+        CodeIndex.load(path)
+
+
+def test_other_files_are_not_overwritten(index, tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(b"pixels")
+    save_file({"weight": torch.ones(2)}, tmp_path / "w.safetensors")
+    for path in (tmp_path / "photo.jpg", tmp_path / "w.safetensors", tmp_path):
+        with pytest.raises(InputError, match="is no index"):
+            index.save(path)
+    assert load_file(tmp_path / "w.safetensors").keys() == {"weight"}
+
+
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        (lambda i: i.search(torch.zeros(2, 3)), "queries are finite numbers"),
+        (lambda i: i.search(torch.full((2, DIM), torch.inf)), "queries are finite numbers"),
+        (lambda i: i.search(torch.zeros(2, DIM), 0), "k must be at least 1"),
+        (lambda i: i.search(torch.zeros(2, DIM), probes=1), "0 lists to look at; got 1"),
+        (lambda i: i.prefix(6), "multiples of 4 bits"),
+        (lambda i: i.prefix(20), "exceed the 16 bits"),
+        (lambda i: i.divide(301), "can have 1 to 300 lists"),
+        (lambda i: i.remove([7, 300]), "no image with the id 300"),
+        (lambda i: i.add(i.codes[:1], ids=[5], names=["a"]), "id 5 stands for two"),
+        (lambda i: i.add(i.codes[:1], ids=[0.5], names=["a"]), "ids are 1 whole numbers"),
+        (lambda i: i.add(i.codes[:1]), "a name to every image"),
+        (lambda i: i.add(i.codes[:1], names=["0/0.png"]), "stands for two images"),
+        (lambda i: i.add(i.codes[:1], names=["a\0b"]), "rename the file"),
+        (lambda i: i.add(i.codes[:1, :2], names=["a"]), "expected codes"),
+        (lambda i: CodeIndex(i.codes % 12, i.codebooks[:, :12]), "power of two"),
+        (lambda i: CodeIndex(i.codes, i.codebooks[0]), "expected codes"),
+        (lambda i: CodeIndex(i.codes, i.codebooks, "cosine"), "score must be"),
+    ],
+)
+def test_mistakes_are_named_and_change_nothing(index, act, words):
+    with pytest.raises(InputError, match=words):
+        act(index)
+    assert len(index) == len(index.ids) == len(index.names) == 300
+
+
+def test_without_faiss_it_says_what_to_install(index, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(InputError, match=r"pip install 'dpq\[search\]'"):
+        index.search(torch.zeros(1, DIM))
+
+
+def test_scores_are_those_of_reconstructions(index):
+    queries = embeddings(3, 2)
+    found = index.search(queries, 5)
+    expected = (queries[:, None] * decode(index.codes, index.codebooks)[found.rows]).sum(dim=2)
+    np.testing.assert_allclose(found.scores, expected, rtol=1e-4, atol=1e-5)
