@@ -1,5 +1,6 @@
 import os
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import torch
 from PIL import Image
 
 from dpq import DPQ, InputError
+from dpq.inputs.images import list_images
 from dpq.search.file import Origin
 from dpq.search.images import ImageIndex, load_named, name_of, save_named
 from dpq.search.index import CodeIndex
@@ -147,3 +149,16 @@ def test_a_large_set_is_divided(place):
     query = place / "photos/r/00.png"
     assert np.array_equal(read.search([query], probes=1).ids, index.search([query], probes=1).ids)
     assert len(names(read, read.search([query], 48))[0]) == 48
+
+
+def test_images_in_a_linked_folder_are_named_by_where_the_link_lies(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "elsewhere/a.png").touch()
+    (tmp_path / "photos/linked").symlink_to(tmp_path / "elsewhere")
+    folder = (tmp_path / "photos").resolve()
+    (file,) = list_images(folder)
+    index = SimpleNamespace(names=(), origin=Origin(images=str(folder)))
+    assert name_of(file, index) == "linked/a.png"
+    with pytest.raises(InputError, match="is not in"):
+        name_of(folder / "../elsewhere/a.png", index)
