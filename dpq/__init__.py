@@ -8,20 +8,32 @@ from typing import TYPE_CHECKING, Any
 from dpq.version import __version__
 
 if TYPE_CHECKING:
+    from dpq.codes.estimator import ProgressiveQuantizerEstimator
     from dpq.errors import InputError
     from dpq.method.api import DPQ
     from dpq.method.config import DPQConfig
     from dpq.method.quantizer import ProgressiveQuantizer
+    from dpq.search.index import CodeIndex
 
 # Loaded when first asked for: PyTorch takes seconds, in which the command line could not answer Ctrl-C.
 _HOMES = {
+    "CodeIndex": "dpq.search.index",
     "DPQ": "dpq.method.api",
     "DPQConfig": "dpq.method.config",
     "InputError": "dpq.errors",
     "ProgressiveQuantizer": "dpq.method.quantizer",
+    "ProgressiveQuantizerEstimator": "dpq.codes.estimator",
 }
 
-__all__ = ["DPQ", "DPQConfig", "InputError", "ProgressiveQuantizer", "__version__"]
+__all__ = [
+    "DPQ",
+    "CodeIndex",
+    "DPQConfig",
+    "InputError",
+    "ProgressiveQuantizer",
+    "ProgressiveQuantizerEstimator",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:
