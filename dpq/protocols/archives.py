@@ -21,17 +21,11 @@ _ODD = (RecursionError, OverflowError)  # of tarfile: header after header withou
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a source may unpack to before it is refused.
+    """What a source may unpack to before it is refused."""
 
-    Attributes:
-        total: bytes of the unpacked archive, and of all decoded pixels together.
-        file: bytes of one file.
-        members: entries of an archive, folders and other files among them.
-    """
-
-    total: int = 4 << 30
-    file: int = 64 << 20
-    members: int = 200_000
+    total: int = 4 << 30  # bytes of the unpacked archive, and of all decoded pixels together
+    file: int = 64 << 20  # bytes of one file
+    members: int = 200_000  # entries of an archive, folders and other files among them
 
 
 DEFAULT_BOUNDS = Bounds()

@@ -29,16 +29,11 @@ _TREES = ("cifar10-jpeg", "cifar10-jpeg.tar", "cifar10-jpeg.tar.gz", "cifar10-jp
 
 @dataclass(frozen=True)
 class Cifar10Sizes:
-    """Images per class.
+    """Images per class."""
 
-    Attributes:
-        query: drawn as queries.
-        train: drawn for training; the rest is the database.
-        per_split: what the source must hold in each of its own splits, exactly.
-    """
-
-    query: int = 100
-    train: int = 500
+    query: int = 100  # drawn as queries
+    train: int = 500  # drawn for training; the rest is the database
+    # what the source must hold in each of its own splits, exactly
     per_split: Mapping[str, int] = field(default_factory=lambda: {"train": 5000, "test": 1000})
 
 
@@ -47,17 +42,11 @@ CIFAR10_SIZES = Cifar10Sizes()
 
 @dataclass(frozen=True)
 class _Source:
-    """Images as found.
+    """Images as found."""
 
-    Attributes:
-        name: what the images are, for the records.
-        images: [N, 3, 32, 32] uint8, RGB.
-        groups: N times `<split>/<class>`; the draw counts within a group, in this order.
-    """
-
-    name: str
-    images: npt.NDArray[np.uint8]
-    groups: Sequence[str]
+    name: str  # what the images are, for the records
+    images: npt.NDArray[np.uint8]  # [N, 3, 32, 32] uint8, RGB
+    groups: Sequence[str]  # N times `<split>/<class>`; the draw counts within a group, in this order
 
 
 def load_cifar10(

@@ -17,17 +17,11 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 class Folder(NamedTuple):
-    """What lies directly in a folder: names, each list sorted.
+    """What lies directly in a folder: names, each list sorted."""
 
-    Attributes:
-        folders: in it.
-        images: files that are images by their suffix.
-        others: files that are not.
-    """
-
-    folders: list[str]
-    images: list[str]
-    others: list[str]
+    folders: list[str]  # in it
+    images: list[str]  # files that are images by their suffix
+    others: list[str]  # files that are not
 
 
 def checked_folder(root: Path) -> Path:

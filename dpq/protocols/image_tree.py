@@ -25,17 +25,11 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ImageTree:
-    """Decoded images, sorted by folder, then file stem, then suffix.
+    """Decoded images, sorted by folder, then file stem, then suffix."""
 
-    Attributes:
-        names: N relative paths `<split>/<class>/<file>`.
-        formats: the file formats that occur, in Pillow's names, sorted.
-        images: [N, 3, H, W] uint8, RGB.
-    """
-
-    names: tuple[str, ...]
-    formats: tuple[str, ...]
-    images: npt.NDArray[np.uint8]
+    names: tuple[str, ...]  # N relative paths `<split>/<class>/<file>`
+    formats: tuple[str, ...]  # the file formats that occur, in Pillow's names, sorted
+    images: npt.NDArray[np.uint8]  # [N, 3, H, W] uint8, RGB
 
 
 def read_image_tree(source: Path, size: tuple[int, int], cache: Path, bounds: Bounds = DEFAULT_BOUNDS) -> ImageTree:

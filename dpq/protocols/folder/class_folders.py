@@ -18,17 +18,11 @@ NAMED = 3  # faults in a message
 
 @dataclass(frozen=True)
 class Entry:
-    """One image.
+    """One image."""
 
-    Attributes:
-        path: relative to the folder, with '/' between its parts.
-        labels: names of its classes, one or more.
-        splits: those that it is said to be in; none where they are to be drawn.
-    """
-
-    path: str
-    labels: tuple[str, ...]
-    splits: tuple[SplitName, ...] = ()
+    path: str  # relative to the folder, with '/' between its parts
+    labels: tuple[str, ...]  # names of its classes, one or more
+    splits: tuple[SplitName, ...] = ()  # those that it is said to be in; none where they are to be drawn
 
 
 def normal_name(name: str) -> str:
@@ -50,15 +44,10 @@ def some(names: list[str] | tuple[str, ...]) -> str:
 
 @dataclass(frozen=True)
 class Found:
-    """What lies in a folder.
+    """What lies in a folder."""
 
-    Attributes:
-        entries: the images, sorted by path.
-        passed_over: files that are no images by their ending, or lie where no image is looked for, sorted.
-    """
-
-    entries: list[Entry]
-    passed_over: list[str]
+    entries: list[Entry]  # the images, sorted by path
+    passed_over: list[str]  # files that are no images by their ending, or lie where no image is looked for, sorted
 
 
 def read_class_folders(root: Path) -> Found:

@@ -18,16 +18,12 @@ FEWEST = 3  # images of a class from which one of every split can be drawn
 
 @dataclass(frozen=True)
 class Division:
-    """The splits of a folder.
+    """The splits of a folder."""
 
-    Attributes:
-        rows: [n] int64 of each split, positions in the entries; in a seeded order that is no order of classes.
-        left_out: positions of images that a draw leaves out: copies of other images of the same class.
-        problems: what keeps the splits from being used, by title; under each, all that it concerns.
-    """
-
+    # [n] int64 of each split, positions in the entries; in a seeded order that is no order of classes
     rows: Mapping[SplitName, Tensor]
-    left_out: tuple[int, ...]
+    left_out: tuple[int, ...]  # positions of images that a draw leaves out: copies of other images of the same class
+    # what keeps the splits from being used, by title; under each, all that it concerns
     problems: Mapping[str, Sequence[str]]
 
 

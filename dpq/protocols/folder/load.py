@@ -29,24 +29,16 @@ _NO_NAME = re.compile(r"[^\w.-]+")
 
 @dataclass(frozen=True)
 class OwnImages:
-    """The images of a folder; none has been opened.
+    """The images of a folder; none has been opened."""
 
-    Attributes:
-        root: the folder, free of symbolic links.
-        layout: whether labels and splits are those of class folders (splits are drawn), of folders of class folders,
-            or of a manifest.
-        classes: names, sorted; the order of the label columns.
-        entries: N images, sorted by path.
-        labels: [N, L] bool.
-        passed_over: files that are no images.
-    """
-
-    root: Path
+    root: Path  # the folder, free of symbolic links
+    # whether labels and splits are those of class folders (splits are drawn), of folders of class folders, or of a
+    # manifest
     layout: Literal["classes", "splits", "manifest"]
-    classes: tuple[str, ...]
-    entries: tuple[Entry, ...]
-    labels: Tensor
-    passed_over: tuple[str, ...] = ()
+    classes: tuple[str, ...]  # names, sorted; the order of the label columns
+    entries: tuple[Entry, ...]  # N images, sorted by path
+    labels: Tensor  # [N, L] bool
+    passed_over: tuple[str, ...] = ()  # files that are no images
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -19,44 +19,26 @@ SPLITS: tuple[SplitName, ...] = ("train", "query", "database")
 
 @dataclass(frozen=True)
 class Published:
-    """Facts about the published lists, by split; a split without a key has no known value.
+    """Facts about the published lists, by split; a split without a key has no known value."""
 
-    Attributes:
-        sizes: number of images.
-        labels_per_image: mean, to two decimals.
-        per_class: images of each class, where all have the same number.
-        digests: `list_digest`.
-    """
-
-    sizes: Mapping[SplitName, int]
-    labels_per_image: Mapping[SplitName, float]
-    per_class: Mapping[SplitName, int]
-    digests: Mapping[SplitName, str]
+    sizes: Mapping[SplitName, int]  # number of images
+    labels_per_image: Mapping[SplitName, float]  # mean, to two decimals
+    per_class: Mapping[SplitName, int]  # images of each class, where all have the same number
+    digests: Mapping[SplitName, str]  # `list_digest`
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of one protocol, not yet decoded.
+    """The images of one protocol, not yet decoded."""
 
-    Attributes:
-        protocol: the protocol's name, for instance `nuswide21`.
-        classes: class names; the order of the label columns.
-        train: the training split.
-        query: the queries.
-        database: the database.
-        published: what was published.
-        cut: mAP is taken over the first `cut` ranks.
-        further_cuts: cuts that other papers use on the same lists.
-    """
-
-    protocol: str
-    classes: tuple[str, ...]
-    train: Listed
-    query: Listed
-    database: Listed
-    published: Published
-    cut: int | None
-    further_cuts: tuple[int, ...] = ()
+    protocol: str  # the protocol's name, for instance `nuswide21`
+    classes: tuple[str, ...]  # class names; the order of the label columns
+    train: Listed  # the training split
+    query: Listed  # the queries
+    database: Listed  # the database
+    published: Published  # what was published
+    cut: int | None  # mAP is taken over the first `cut` ranks
+    further_cuts: tuple[int, ...] = ()  # cuts that other papers use on the same lists
 
     def split(self, name: SplitName) -> Listed:
         """The split of that name."""
@@ -138,19 +120,12 @@ def _per_class(split: Listed) -> int | str:
 
 @dataclass(frozen=True)
 class Defects:
-    """Images, by their files, that a fair comparison would not have; every tuple is sorted.
+    """Images, by their files, that a fair comparison would not have; every tuple is sorted."""
 
-    Attributes:
-        repeated: those that a split lists more than once, by split.
-        shared_train_query: those in the training split and among the queries.
-        shared_query_database: those among the queries and in the database.
-        unlabelled: those without a label, by split; as queries they never find anything.
-    """
-
-    repeated: Mapping[str, tuple[str, ...]]
-    shared_train_query: tuple[str, ...]
-    shared_query_database: tuple[str, ...]
-    unlabelled: Mapping[str, tuple[str, ...]]
+    repeated: Mapping[str, tuple[str, ...]]  # those that a split lists more than once, by split
+    shared_train_query: tuple[str, ...]  # those in the training split and among the queries
+    shared_query_database: tuple[str, ...]  # those among the queries and in the database
+    unlabelled: Mapping[str, tuple[str, ...]]  # those without a label, by split; as queries they never find anything
 
     def leaks(self) -> dict[str, tuple[str, ...]]:
         """Images that make a comparison unfair, by what is wrong with them; without empty entries."""

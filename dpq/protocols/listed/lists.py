@@ -104,19 +104,12 @@ def _miscounted(line: str, classes: int) -> str:
 
 @dataclass(frozen=True)
 class Listed:
-    """The images of one split, in the order of the list.
+    """The images of one split, in the order of the list."""
 
-    Attributes:
-        paths: N paths as listed, relative, with '/' between their parts.
-        labels: [N, L] bool, one column per class.
-        source: name of the list, for messages.
-        files: N paths below the data root where the images lie; `paths` unless a layout was found.
-    """
-
-    paths: tuple[str, ...]
-    labels: Tensor
-    source: str
-    files: tuple[str, ...]
+    paths: tuple[str, ...]  # N paths as listed, relative, with '/' between their parts
+    labels: Tensor  # [N, L] bool, one column per class
+    source: str  # name of the list, for messages
+    files: tuple[str, ...]  # N paths below the data root where the images lie; `paths` unless a layout was found
 
     def __post_init__(self) -> None:
         """Refuse parts that do not fit."""
@@ -238,19 +231,12 @@ def _slashed(path: str) -> str:
 
 @dataclass(frozen=True)
 class ListFolder:
-    """The folder that holds a protocol's lists.
+    """The folder that holds a protocol's lists."""
 
-    Attributes:
-        path: the folder.
-        train: list of the training images.
-        query: list of the queries.
-        database: list of the database, where there is one.
-    """
-
-    path: Path
-    train: Path
-    query: Path
-    database: Path | None
+    path: Path  # the folder
+    train: Path  # list of the training images
+    query: Path  # list of the queries
+    database: Path | None  # list of the database, where there is one
 
 
 def find_lists(root: Path, name: str, advice: str, *, with_database: bool = False) -> ListFolder:

@@ -25,19 +25,13 @@ LISTINGS: dict[str, Callable[..., Listing]] = {
 
 @dataclass(frozen=True)
 class Copy:
-    """A listing, with its images in one order for all splits.
+    """A listing, with its images in one order for all splits."""
 
-    Attributes:
-        listing: which images belong to the protocol.
-        files: U different files, in a seeded order: it follows from the listed paths alone and is sorted by no class.
-        rows: positions of each split's images in `files`, ascending.
-        labels: [N, L] bool of each split, in the same order.
-    """
-
-    listing: Listing
+    listing: Listing  # which images belong to the protocol
+    # U different files, in a seeded order: it follows from the listed paths alone and is sorted by no class
     files: tuple[str, ...]
-    rows: Mapping[SplitName, Tensor]
-    labels: Mapping[SplitName, Tensor]
+    rows: Mapping[SplitName, Tensor]  # positions of each split's images in `files`, ascending
+    labels: Mapping[SplitName, Tensor]  # [N, L] bool of each split, in the same order
 
     def usable(self, digests: tuple[str | None, ...]) -> dict[SplitName, Tensor]:
         """For each split, which of its images ([N] bool) have a digest, so could be read."""

@@ -41,17 +41,11 @@ _TRUTH = 'Groundtruth/ and ImageList/ of the page "NUS-WIDE, Lab for Media Searc
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """All images of NUS-WIDE, in the official order.
+    """All images of NUS-WIDE, in the official order."""
 
-    Attributes:
-        paths: N paths `Flickr/<folder>/<file>`.
-        labels: [N, L] bool, one column for each of `concepts`.
-        concepts: names of the concepts that were read.
-    """
-
-    paths: tuple[str, ...]
-    labels: npt.NDArray[np.bool_]
-    concepts: tuple[str, ...]
+    paths: tuple[str, ...]  # N paths `Flickr/<folder>/<file>`
+    labels: npt.NDArray[np.bool_]  # [N, L] bool, one column for each of `concepts`
+    concepts: tuple[str, ...]  # names of the concepts that were read
 
     def ordered_as(self, *lists: Listed) -> GroundTruth:
         """The same with its columns in the order of the lists' columns, whose names nobody published.

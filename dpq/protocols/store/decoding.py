@@ -43,19 +43,13 @@ class UnusableError(Exception):
 
 @dataclass(frozen=True)
 class Decoded:
-    """What became of one file.
+    """What became of one file."""
 
-    Attributes:
-        pixels: [3, side, side] uint8, RGB; zeros where there is a problem, empty when no side was asked for.
-        pixels_digest: SHA-256 of `pixels`.
-        file_digest: SHA-256 of the file's bytes; None where there is a problem.
-        problem: why the file cannot be used, on one line; None where it can.
-    """
-
+    # [3, side, side] uint8, RGB; zeros where there is a problem, empty when no side was asked for
     pixels: npt.NDArray[np.uint8]
-    pixels_digest: str
-    file_digest: str | None
-    problem: str | None
+    pixels_digest: str  # SHA-256 of `pixels`
+    file_digest: str | None  # SHA-256 of the file's bytes; None where there is a problem
+    problem: str | None  # why the file cannot be used, on one line; None where it can
 
 
 def find_file(root: Path, name: str) -> os.stat_result:

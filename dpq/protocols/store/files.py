@@ -31,19 +31,12 @@ _logger = logging.getLogger(__name__)
 
 
 class Record(NamedTuple):
-    """What is known of a stored row.
+    """What is known of a stored row."""
 
-    Attributes:
-        pixels: SHA-256 of its pixels.
-        file_digest: SHA-256 of the image file; None where there is a problem.
-        problem: why the file cannot be used; None where it can.
-        state: of the file when it was decoded, where another one means another content; or its format and name.
-    """
-
-    pixels: str
-    file_digest: str | None
-    problem: str | None
-    state: str
+    pixels: str  # SHA-256 of its pixels
+    file_digest: str | None  # SHA-256 of the image file; None where there is a problem
+    problem: str | None  # why the file cannot be used; None where it can
+    state: str  # of the file when it was decoded, where another one means another content; or its format and name
 
 
 def journal_lines(records: Mapping[int, Record]) -> str:
