@@ -13,6 +13,8 @@ from torch import Tensor
 from dpq.errors import InputError
 
 Denominator = Literal["hits", "total", "capped"]
+SplitName = Literal["train", "query", "database"]
+SPLITS: tuple[SplitName, ...] = ("train", "query", "database")
 
 
 class Images(Protocol):

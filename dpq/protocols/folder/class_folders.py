@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from dpq.errors import InputError
+from dpq.protocols.base import SPLITS, SplitName
 from dpq.protocols.image_files import Folder, read_folder, stays_inside
-from dpq.protocols.listed.listing import SPLITS, SplitName
 from dpq.protocols.listed.lists import is_plain
 
 LAYOUTS = "<class>/<file>, or {train,query,database}/<class>/<file>, or manifest.csv with the columns path,labels,split"

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dpq.protocols.base import seeded_order
+from dpq.protocols.base import SPLITS, SplitName, seeded_order
 from dpq.protocols.folder.class_folders import Entry
-from dpq.protocols.listed.listing import SPLITS, SplitName
 
 FEWEST = 3  # images of a class from which one of every split can be drawn
 

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from dpq.errors import InputError
-from dpq.protocols.base import Dataset, ReadOptions, Split
+from dpq.protocols.base import SPLITS, Dataset, ReadOptions, Split, SplitName
 from dpq.protocols.folder.class_folders import LAYOUTS, Entry, read_class_folders, some
 from dpq.protocols.folder.division import Division, divide
 from dpq.protocols.folder.manifest import MANIFEST, read_manifest
 from dpq.protocols.image_files import checked_folder
-from dpq.protocols.listed.listing import SPLITS, SplitName, listed_fingerprint
+from dpq.protocols.listed.listing import listed_fingerprint
 from dpq.protocols.store.write import store_images
 
 _logger = logging.getLogger(__name__)
