@@ -6,10 +6,11 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPException
+from itertools import count
 from os.path import exists, isdir, isfile  # unlike Path's, False for a path that may not be looked at
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -87,19 +88,15 @@ def load_cifar10(
 
 def _keys(groups: Sequence[str], sizes: Cifar10Sizes, root: Path) -> list[str]:
     """`<group>/<ordinal>` of every image, after checking that each group has the images it must have."""
-    needed = Counter({f"{split}/{name}": count for split, count in sizes.per_split.items() for name in CLASSES})
+    needed = Counter({f"{split}/{name}": needs for split, needs in sizes.per_split.items() for name in CLASSES})
     found = Counter(groups)
     for group in (*needed, *found):
         if found[group] != needed[group]:
             raise InputError(
                 f"{root}: {group!r} has {found[group]} images, CIFAR-10 has {needed[group]} there; complete the data"
             )
-    seen: Counter[str] = Counter()
-    keys = []
-    for group in groups:
-        keys.append(f"{group}/{seen[group]:04d}")
-        seen[group] += 1
-    return keys
+    ordinals: defaultdict[str, Iterator[int]] = defaultdict(count)
+    return [f"{group}/{next(ordinals[group]):04d}" for group in groups]
 
 
 def _search(data_root: Path, cache: Path) -> _Source:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from dpq.errors import InputError
 from dpq.protocols.base import SPLITS, SplitName
-from dpq.protocols.folder.class_folders import NAMED, Entry, normal_name
-from dpq.protocols.image_files import stays_inside
+from dpq.protocols.folder.class_folders import Entry, normal_name
+from dpq.protocols.image_files import NAMED, stays_inside
 from dpq.protocols.listed.lists import is_plain, read_lines, relative_path
 
 MANIFEST = "manifest.csv"

@@ -17,6 +17,7 @@ from dpq.protocols.listed.lists import Listed, read_each
 
 ILSVRC_CLASSES = 1000
 _WNID = re.compile("n[0-9]{8}")
+_NAMED = re.compile("(n[0-9]{8})_")  # a training image by its class, as in `n02389026_5113.JPEG`
 _CLASS_IDS = frozenset(str(i) for i in range(ILSVRC_CLASSES))
 
 
@@ -39,13 +40,6 @@ LAYOUTS = {"train": TRAINING, "query": VALIDATION, "database": TRAINING}
 _PROBES = 100
 
 
-def wnid_of(path: str) -> str | None:
-    """The WordNet id that the name of a training image starts with, as in `n02389026_5113.JPEG`."""
-    name = path.rpartition("/")[2]
-    match = _WNID.match(name)
-    return match[0] if match and name[9:10] == "_" else None
-
-
 def wnids_by_column(*lists: Listed) -> dict[int, str]:
     """WordNet id of each label column that occurs, in order of first appearance; the names of the images tell it.
 
@@ -59,9 +53,10 @@ def wnids_by_column(*lists: Listed) -> dict[int, str]:
     columns: dict[str, int] = {}
     for split in lists:
         for path, at in zip(split.paths, columns_of(split), strict=True):
-            wnid = wnid_of(path)
-            if wnid is None:
+            named = _NAMED.match(path.rpartition("/")[2])
+            if named is None:
                 raise InputError(f"{split.source}: {path!r} is no training image <wnid>_<number>.JPEG; correct it")
+            wnid = named[1]
             if wnids.setdefault(at, wnid) != wnid or columns.setdefault(wnid, at) != at:
                 raise InputError(
                     f"{split.source}: {path!r} has label {at}, unlike other images of its class or like those of "

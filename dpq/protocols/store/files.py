@@ -171,7 +171,9 @@ class StoreFiles:
             if pixels != self._partial:
                 os.replace(pixels, self._partial)
             self._partial.touch()
-            self._check_space()
+            missing = self._count * self._row_bytes - self._partial.stat().st_size
+            if missing > shutil.disk_usage(self._cache).free:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return done
 
     def write(self, rows: Iterable[tuple[int, Decoded]], states: Sequence[str], records: dict[int, Record]) -> None:
@@ -238,11 +240,6 @@ class StoreFiles:
         except OSError:
             return sorted(records)
         return damaged
-
-    def _check_space(self) -> None:
-        missing = self._count * self._row_bytes - self._partial.stat().st_size
-        if missing > shutil.disk_usage(self._cache).free:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

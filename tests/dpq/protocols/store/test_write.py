@@ -19,6 +19,7 @@ import pytest
 import torch
 
 from dpq.errors import InputError
+from dpq.protocols.base import ReadOptions
 from dpq.protocols.store import decoding, write
 from dpq.protocols.store import files as store_files
 from dpq.protocols.store.decoding import Decoded, decode_file
@@ -34,7 +35,7 @@ FORK = multiprocessing.get_context("fork")
 
 
 def store(root: Path, files: Any, cache: Path, workers: int = 0, allow: int = 0, side: int = SIDE) -> ImageStore:
-    return store_images(root, list(files), side, cache, workers=workers, allow_unreadable=allow)
+    return store_images(root, list(files), cache, ReadOptions(side, allow, workers=workers))
 
 
 def refusal(*args: Any, **options: Any) -> str:
