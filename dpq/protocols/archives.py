@@ -37,20 +37,6 @@ def leaves_root(name: str) -> bool:
     return path.is_absolute() or ".." in path.parts
 
 
-def read_bounded(path: Path, bounds: Bounds) -> bytes:
-    """The content of a file that may be of any size.
-
-    Raises:
-        ValueError: it has more than `bounds.file` bytes.
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as file:
-        content = file.read(bounds.file + 1)
-    if len(content) > bounds.file:
-        raise ValueError(f"it has more than {bounds.file} bytes")
-    return content
-
-
 class _BoundedStream:
     """An unpacked archive, read forwards only; refuses to unpack beyond its bounds, whatever the headers claim."""
 

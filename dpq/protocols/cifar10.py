@@ -8,6 +8,7 @@ import tarfile
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from itertools import count
@@ -19,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dpq.errors import InputError
+from dpq.errors import InputError, one_line
 from dpq.protocols.base import Dataset, draw_splits, fingerprint
 from dpq.protocols.image_tree import read_image_tree
 
@@ -147,14 +148,8 @@ def _official_archive(archive: Path, cache: Path) -> _Source:
 
     if not check_integrity(archive, CIFAR10.tgz_md5):
         raise InputError(f"{archive} is truncated or altered: its MD5 is not {CIFAR10.tgz_md5}; get it again")
-    try:
+    with suppress(InputError):
         return _official_folder(cache)
-    except InputError:
-        _unpack(archive, cache)
-    return _official_folder(cache)
-
-
-def _unpack(archive: Path, cache: Path) -> None:
     if not hasattr(tarfile, "data_filter"):  # what keeps members inside their folder
         raise InputError(f"Python before 3.11.4 cannot unpack {archive} safely; use a newer one, or unpack it yourself")
     try:
@@ -168,6 +163,7 @@ def _unpack(archive: Path, cache: Path) -> None:
         raise InputError(
             f"cannot unpack {archive} into {cache} ({error.strerror}); set DPQ_CACHE to a folder that can be written"
         ) from error
+    return _official_folder(cache)
 
 
 def _download(cache: Path) -> _Source:
@@ -175,17 +171,14 @@ def _download(cache: Path) -> _Source:
     from torchvision.datasets import CIFAR10
     from torchvision.datasets.utils import download_url
 
-    try:
+    with suppress(InputError):
         return _official_folder(cache)
-    except InputError:
-        pass
     try:
         download_url(CIFAR10.url, cache, CIFAR10.filename, CIFAR10.tgz_md5)
     except (OSError, HTTPException, RuntimeError) as error:
-        reason = " ".join(str(error).split())
         raise InputError(
-            f"cannot download CIFAR-10 into {cache} ({reason}): go online, or give as data root a folder with the "
-            f"official {_ARCHIVE} or with {_TREES[0]}/<split>/<class>/<file>",
+            f"cannot download CIFAR-10 into {cache} ({one_line(error)}): go online, or give as data root a folder with "
+            f"the official {_ARCHIVE} or with {_TREES[0]}/<split>/<class>/<file>",
             "data_root",
         ) from error
     return _official_archive(cache / _ARCHIVE, cache)

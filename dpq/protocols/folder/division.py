@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dpq.protocols.base import SPLITS, SplitName, seeded_order
+from dpq.protocols.base import SPLITS, SplitName, divide_classes, seeded_order
 from dpq.protocols.folder.class_folders import Entry
 
 FEWEST = 3  # images of a class from which one of every split can be drawn
@@ -47,7 +47,10 @@ def divide(entries: Sequence[Entry], digests: Sequence[str | None], seed: int) -
         problems = {_SHARED: _shared(entries, digests, members)}
     else:
         order, left_out, conflicts = _different(entries, digests, order)
-        members, scarce = _draw(entries, order)
+        classes = [entry.labels for entry in entries]
+        members = divide_classes(order, classes, lambda size: (max(1, size // 10), size // 2))
+        sizes = Counter(classes[row] for row in order)
+        scarce = [f"{name[0]} ({sizes[name]})" for name in sorted(set(classes)) if sizes[name] < FEWEST]
         problems = {_CONFLICTS: conflicts, _SCARCE: scarce}
     problems |= _gaps(entries, members, known=not problems.get(_SCARCE))
     return Division(
@@ -77,22 +80,6 @@ def _different(
         else:
             conflicts.append(f"{entries[row].path} = {entries[earlier].path}")
     return kept, sorted(left_out), sorted(conflicts)
-
-
-def _draw(entries: Sequence[Entry], order: Sequence[int]) -> tuple[dict[SplitName, list[int]], list[str]]:
-    """The splits, each in the given order, and the classes that are too small."""
-    sizes = Counter({entry.labels: 0 for entry in entries})
-    sizes.update(entries[row].labels for row in order)
-    seen: Counter[tuple[str, ...]] = Counter()
-    members: dict[SplitName, list[int]] = {name: [] for name in SPLITS}
-    for row in order:
-        labels = entries[row].labels
-        place, size = seen[labels], sizes[labels]
-        queries = max(1, size // 10)
-        name: SplitName = "query" if place < queries else "train" if place < queries + size // 2 else "database"
-        members[name].append(row)
-        seen[labels] += 1
-    return members, [f"{labels[0]} ({size})" for labels, size in sorted(sizes.items()) if size < FEWEST]
 
 
 def _shared(

@@ -104,7 +104,13 @@ class _Work:
         records = self.files.resume()
         records = {row: record for row, record in records.items() if record.state == self.states[row]}
         for _ in range(2):
-            self._decode(records)
+            rows = [row for row in range(len(self.names)) if row not in records]
+            if rows:
+                _logger.info("decoding %d of %d images into %s", len(rows), len(self.names), self.files.pixels)
+            names, done = [self.names[row] for row in rows], len(records)
+            images = zip(rows, decode_files(self.root, names, self.options.side, self.options.workers), strict=True)
+            with image_bar(images, f"decoding {self.root.name}", len(self.names), initial=done) as bar:
+                self.files.write(bar, self.states, records)
             known = [records[row] for row in range(len(self.names))]
             problems = Inspection.of(self.names, known).problems
             _refuse(problems, self.root, len(self.names), self.options.allow_missing)
@@ -117,16 +123,6 @@ class _Work:
         raise InputError(
             f"{self.files.pixels.parent} does not keep what is written to it; check the disk, or set DPQ_CACHE"
         )
-
-    def _decode(self, records: dict[int, Record]) -> None:
-        rows = [row for row in range(len(self.names)) if row not in records]
-        if rows:
-            _logger.info("decoding %d of %d images into %s", len(rows), len(self.names), self.files.pixels)
-        names = [self.names[row] for row in rows]
-        images = decode_files(self.root, names, self.options.side, self.options.workers)
-        done, what = len(records), f"decoding {self.root.name}"
-        with image_bar(zip(rows, images, strict=True), what, len(self.names), initial=done) as bar:
-            self.files.write(bar, self.states, records)
 
 
 def _checked_root(root: Path, names: Sequence[str]) -> Path:
