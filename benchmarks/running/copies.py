@@ -15,7 +15,8 @@ from dpq.protocols.folder.division import divide
 from dpq.protocols.folder.load import find_images
 from dpq.protocols.listed.listing import find_leaks, find_unlabelled, listed_fingerprint
 from dpq.protocols.listed.load import find_copy
-from dpq.protocols.store.write import Inspection, inspect_images
+from dpq.protocols.store.read import Inspection
+from dpq.protocols.store.write import inspect_images
 
 _WHOLE = "fit: the published lists, whole and readable (digests of the images were never published)"
 _FROM = {

@@ -13,6 +13,7 @@ from dpq.protocols.base import SPLITS, SplitName, divide_classes, seeded_order
 from dpq.protocols.folder.class_folders import Entry
 
 FEWEST = 3  # images of a class from which one of every split can be drawn
+_SCARCE = f"classes of fewer than {FEWEST} different images"
 
 
 @dataclass(frozen=True)
@@ -44,25 +45,20 @@ def divide(entries: Sequence[Entry], digests: Sequence[str | None], seed: int) -
     if any(entry.splits for entry in entries):
         members = {name: [row for row in order if name in entries[row].splits] for name in SPLITS}
         left_out: list[int] = []
-        problems = {_SHARED: _shared(entries, digests, members)}
+        problems = {"queries with the content of an image of another split": _shared(entries, digests, members)}
     else:
         order, left_out, conflicts = _different(entries, digests, order)
         classes = [entry.labels for entry in entries]
         members = divide_classes(order, classes, lambda size: (max(1, size // 10), size // 2))
         sizes = Counter(classes[row] for row in order)
         scarce = [f"{name[0]} ({sizes[name]})" for name in sorted(set(classes)) if sizes[name] < FEWEST]
-        problems = {_CONFLICTS: conflicts, _SCARCE: scarce}
+        problems = {"images with the content of an image of another class": conflicts, _SCARCE: scarce}
     problems |= _gaps(entries, members, known=not problems.get(_SCARCE))
     return Division(
         {name: torch.tensor(rows, dtype=torch.int64) for name, rows in members.items()},
         tuple(left_out),
         {title: found for title, found in problems.items() if found},
     )
-
-
-_SHARED = "queries with the content of an image of another split"
-_CONFLICTS = "images with the content of an image of another class"
-_SCARCE = f"classes of fewer than {FEWEST} different images"
 
 
 def _different(

@@ -39,8 +39,6 @@ PUBLISHED_HASHNET = Published(
         "database": "9d426ac5a3c9deadbcb508f0b522d0ed45fd4b49849f1570033df919798be40e",
     },
 )
-_CUT = 1000
-_FURTHER_CUTS = (5000,)  # of the script of DVSQ, which DPQ compares with
 _HASHNET_CLASSES = 100
 _IMAGES = "the images are train and val of ILSVRC2012 (image-net.org)"
 _LISTS = f"they are data/imagenet of the repository cfm-uestc/DPQ; {_IMAGES}"
@@ -116,7 +114,8 @@ def _listing(
     found = {name: located(root, split, LAYOUTS[name], wnids) for name, split in splits.items()}
     if "database" not in found:
         found["database"] = list_training_folders(root, splits["train"], wnids)
-    return Listing(protocol, wnids, found, published, _CUT, _FURTHER_CUTS)
+    # The further cut is that of the script of DVSQ, which DPQ compares with.
+    return Listing(protocol, wnids, found, published, cut=1000, further_cuts=(5000,))
 
 
 def _narrowed(split: Listed, classes: int) -> Listed:

@@ -17,9 +17,7 @@ from dpq.protocols.base import ReadOptions
 from dpq.protocols.image_files import checked_folder, some
 from dpq.protocols.store.decoding import UnusableError, decode_files, find_file
 from dpq.protocols.store.files import Record, StoreFiles, image_bar
-from dpq.protocols.store.read import ImageStore, Inspection, StoredImages
-
-__all__ = ["ImageStore", "Inspection", "StoredImages", "inspect_images", "store_images"]
+from dpq.protocols.store.read import ImageStore, Inspection
 
 _logger = logging.getLogger(__name__)
 

@@ -24,7 +24,8 @@ from dpq.protocols.store import decoding, write
 from dpq.protocols.store import files as store_files
 from dpq.protocols.store.decoding import Decoded, decode_file
 from dpq.protocols.store.files import StoreFiles
-from dpq.protocols.store.write import ImageStore, inspect_images, store_images
+from dpq.protocols.store.read import ImageStore
+from dpq.protocols.store.write import inspect_images, store_images
 from tests.dpq.protocols.gallery import encoded, kinds, photo, photos, png_header, reference, write_files
 
 SIDE = 12
