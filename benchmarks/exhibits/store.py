@@ -16,9 +16,9 @@ from benchmarks.exhibits.exhibit import KINDS, SCHEMA_VERSION, Exhibit, Gallery
 from benchmarks.records.record import Record
 from dpq.errors import InputError, one_line
 from dpq.files.atomic import write_atomically
-from dpq.files.json import read_json
+from dpq.files.json import read_bounded, read_json
 from dpq.files.schema import read_table
-from dpq.protocols.archives import DEFAULT_BOUNDS, read_bounded
+from dpq.protocols.archives import DEFAULT_BOUNDS
 
 _REMEDY = "make that folder writable"
 _AGAIN = "make it again with: python -m benchmarks exhibit RECORD --force"
@@ -105,7 +105,7 @@ def read_sprite(path: Path, exhibit: Gallery) -> NDArray[np.uint8]:
     if exhibit.sprite != file.name:
         raise InputError(f"{path.name} names the sprite {exhibit.sprite!r}; its own is {file.name}: {_AGAIN}")
     try:
-        content = read_bounded(file, DEFAULT_BOUNDS)
+        content = read_bounded(file, DEFAULT_BOUNDS.file)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read the sprite {file} of {path.name} ({one_line(error)}); {_AGAIN}") from error
     if hashlib.sha256(content).hexdigest() != exhibit.sprite_sha256:

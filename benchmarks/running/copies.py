@@ -10,12 +10,13 @@ from tabulate import tabulate
 from torch import Tensor
 
 from benchmarks.records.reported import OTHER_DATA, reported, reported_methods
-from dpq.protocols.base import ReadOptions
+from dpq.protocols.base import SPLITS, ReadOptions, SplitName
 from dpq.protocols.folder.division import divide
 from dpq.protocols.folder.load import find_images
-from dpq.protocols.listed.listing import SPLITS, SplitName, find_defects
+from dpq.protocols.listed.listing import find_leaks, find_unlabelled, listed_fingerprint
 from dpq.protocols.listed.load import find_copy
-from dpq.protocols.store.write import Inspection, inspect_images
+from dpq.protocols.store.read import Inspection
+from dpq.protocols.store.write import inspect_images
 
 _WHOLE = "fit: the published lists, whole and readable (digests of the images were never published)"
 _FROM = {
@@ -66,27 +67,27 @@ def check_copy(protocol: str, data_root: Path, options: ReadOptions) -> Findings
     usable = copy.usable(inspection.digests)
     missing, whole = copy.missing(usable), all(bool(there.all()) for there in usable.values())
     departures = copy.listing.departures()
-    defects = find_defects(copy.listing.train, copy.listing.query, copy.listing.database)
-    details = {**defects.leaks(), **_bad_files(inspection), _TWINS: twins(copy.files, copy.rows, inspection.digests)}
+    leaks = find_leaks(copy.listing.splits)
+    details = {**leaks, **_bad_files(inspection), _TWINS: twins(copy.files, copy.rows, inspection.digests)}
     sizes = copy.listing.published.sizes
     published = {name: {"published": f"{sizes[name]:,}", "missing": f"{missing[name]:,}"} for name in SPLITS}
     summary = [
         f"{protocol} in {data_root}: {len(copy.files):,} different images",
         "",
-        _splits_table("listed", {name: copy.listing.split(name).labels for name in SPLITS}, published),
+        _splits_table("listed", {name: split.labels for name, split in copy.listing.splits.items()}, published),
         "",
         "lists: " + ("not the published ones" if departures else "as published"),
         *(f"  {line}" for line in departures),
-        f"fingerprint: {copy.fingerprint(inspection.digests)}",
+        f"fingerprint: {listed_fingerprint(copy.rows, copy.labels, inspection.digests)}",
     ]
-    fit = whole and not departures and not defects.leaks()
-    if defects.leaks():
+    fit = whole and not departures and not leaks
+    if leaks:
         verdict = "not fit: queries must be in no other list, and no image twice in one; mend the lists"
     elif fit:
         verdict = f"{_WHOLE}. {_beside(protocol)}"
     else:
         verdict = _unfit(sum(missing.values()), whole, bool(departures))
-    return Findings(summary, details | defects.without_label(), verdict, fit)
+    return Findings(summary, details | find_unlabelled(copy.listing.splits), verdict, fit)
 
 
 def check_folder(data_root: Path, options: ReadOptions) -> Findings:

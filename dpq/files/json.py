@@ -47,11 +47,21 @@ def read_text(path: Path, most: int) -> str:
         ValueError: too large, or no UTF-8.
         OSError: it cannot be read.
     """
+    return read_bounded(path, most).decode("utf-8")
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """The content of a file of at most so many bytes.
+
+    Raises:
+        ValueError: it is larger.
+        OSError: it cannot be read.
+    """
     with path.open("rb") as file:
         content = file.read(most + 1)
     if len(content) > most:
         raise ValueError(f"it has more than {most} bytes")
-    return content.decode("utf-8")
+    return content
 
 
 def _constant(name: str) -> Any:

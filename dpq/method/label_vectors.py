@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dpq.errors import InputError, one_line
-from dpq.protocols.archives import Bounds, read_bounded
+from dpq.files.json import read_text
 from dpq.seeds import derive_seed
 
 MOST_BYTES = 64 << 20  # of a file; 1,000 vectors of 300 numbers have 8 MB
@@ -26,7 +26,7 @@ def read_label_vectors(path: Path, classes: int, dim: int) -> Tensor:
         InputError: unreadable, of another shape, not finite, or with a zero row (its direction is undefined).
     """
     try:
-        lines = read_bounded(path, Bounds(file=MOST_BYTES)).decode("utf-8-sig").splitlines()
+        lines = read_text(path, MOST_BYTES).removeprefix("\ufeff").splitlines()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about a file without numbers, whose shape is refused below
             vectors = np.loadtxt(lines, dtype=np.float32, ndmin=2)

@@ -21,17 +21,11 @@ _ODD = (RecursionError, OverflowError)  # of tarfile: header after header withou
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a source may unpack to before it is refused.
+    """What a source may unpack to before it is refused."""
 
-    Attributes:
-        total: bytes of the unpacked archive, and of all decoded pixels together.
-        file: bytes of one file.
-        members: entries of an archive, folders and other files among them.
-    """
-
-    total: int = 4 << 30
-    file: int = 64 << 20
-    members: int = 200_000
+    total: int = 4 << 30  # bytes of the unpacked archive, and of all decoded pixels together
+    file: int = 64 << 20  # bytes of one file
+    members: int = 200_000  # entries of an archive, folders and other files among them
 
 
 DEFAULT_BOUNDS = Bounds()
@@ -41,20 +35,6 @@ def leaves_root(name: str) -> bool:
     """Whether a path is absolute or climbs, so that it may lead out of the folder it should stay in."""
     path = PurePosixPath(name)
     return path.is_absolute() or ".." in path.parts
-
-
-def read_bounded(path: Path, bounds: Bounds) -> bytes:
-    """The content of a file that may be of any size.
-
-    Raises:
-        ValueError: it has more than `bounds.file` bytes.
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as file:
-        content = file.read(bounds.file + 1)
-    if len(content) > bounds.file:
-        raise ValueError(f"it has more than {bounds.file} bytes")
-    return content
 
 
 class _BoundedStream:

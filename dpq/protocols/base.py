@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
@@ -13,6 +14,8 @@ from torch import Tensor
 from dpq.errors import InputError
 
 Denominator = Literal["hits", "total", "capped"]
+SplitName = Literal["train", "query", "database"]
+SPLITS: tuple[SplitName, ...] = ("train", "query", "database")
 
 
 class Images(Protocol):
@@ -206,27 +209,39 @@ def draw_splits(
         InputError: a class has too few images.
     """
     order = seeded_order(keys, seed)
-    members: list[list[int]] = [[] for _ in range(classes)]
-    for i in order:
-        members[class_of[i]].append(i)
-    for c, rows in enumerate(members):
-        if len(rows) <= query + train:
+    sizes = Counter(class_of)
+    for c in range(classes):
+        if sizes[c] <= query + train:
             raise InputError(
-                f"class {c} has {len(rows)} images; the protocol needs more than {query + train} "
+                f"class {c} has {sizes[c]} images; the protocol needs more than {query + train} "
                 f"({query} queries, {train} training images, the rest database): use the complete data set"
             )
-    query_rows = {i for rows in members for i in rows[:query]}
-    train_rows = {i for rows in members for i in rows[query : query + train]}
+    rows = divide_classes(order, class_of, lambda _: (query, train))
     labels = torch.zeros(len(images), classes, dtype=torch.bool)
     labels[torch.arange(len(images)), torch.tensor(class_of)] = True
     whole = Split(images, labels)
-    parts = (
-        [i for i in order if i in train_rows],
-        [i for i in order if i in query_rows],
-        [i for i in order if i not in train_rows and i not in query_rows],
-    )
-    train_split, query_split, database = (whole.take(torch.tensor(rows)) for rows in parts)
+    train_split, query_split, database = (whole.take(torch.tensor(rows[name])) for name in SPLITS)
     return train_split, query_split, database
+
+
+def divide_classes(
+    order: Sequence[int], class_of: Sequence[Hashable], shares: Callable[[int], tuple[int, int]]
+) -> dict[SplitName, list[int]]:
+    """Positions in the splits, each in the given order: of every class first queries, then training images.
+
+    Args:
+        order: positions in `class_of`.
+        class_of: class of each position.
+        shares: queries and training images of a class by its size; the rest is the database.
+    """
+    sizes, seen = Counter(class_of[i] for i in order), Counter[Hashable]()
+    members: dict[SplitName, list[int]] = {name: [] for name in SPLITS}
+    for i in order:
+        query, train = shares(sizes[class_of[i]])
+        place = seen[class_of[i]]
+        members["query" if place < query else "train" if place < query + train else "database"].append(i)
+        seen[class_of[i]] += 1
+    return members
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,12 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
+from itertools import count
 from os.path import exists, isdir, isfile  # unlike Path's, False for a path that may not be looked at
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dpq.errors import InputError
+from dpq.errors import InputError, one_line
 from dpq.protocols.base import Dataset, draw_splits, fingerprint
 from dpq.protocols.image_tree import read_image_tree
 
@@ -29,16 +31,11 @@ _TREES = ("cifar10-jpeg", "cifar10-jpeg.tar", "cifar10-jpeg.tar.gz", "cifar10-jp
 
 @dataclass(frozen=True)
 class Cifar10Sizes:
-    """Images per class.
+    """Images per class."""
 
-    Attributes:
-        query: drawn as queries.
-        train: drawn for training; the rest is the database.
-        per_split: what the source must hold in each of its own splits, exactly.
-    """
-
-    query: int = 100
-    train: int = 500
+    query: int = 100  # drawn as queries
+    train: int = 500  # drawn for training; the rest is the database
+    # what the source must hold in each of its own splits, exactly
     per_split: Mapping[str, int] = field(default_factory=lambda: {"train": 5000, "test": 1000})
 
 
@@ -47,17 +44,11 @@ CIFAR10_SIZES = Cifar10Sizes()
 
 @dataclass(frozen=True)
 class _Source:
-    """Images as found.
+    """Images as found."""
 
-    Attributes:
-        name: what the images are, for the records.
-        images: [N, 3, 32, 32] uint8, RGB.
-        groups: N times `<split>/<class>`; the draw counts within a group, in this order.
-    """
-
-    name: str
-    images: npt.NDArray[np.uint8]
-    groups: Sequence[str]
+    name: str  # what the images are, for the records
+    images: npt.NDArray[np.uint8]  # [N, 3, 32, 32] uint8, RGB
+    groups: Sequence[str]  # N times `<split>/<class>`; the draw counts within a group, in this order
 
 
 def load_cifar10(
@@ -98,19 +89,15 @@ def load_cifar10(
 
 def _keys(groups: Sequence[str], sizes: Cifar10Sizes, root: Path) -> list[str]:
     """`<group>/<ordinal>` of every image, after checking that each group has the images it must have."""
-    needed = Counter({f"{split}/{name}": count for split, count in sizes.per_split.items() for name in CLASSES})
+    needed = Counter({f"{split}/{name}": needs for split, needs in sizes.per_split.items() for name in CLASSES})
     found = Counter(groups)
     for group in (*needed, *found):
         if found[group] != needed[group]:
             raise InputError(
                 f"{root}: {group!r} has {found[group]} images, CIFAR-10 has {needed[group]} there; complete the data"
             )
-    seen: Counter[str] = Counter()
-    keys = []
-    for group in groups:
-        keys.append(f"{group}/{seen[group]:04d}")
-        seen[group] += 1
-    return keys
+    ordinals: defaultdict[str, Iterator[int]] = defaultdict(count)
+    return [f"{group}/{next(ordinals[group]):04d}" for group in groups]
 
 
 def _search(data_root: Path, cache: Path) -> _Source:
@@ -161,14 +148,8 @@ def _official_archive(archive: Path, cache: Path) -> _Source:
 
     if not check_integrity(archive, CIFAR10.tgz_md5):
         raise InputError(f"{archive} is truncated or altered: its MD5 is not {CIFAR10.tgz_md5}; get it again")
-    try:
+    with suppress(InputError):
         return _official_folder(cache)
-    except InputError:
-        _unpack(archive, cache)
-    return _official_folder(cache)
-
-
-def _unpack(archive: Path, cache: Path) -> None:
     if not hasattr(tarfile, "data_filter"):  # what keeps members inside their folder
         raise InputError(f"Python before 3.11.4 cannot unpack {archive} safely; use a newer one, or unpack it yourself")
     try:
@@ -182,6 +163,7 @@ def _unpack(archive: Path, cache: Path) -> None:
         raise InputError(
             f"cannot unpack {archive} into {cache} ({error.strerror}); set DPQ_CACHE to a folder that can be written"
         ) from error
+    return _official_folder(cache)
 
 
 def _download(cache: Path) -> _Source:
@@ -189,17 +171,14 @@ def _download(cache: Path) -> _Source:
     from torchvision.datasets import CIFAR10
     from torchvision.datasets.utils import download_url
 
-    try:
+    with suppress(InputError):
         return _official_folder(cache)
-    except InputError:
-        pass
     try:
         download_url(CIFAR10.url, cache, CIFAR10.filename, CIFAR10.tgz_md5)
     except (OSError, HTTPException, RuntimeError) as error:
-        reason = " ".join(str(error).split())
         raise InputError(
-            f"cannot download CIFAR-10 into {cache} ({reason}): go online, or give as data root a folder with the "
-            f"official {_ARCHIVE} or with {_TREES[0]}/<split>/<class>/<file>",
+            f"cannot download CIFAR-10 into {cache} ({one_line(error)}): go online, or give as data root a folder with "
+            f"the official {_ARCHIVE} or with {_TREES[0]}/<split>/<class>/<file>",
             "data_root",
         ) from error
     return _official_archive(cache / _ARCHIVE, cache)

@@ -7,27 +7,28 @@ Links count as what they lead to, wherever that is. Everything else is passed ov
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from dpq.errors import InputError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+NAMED = 3  # faults in a message
 
 
 class Folder(NamedTuple):
-    """What lies directly in a folder: names, each list sorted.
+    """What lies directly in a folder: names, each list sorted."""
 
-    Attributes:
-        folders: in it.
-        images: files that are images by their suffix.
-        others: files that are not.
-    """
+    folders: list[str]  # in it
+    images: list[str]  # files that are images by their suffix
+    others: list[str]  # files that are not
 
-    folders: list[str]
-    images: list[str]
-    others: list[str]
+
+def some(named: Sequence[str]) -> str:
+    """The first few of what a message names, and how many more there are."""
+    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+    return ", ".join(named[:NAMED]) + more
 
 
 def checked_folder(root: Path) -> Path:

@@ -15,7 +15,8 @@ import PIL
 from PIL import Image
 
 from dpq.errors import InputError, one_line
-from dpq.protocols.archives import DEFAULT_BOUNDS, Bounds, read_bounded, tar_files
+from dpq.files.json import read_bounded
+from dpq.protocols.archives import DEFAULT_BOUNDS, Bounds, tar_files
 from dpq.protocols.image_files import walk_images
 from dpq.protocols.store.decoding import FORMATS
 from dpq.protocols.store.files import Record, StoreFiles, image_bar
@@ -25,17 +26,11 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ImageTree:
-    """Decoded images, sorted by folder, then file stem, then suffix.
+    """Decoded images, sorted by folder, then file stem, then suffix."""
 
-    Attributes:
-        names: N relative paths `<split>/<class>/<file>`.
-        formats: the file formats that occur, in Pillow's names, sorted.
-        images: [N, 3, H, W] uint8, RGB.
-    """
-
-    names: tuple[str, ...]
-    formats: tuple[str, ...]
-    images: npt.NDArray[np.uint8]
+    names: tuple[str, ...]  # N relative paths `<split>/<class>/<file>`
+    formats: tuple[str, ...]  # the file formats that occur, in Pillow's names, sorted
+    images: npt.NDArray[np.uint8]  # [N, 3, H, W] uint8, RGB
 
 
 def read_image_tree(source: Path, size: tuple[int, int], cache: Path, bounds: Bounds = DEFAULT_BOUNDS) -> ImageTree:
@@ -88,7 +83,7 @@ def read_image_tree(source: Path, size: tuple[int, int], cache: Path, bounds: Bo
 def _folder_files(source: Path, names: Iterable[str], bounds: Bounds) -> Iterator[tuple[str, bytes]]:
     for name in names:
         try:
-            content = read_bounded(source / name, bounds)
+            content = read_bounded(source / name, bounds.file)
         except (OSError, ValueError) as error:
             raise InputError(f"cannot read {name!r} in {source}: {one_line(error)}; replace it by an image") from error
         yield name, content

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from dpq.protocols.archives import DEFAULT_BOUNDS, read_bounded
+from dpq.files.json import read_bounded
+from dpq.protocols.archives import DEFAULT_BOUNDS
 from dpq.protocols.store.decoding import opened, upright_rgb
 
 TILE, GAP, CAPTION, BETWEEN = 112, 8, 18, 24  # pixels: a picture, between two, the text below, right of the query
@@ -68,7 +69,7 @@ def _show(grid: Image.Image, picture: Picture, left: int, top: int) -> None:
 def _tile(file: Path) -> Image.Image:
     """The image in its own proportion, as large as a tile; one of few pixels shows them."""
     try:
-        image = upright_rgb(opened(read_bounded(file, DEFAULT_BOUNDS)))
+        image = upright_rgb(opened(read_bounded(file, DEFAULT_BOUNDS.file)))
         scale = TILE / max(image.size)
         size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
         return image.resize(size, Image.Resampling.NEAREST if scale > 2 else Image.Resampling.LANCZOS)

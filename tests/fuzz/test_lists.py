@@ -16,7 +16,7 @@ FORMS = {
     "bits": (bits(3), 3),
     "column": (column(3), 3),
     "either": (column_or_one_hot(3), 3),
-    "mapped": (mapped({7: 0, 3: 1}, "7 and 3"), 2),
+    "mapped": (mapped((7, 3), "7 and 3"), 2),
 }
 FIELDS = st.one_of(
     st.sampled_from(

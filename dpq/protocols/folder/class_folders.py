@@ -7,28 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from dpq.errors import InputError
-from dpq.protocols.image_files import Folder, read_folder, stays_inside
-from dpq.protocols.listed.listing import SPLITS, SplitName
+from dpq.protocols.base import SPLITS, SplitName
+from dpq.protocols.image_files import Folder, read_folder, some, stays_inside
 from dpq.protocols.listed.lists import is_plain
 
 LAYOUTS = "<class>/<file>, or {train,query,database}/<class>/<file>, or manifest.csv with the columns path,labels,split"
 
-NAMED = 3  # faults in a message
-
 
 @dataclass(frozen=True)
 class Entry:
-    """One image.
+    """One image."""
 
-    Attributes:
-        path: relative to the folder, with '/' between its parts.
-        labels: names of its classes, one or more.
-        splits: those that it is said to be in; none where they are to be drawn.
-    """
-
-    path: str
-    labels: tuple[str, ...]
-    splits: tuple[SplitName, ...] = ()
+    path: str  # relative to the folder, with '/' between its parts
+    labels: tuple[str, ...]  # names of its classes, one or more
+    splits: tuple[SplitName, ...] = ()  # those that it is said to be in; none where they are to be drawn
 
 
 def normal_name(name: str) -> str:
@@ -42,26 +34,7 @@ def normal_name(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def some(names: list[str] | tuple[str, ...]) -> str:
-    """The first few names, and how many more there are."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(map(repr, names[:NAMED])) + more
-
-
-@dataclass(frozen=True)
-class Found:
-    """What lies in a folder.
-
-    Attributes:
-        entries: the images, sorted by path.
-        passed_over: files that are no images by their ending, or lie where no image is looked for, sorted.
-    """
-
-    entries: list[Entry]
-    passed_over: list[str]
-
-
-def read_class_folders(root: Path) -> Found:
+def read_class_folders(root: Path) -> tuple[list[Entry], list[str]]:
     """Walks through a folder; whatever is hidden is ignored, and nothing is opened.
 
     With folders `train`, `query` and `database`, all of them and no others, the splits are these; else every folder is
@@ -70,41 +43,44 @@ def read_class_folders(root: Path) -> Found:
     Args:
         root: the folder, free of symbolic links.
 
+    Returns:
+        The images, and the files that are none by their ending or lie where no image is looked for; sorted by path.
+
     Raises:
         InputError: no such layout, a folder that cannot be read, a class without images, a link that leads out, or a
             name that is no UTF-8.
     """
     top = _read(root, "")
-    found = Found([], [*top.images, *top.others])
+    passed_over = [*top.images, *top.others]
+    classes: list[tuple[str, tuple[SplitName, ...]]] = [(name, ()) for name in top.folders]
     if set(top.folders) == set(SPLITS):
+        classes = []
         for split in SPLITS:
             inside = _read(root, split)
-            found.passed_over.extend(f"{split}/{name}" for name in (*inside.images, *inside.others))
-            for name in inside.folders:
-                _read_class(root, f"{split}/{name}", (split,), found)
-    else:
-        for name in top.folders:
-            _read_class(root, name, (), found)
-    if not found.entries:
+            passed_over += [f"{split}/{name}" for name in (*inside.images, *inside.others)]
+            classes += [(f"{split}/{name}", (split,)) for name in inside.folders]
+    entries: list[Entry] = []
+    for folder, splits in classes:
+        inside = _read_class(root, folder)
+        label = normal_name(PurePosixPath(folder).name)
+        entries += [Entry(f"{folder}/{name}", (label,), splits) for name in inside.images]
+        passed_over += [f"{folder}/{name}" for name in inside.others]
+    if not entries:
         raise InputError(f"{root} holds no class folders with images; lay it out as {LAYOUTS}")
-    found.entries.sort(key=lambda entry: entry.path)
-    found.passed_over.sort()
-    return found
+    return sorted(entries, key=lambda entry: entry.path), sorted(passed_over)
 
 
-def _read_class(root: Path, folder: str, splits: tuple[SplitName, ...], found: Found) -> None:
+def _read_class(root: Path, folder: str) -> Folder:
+    """What lies in a class folder: images, and no folder."""
     inside = _read(root, folder)
     if inside.folders:
         raise InputError(f"{folder}/{inside.folders[0]} in {root} is a folder inside a class; lay it out as {LAYOUTS}")
-    label = normal_name(PurePosixPath(folder).name)
-    images = [f"{folder}/{name}" for name in inside.images]
-    if not images:
+    if not inside.images:
         raise InputError(f"the class folder {folder!r} in {root} holds no images; fill it or take it away")
-    outside = [path for path in images if not stays_inside(root, path)]
+    outside = [repr(path) for name in inside.images if not stays_inside(root, path := f"{folder}/{name}")]
     if outside:
         raise InputError(f"{some(outside)} are links that lead out of {root}; refused: put the images there")
-    found.entries.extend(Entry(path, (label,), splits) for path in images)
-    found.passed_over.extend(f"{folder}/{name}" for name in inside.others)
+    return inside
 
 
 def _read(root: Path, below: str) -> Folder:

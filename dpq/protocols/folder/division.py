@@ -9,25 +9,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dpq.protocols.base import seeded_order
+from dpq.protocols.base import SPLITS, SplitName, divide_classes, seeded_order
 from dpq.protocols.folder.class_folders import Entry
-from dpq.protocols.listed.listing import SPLITS, SplitName
 
 FEWEST = 3  # images of a class from which one of every split can be drawn
+_SCARCE = f"classes of fewer than {FEWEST} different images"
 
 
 @dataclass(frozen=True)
 class Division:
-    """The splits of a folder.
+    """The splits of a folder."""
 
-    Attributes:
-        rows: [n] int64 of each split, positions in the entries; in a seeded order that is no order of classes.
-        left_out: positions of images that a draw leaves out: copies of other images of the same class.
-        problems: what keeps the splits from being used, by title; under each, all that it concerns.
-    """
-
+    # [n] int64 of each split, positions in the entries; in a seeded order that is no order of classes
     rows: Mapping[SplitName, Tensor]
-    left_out: tuple[int, ...]
+    left_out: tuple[int, ...]  # positions of images that a draw leaves out: copies of other images of the same class
+    # what keeps the splits from being used, by title; under each, all that it concerns
     problems: Mapping[str, Sequence[str]]
 
 
@@ -49,22 +45,20 @@ def divide(entries: Sequence[Entry], digests: Sequence[str | None], seed: int) -
     if any(entry.splits for entry in entries):
         members = {name: [row for row in order if name in entries[row].splits] for name in SPLITS}
         left_out: list[int] = []
-        problems = {_SHARED: _shared(entries, digests, members)}
+        problems = {"queries with the content of an image of another split": _shared(entries, digests, members)}
     else:
         order, left_out, conflicts = _different(entries, digests, order)
-        members, scarce = _draw(entries, order)
-        problems = {_CONFLICTS: conflicts, _SCARCE: scarce}
+        classes = [entry.labels for entry in entries]
+        members = divide_classes(order, classes, lambda size: (max(1, size // 10), size // 2))
+        sizes = Counter(classes[row] for row in order)
+        scarce = [f"{name[0]} ({sizes[name]})" for name in sorted(set(classes)) if sizes[name] < FEWEST]
+        problems = {"images with the content of an image of another class": conflicts, _SCARCE: scarce}
     problems |= _gaps(entries, members, known=not problems.get(_SCARCE))
     return Division(
         {name: torch.tensor(rows, dtype=torch.int64) for name, rows in members.items()},
         tuple(left_out),
         {title: found for title, found in problems.items() if found},
     )
-
-
-_SHARED = "queries with the content of an image of another split"
-_CONFLICTS = "images with the content of an image of another class"
-_SCARCE = f"classes of fewer than {FEWEST} different images"
 
 
 def _different(
@@ -82,22 +76,6 @@ def _different(
         else:
             conflicts.append(f"{entries[row].path} = {entries[earlier].path}")
     return kept, sorted(left_out), sorted(conflicts)
-
-
-def _draw(entries: Sequence[Entry], order: Sequence[int]) -> tuple[dict[SplitName, list[int]], list[str]]:
-    """The splits, each in the given order, and the classes that are too small."""
-    sizes = Counter({entry.labels: 0 for entry in entries})
-    sizes.update(entries[row].labels for row in order)
-    seen: Counter[tuple[str, ...]] = Counter()
-    members: dict[SplitName, list[int]] = {name: [] for name in SPLITS}
-    for row in order:
-        labels = entries[row].labels
-        place, size = seen[labels], sizes[labels]
-        queries = max(1, size // 10)
-        name: SplitName = "query" if place < queries else "train" if place < queries + size // 2 else "database"
-        members[name].append(row)
-        seen[labels] += 1
-    return members, [f"{labels[0]} ({size})" for labels, size in sorted(sizes.items()) if size < FEWEST]
 
 
 def _shared(

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from dpq.errors import InputError
-from dpq.protocols.base import Dataset, ReadOptions, Split
-from dpq.protocols.folder.class_folders import LAYOUTS, Entry, read_class_folders, some
-from dpq.protocols.folder.division import Division, divide
+from dpq.protocols.base import SPLITS, Dataset, ReadOptions, Split, SplitName
+from dpq.protocols.folder.class_folders import LAYOUTS, Entry, read_class_folders
+from dpq.protocols.folder.division import divide
 from dpq.protocols.folder.manifest import MANIFEST, read_manifest
-from dpq.protocols.image_files import checked_folder
-from dpq.protocols.listed.listing import SPLITS, SplitName, listed_fingerprint
+from dpq.protocols.image_files import checked_folder, some
+from dpq.protocols.listed.listing import listed_fingerprint
 from dpq.protocols.store.write import store_images
 
 _logger = logging.getLogger(__name__)
@@ -29,24 +29,16 @@ _NO_NAME = re.compile(r"[^\w.-]+")
 
 @dataclass(frozen=True)
 class OwnImages:
-    """The images of a folder; none has been opened.
+    """The images of a folder; none has been opened."""
 
-    Attributes:
-        root: the folder, free of symbolic links.
-        layout: whether labels and splits are those of class folders (splits are drawn), of folders of class folders,
-            or of a manifest.
-        classes: names, sorted; the order of the label columns.
-        entries: N images, sorted by path.
-        labels: [N, L] bool.
-        passed_over: files that are no images.
-    """
-
-    root: Path
+    root: Path  # the folder, free of symbolic links
+    # whether labels and splits are those of class folders (splits are drawn), of folders of class folders, or of a
+    # manifest
     layout: Literal["classes", "splits", "manifest"]
-    classes: tuple[str, ...]
-    entries: tuple[Entry, ...]
-    labels: Tensor
-    passed_over: tuple[str, ...] = ()
+    classes: tuple[str, ...]  # names, sorted; the order of the label columns
+    entries: tuple[Entry, ...]  # N images, sorted by path
+    labels: Tensor  # [N, L] bool
+    passed_over: tuple[str, ...] = ()  # files that are no images
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -72,11 +64,11 @@ def find_images(data_root: Path | None, options: ReadOptions) -> OwnImages:
         )
     root = checked_folder(data_root)
     if os.path.lexists(root / MANIFEST):
-        entries, passed_over = read_manifest(root, options.strip_prefix), []
+        passed_over: list[str] = []
+        entries = read_manifest(root, options.strip_prefix)
         layout: Literal["classes", "splits", "manifest"] = "manifest"
     else:
-        found = read_class_folders(root)
-        entries, passed_over = found.entries, found.passed_over
+        entries, passed_over = read_class_folders(root)
         layout = "splits" if entries[0].splits else "classes"
     classes = sorted({label for entry in entries for label in entry.labels})
     column = {name: place for place, name in enumerate(classes)}
@@ -105,21 +97,26 @@ def load_folder(data_root: Path | None, cache: Path, options: ReadOptions, split
     if split_seed != 0 and images.layout != "classes":
         raise InputError(f"{images.root} says its splits, so nothing is drawn; its split seed is 0, got {split_seed}")
     if images.passed_over:
-        _logger.warning("no images and passed over: %s", some(images.passed_over))
-    store = store_images(
-        images.root,
-        images.files,
-        options.side,
-        cache,
-        workers=options.workers,
-        allow_unreadable=options.allow_missing,
-    )
+        _logger.warning("no images and passed over: %s", some([repr(name) for name in images.passed_over]))
+    store = store_images(images.root, images.files, cache, options)
     division = divide(images.entries, store.inspection.digests, split_seed)
-    _refuse(division, images.root)
+    for title, found in division.problems.items():
+        raise InputError(
+            f"{images.root} has {title}: {some([repr(what) for what in found])}; mend it", "data", "folder"
+        )
     if division.left_out:
-        _logger.warning("left out as copies of others: %s", some([images.files[row] for row in division.left_out]))
+        _logger.warning(
+            "left out as copies of others: %s", some([repr(images.files[row]) for row in division.left_out])
+        )
     splits = {name: Split(store.rows(rows), images.labels[rows]) for name, rows in division.rows.items()}
-    unreadable = len(store.inspection.problems)
+    facts = {
+        "layout": images.layout,
+        "classes": list(images.classes),
+        "copies_left_out": len(division.left_out),
+        "queries_in_database": sum({"query", "database"} <= set(entry.splits) for entry in images.entries),
+        "missing": {"images": len(store.inspection.problems)},
+        "side": options.side,
+    }
     return Dataset(
         "folder",
         _NO_NAME.sub("-", images.root.name).strip("-") or "folder",
@@ -128,20 +125,5 @@ def load_folder(data_root: Path | None, cache: Path, options: ReadOptions, split
         splits["query"],
         splits["database"],
         images.fingerprint(division.rows, store.inspection.digests),
-        facts=_facts(images, division) | {"missing": {"images": unreadable}, "side": options.side},
+        facts=facts,
     )
-
-
-def _facts(images: OwnImages, division: Division) -> dict[str, object]:
-    both = sum({"query", "database"} <= set(entry.splits) for entry in images.entries)
-    return {
-        "layout": images.layout,
-        "classes": list(images.classes),
-        "copies_left_out": len(division.left_out),
-        "queries_in_database": both,
-    }
-
-
-def _refuse(division: Division, root: Path) -> None:
-    for title, found in division.problems.items():
-        raise InputError(f"{root} has {title}: {some(list(found))}; mend it", "data", "folder")

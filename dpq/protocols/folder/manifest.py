@@ -6,13 +6,12 @@ import csv
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import get_args
 
 from dpq.errors import InputError
-from dpq.protocols.folder.class_folders import NAMED, Entry, normal_name
-from dpq.protocols.image_files import stays_inside
-from dpq.protocols.listed.listing import SplitName
-from dpq.protocols.listed.lists import is_plain, normal_prefix, read_lines, relative_path
+from dpq.protocols.base import SPLITS, SplitName
+from dpq.protocols.folder.class_folders import Entry, normal_name
+from dpq.protocols.image_files import NAMED, stays_inside
+from dpq.protocols.listed.lists import is_plain, read_lines, relative_path
 
 MANIFEST = "manifest.csv"
 COLUMNS = ("path", "labels", "split")
@@ -37,13 +36,12 @@ def read_manifest(root: Path, strip_prefix: str | None = None) -> list[Entry]:
     lines = read_lines(manifest)
     number, header = next(lines)
     columns = _columns(manifest, number, header)
-    prefix = normal_prefix(strip_prefix)
     entries: dict[str, Entry] = {}
     first_line: dict[str, int] = {}
     faults, about = [], None
     for number, line in lines:
         try:
-            entry = _entry(root, columns, line, prefix)
+            entry = _entry(root, columns, line, strip_prefix)
             if entry.path in entries:
                 raise ValueError(f"{entry.path!r} is listed in line {first_line[entry.path]} already")
             entries[entry.path], first_line[entry.path] = entry, number
@@ -71,12 +69,12 @@ def _columns(manifest: Path, number: int, header: str) -> list[str]:
     return columns
 
 
-def _entry(root: Path, columns: list[str], line: str, prefix: str) -> Entry:
+def _entry(root: Path, columns: list[str], line: str, strip_prefix: str | None) -> Entry:
     fields = _fields(line)
     if len(fields) != len(columns):
         raise ValueError(f"has {len(fields)} columns, the header {len(columns)}; quote fields that hold a comma")
     row = dict(zip(columns, fields, strict=True))
-    path = relative_path(row["path"].strip(), prefix, is_plain)
+    path = relative_path(row["path"].strip(), strip_prefix, is_plain)
     if not stays_inside(root, path):
         raise ValueError(f"{path!r} is a link that leads out of the folder; put the image there")
     labels = tuple(dict.fromkeys(normal_name(name) for name in _parts(row["labels"])))
@@ -86,13 +84,12 @@ def _entry(root: Path, columns: list[str], line: str, prefix: str) -> Entry:
 
 
 def _splits(field: str) -> tuple[SplitName, ...]:
-    splits = tuple(dict.fromkeys(_parts(field)))
-    known: tuple[SplitName, ...] = get_args(SplitName)
-    if not splits or not set(splits) <= set(known):
-        raise ValueError(f"split {field!r} is none of {', '.join(known)}")
-    if {"train", "query"} <= set(splits):
+    splits = set(_parts(field))
+    if not splits or not splits <= set(SPLITS):
+        raise ValueError(f"split {field!r} is none of {', '.join(SPLITS)}")
+    if {"train", "query"} <= splits:
         raise ValueError(f"split {field!r}: a training image cannot be a query")
-    return tuple(name for name in known if name in splits)
+    return tuple(name for name in SPLITS if name in splits)
 
 
 def _parts(field: str) -> Iterable[str]:

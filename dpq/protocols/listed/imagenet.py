@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from os.path import isfile
 from pathlib import Path
 
 from dpq.errors import InputError
+from dpq.protocols.base import SplitName
 from dpq.protocols.listed.imagenet_layout import (
     ILSVRC_CLASSES,
-    TRAINING,
-    VALIDATION,
+    LAYOUTS,
     check_wnids,
-    find_layout,
     list_training_folders,
     located,
     read_classes,
@@ -41,8 +39,6 @@ PUBLISHED_HASHNET = Published(
         "database": "9d426ac5a3c9deadbcb508f0b522d0ed45fd4b49849f1570033df919798be40e",
     },
 )
-_CUT = 1000
-_FURTHER_CUTS = (5000,)  # of the script of DVSQ, which DPQ compares with
 _HASHNET_CLASSES = 100
 _IMAGES = "the images are train and val of ILSVRC2012 (image-net.org)"
 _LISTS = f"they are data/imagenet of the repository cfm-uestc/DPQ; {_IMAGES}"
@@ -69,34 +65,14 @@ def list_imagenet100(root: Path, *, strip_prefix: str | None = None) -> Listing:
         InputError: lists or training folders are missing, or do not belong together.
     """
     lists = find_lists(root, "imagenet100", _LISTS)
-    table = lists.path / "classes.txt"
+    table = lists["train"].with_name("classes.txt")
     if isfile(table):
         wnid_by_id = read_classes(table)
     else:
-        wnid_by_id = wnids_by_column(read_list(lists.train, column(ILSVRC_CLASSES), strip_prefix=strip_prefix))
-    wnids = tuple(wnid_by_id.values())
-    form = mapped({number: at for at, number in enumerate(wnid_by_id)}, f"the class ids of the {len(wnids)} classes")
-
-    train = read_list(lists.train, form, strip_prefix=strip_prefix)
-    query = read_list(lists.query, form, strip_prefix=strip_prefix)
-    check_wnids(train, wnids)
-    layout = find_layout(root, train, TRAINING, wnids)
-    if lists.database is not None:
-        database = read_list(lists.database, form, strip_prefix=strip_prefix)
-        check_wnids(database, wnids)
-        database = _located(root, database, TRAINING, wnids)
-    else:
-        database = list_training_folders(root, layout, wnids)
-    return Listing(
-        "imagenet100",
-        wnids,
-        located(train, layout, wnids),
-        _located(root, query, VALIDATION, wnids),
-        database,
-        PUBLISHED,
-        _CUT,
-        _FURTHER_CUTS,
-    )
+        wnid_by_id = wnids_by_column(read_list(lists["train"], column(ILSVRC_CLASSES), strip_prefix=strip_prefix))
+    form = mapped(list(wnid_by_id), f"the class ids of the {len(wnid_by_id)} classes")
+    splits = {name: read_list(path, form, strip_prefix=strip_prefix) for name, path in lists.items()}
+    return _listing("imagenet100", root, tuple(wnid_by_id.values()), splits, PUBLISHED)
 
 
 def list_imagenet100_hashnet(root: Path, *, strip_prefix: str | None = None) -> Listing:
@@ -116,31 +92,30 @@ def list_imagenet100_hashnet(root: Path, *, strip_prefix: str | None = None) -> 
         InputError: lists are missing, or do not belong together.
     """
     lists = find_lists(root, "imagenet100_hashnet", _HASHNET_LISTS, with_database=True)
-    assert lists.database is not None
     form = column_or_one_hot(_HASHNET_CLASSES)
-    train = read_list(lists.train, form, strip_prefix=strip_prefix)
-    query = read_list(lists.query, form, strip_prefix=strip_prefix)
-    database = read_list(lists.database, form, strip_prefix=strip_prefix)
-    wnid_by_column = wnids_by_column(train, database)
-    for at in range(len(wnid_by_column)):
+    splits = {name: read_list(path, form, strip_prefix=strip_prefix) for name, path in lists.items()}
+    wnid_by_column = wnids_by_column(splits["train"], splits["database"])
+    wnids = tuple(wnid_by_column[at] for at in sorted(wnid_by_column))
+    for at in range(len(wnids)):
         if at not in wnid_by_column:
-            raise InputError(f"{database.source}: no image has label {at}, but some have a higher one; complete it")
-    wnids = tuple(wnid_by_column[at] for at in range(len(wnid_by_column)))
-    train, query, database = (_narrowed(split, len(wnids)) for split in (train, query, database))
-    return Listing(
-        "imagenet100-hashnet",
-        wnids,
-        _located(root, train, TRAINING, wnids),
-        _located(root, query, VALIDATION, wnids),
-        _located(root, database, TRAINING, wnids),
-        PUBLISHED_HASHNET,
-        _CUT,
-        _FURTHER_CUTS,
-    )
+            source = splits["database"].source
+            raise InputError(f"{source}: no image has label {at}, but some have a higher one; complete it")
+    splits = {name: _narrowed(split, len(wnids)) for name, split in splits.items()}
+    return _listing("imagenet100-hashnet", root, wnids, splits, PUBLISHED_HASHNET)
 
 
-def _located(root: Path, split: Listed, layouts: Sequence[str], wnids: Sequence[str]) -> Listed:
-    return located(split, find_layout(root, split, layouts, wnids), wnids)
+def _listing(
+    protocol: str, root: Path, wnids: tuple[str, ...], splits: dict[SplitName, Listed], published: Published
+) -> Listing:
+    """The listing of splits whose labels fit their images, with the files; the database may be the training folders."""
+    for name, split in splits.items():
+        if name != "query":
+            check_wnids(split, wnids)
+    found = {name: located(root, split, LAYOUTS[name], wnids) for name, split in splits.items()}
+    if "database" not in found:
+        found["database"] = list_training_folders(root, splits["train"], wnids)
+    # The further cut is that of the script of DVSQ, which DPQ compares with.
+    return Listing(protocol, wnids, found, published, cut=1000, further_cuts=(5000,))
 
 
 def _narrowed(split: Listed, classes: int) -> Listed:

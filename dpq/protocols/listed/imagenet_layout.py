@@ -13,10 +13,11 @@ import torch
 
 from dpq.errors import InputError, one_line
 from dpq.protocols.image_files import read_folder
-from dpq.protocols.listed.lists import Listed, read_lines
+from dpq.protocols.listed.lists import Listed, read_each
 
 ILSVRC_CLASSES = 1000
 _WNID = re.compile("n[0-9]{8}")
+_NAMED = re.compile("(n[0-9]{8})_")  # a training image by its class, as in `n02389026_5113.JPEG`
 _CLASS_IDS = frozenset(str(i) for i in range(ILSVRC_CLASSES))
 
 
@@ -35,14 +36,8 @@ VALIDATION = (
     "ILSVRC2012_img_val/{file}",
     "ILSVRC/Data/CLS-LOC/val/{file}",
 )
+LAYOUTS = {"train": TRAINING, "query": VALIDATION, "database": TRAINING}
 _PROBES = 100
-
-
-def wnid_of(path: str) -> str | None:
-    """The WordNet id that the name of a training image starts with, as in `n02389026_5113.JPEG`."""
-    name = path.rpartition("/")[2]
-    match = _WNID.match(name)
-    return match[0] if match and name[9:10] == "_" else None
 
 
 def wnids_by_column(*lists: Listed) -> dict[int, str]:
@@ -58,9 +53,10 @@ def wnids_by_column(*lists: Listed) -> dict[int, str]:
     columns: dict[str, int] = {}
     for split in lists:
         for path, at in zip(split.paths, columns_of(split), strict=True):
-            wnid = wnid_of(path)
-            if wnid is None:
+            named = _NAMED.match(path.rpartition("/")[2])
+            if named is None:
                 raise InputError(f"{split.source}: {path!r} is no training image <wnid>_<number>.JPEG; correct it")
+            wnid = named[1]
             if wnids.setdefault(at, wnid) != wnid or columns.setdefault(wnid, at) != at:
                 raise InputError(
                     f"{split.source}: {path!r} has label {at}, unlike other images of its class or like those of "
@@ -93,16 +89,17 @@ def read_classes(path: Path) -> Mapping[int, str]:
         InputError: unreadable, or a line, named by its number, is of another form, out of order or a repetition.
     """
     wnids: dict[int, str] = {}
-    for number, line in read_lines(path):
+
+    def add(line: str) -> None:
         fields = line.split()
         fits = len(fields) == 3 and fields[0] == str(len(wnids)) and _WNID.fullmatch(fields[1])
         if not fits or fields[2] not in _CLASS_IDS:
-            raise InputError(
-                f"{path}:{number}: {line!r} is not '{len(wnids)} <wnid> <class id 0..{ILSVRC_CLASSES - 1}>'; correct it"
-            )
+            raise ValueError(f"{line!r} is not '{len(wnids)} <wnid> <class id 0..{ILSVRC_CLASSES - 1}>'; correct it")
         if int(fields[2]) in wnids or fields[1] in wnids.values():
-            raise InputError(f"{path}:{number}: {line!r} repeats a class; correct it")
+            raise ValueError(f"{line!r} repeats a class; correct it")
         wnids[int(fields[2])] = fields[1]
+
+    read_each(path, add)
     return wnids
 
 
@@ -122,8 +119,9 @@ def find_layout(root: Path, split: Listed, layouts: Sequence[str], wnids: Sequen
     return max(layouts, key=lambda layout: sum(isfile(root / _place(layout, *probe)) for probe in probed))
 
 
-def located(split: Listed, layout: str, wnids: Sequence[str]) -> Listed:
-    """The split with `files` set to where its images lie under a layout."""
+def located(root: Path, split: Listed, layouts: Sequence[str], wnids: Sequence[str]) -> Listed:
+    """The split with `files` set to where its images lie under the layout that `find_layout` finds."""
+    layout = find_layout(root, split, layouts, wnids)
     files = (_place(layout, path, wnids[at]) for path, at in zip(split.paths, columns_of(split), strict=True))
     return replace(split, files=tuple(files))
 
@@ -132,17 +130,18 @@ def _place(layout: str, path: str, wnid: str) -> str:
     return layout.format(path=path, wnid=wnid, file=path.rpartition("/")[2])
 
 
-def list_training_folders(root: Path, layout: str, wnids: Sequence[str]) -> Listed:
+def list_training_folders(root: Path, train: Listed, wnids: Sequence[str]) -> Listed:
     """Every image of the classes' training folders, sorted by `<wnid>/<file>`.
 
     Args:
         root: the data root.
-        layout: of the training images.
+        train: the training images, whose layout tells where the folders are.
         wnids: WordNet ids of the label columns.
 
     Raises:
         InputError: the folder of a class is missing or holds no image.
     """
+    layout = find_layout(root, train, TRAINING, wnids)
     found: list[tuple[str, int, str]] = []
     for at, wnid in enumerate(wnids):
         folder = _place(layout, f"{wnid}/", wnid)

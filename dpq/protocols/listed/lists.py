@@ -6,17 +6,22 @@ import gzip
 import re
 import unicodedata
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import takewhile
 from os.path import isfile
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dpq.errors import InputError, one_line
+from dpq.protocols.base import SPLITS, SplitName
+
+T = TypeVar("T")
 
 LabelForm = Callable[[str], tuple[str, str]]
 """Splits a line into its path and one '0' or '1' a class; a ValueError says what is wrong with the line.
@@ -37,7 +42,9 @@ def bits(classes: int) -> LabelForm:
         path, *fields = line.rsplit(None, classes)
         row = "".join(fields)
         if len(fields) != classes or len(row) != classes or row.strip("01") or _ends_in_bit(path):
-            raise ValueError(_miscounted(line, classes))
+            found = sum(1 for _ in takewhile(("0", "1").__contains__, reversed(line.split())))
+            before = ("", *line.split())[-1 - found]
+            raise ValueError(f"ends in {found} bits (0 or 1) after {before!r}; needs a path and {classes} bits")
         return path, row
 
     return split
@@ -45,17 +52,17 @@ def bits(classes: int) -> LabelForm:
 
 def column(classes: int) -> LabelForm:
     """The one column that is set, 0 to `classes` - 1, as in `a/b.jpg 1`."""
-    return mapped({i: i for i in range(classes)}, f"the columns 0..{classes - 1}")
+    return mapped(range(classes), f"the columns 0..{classes - 1}")
 
 
-def mapped(columns: Mapping[int, int], known: str) -> LabelForm:
+def mapped(numbers: Sequence[int], known: str) -> LabelForm:
     """One number that stands for a column, as in `a/b.jpg 339`.
 
     Args:
-        columns: column of each number; the values are 0..L-1.
+        numbers: of columns 0..L-1, in this order.
         known: what the numbers are, for messages.
     """
-    rows = {str(number): _one_hot(at, len(columns)) for number, at in columns.items()}
+    rows = {str(number): "0" * at + "1" + "0" * (len(numbers) - at - 1) for at, number in enumerate(numbers)}
 
     def split(line: str) -> tuple[str, str]:
         path, *fields = line.rsplit(None, 1)
@@ -86,37 +93,19 @@ def column_or_one_hot(classes: int) -> LabelForm:
     return split
 
 
-def _one_hot(at: int, classes: int) -> str:
-    return "0" * at + "1" + "0" * (classes - at - 1)
-
-
 def _ends_in_bit(path: str) -> bool:
     """Whether the last field of the path is a bit, so that nobody knows where the labels start."""
     return path.endswith(("0", "1")) and path.rsplit(None, 1)[-1] in ("0", "1")
 
 
-def _miscounted(line: str, classes: int) -> str:
-    fields = line.split()
-    found = sum(1 for _ in takewhile(("0", "1").__contains__, reversed(fields)))
-    before = fields[-1 - found] if found < len(fields) else ""
-    return f"ends in {found} bits (0 or 1) after {before!r}; needs a path and {classes} bits"
-
-
 @dataclass(frozen=True)
 class Listed:
-    """The images of one split, in the order of the list.
+    """The images of one split, in the order of the list."""
 
-    Attributes:
-        paths: N paths as listed, relative, with '/' between their parts.
-        labels: [N, L] bool, one column per class.
-        source: name of the list, for messages.
-        files: N paths below the data root where the images lie; `paths` unless a layout was found.
-    """
-
-    paths: tuple[str, ...]
-    labels: Tensor
-    source: str
-    files: tuple[str, ...]
+    paths: tuple[str, ...]  # N paths as listed, relative, with '/' between their parts
+    labels: Tensor  # [N, L] bool, one column per class
+    source: str  # name of the list, for messages
+    files: tuple[str, ...]  # N paths below the data root where the images lie; `paths` unless a layout was found
 
     def __post_init__(self) -> None:
         """Refuse parts that do not fit."""
@@ -145,25 +134,36 @@ def read_list(path: Path, labels: LabelForm, *, strip_prefix: str | None = None)
         InputError: unreadable, empty or too large; or a line, named by its number, is too long or no UTF-8, its
             labels are of another form, or its path is absolute, leaves the data root or lacks the prefix.
     """
-    prefix = normal_prefix(strip_prefix)
-    paths, rows = [], []
+
+    def parse(line: str) -> tuple[str, str]:
+        listed, row = labels(line)
+        return relative_path(listed, strip_prefix), row
+
+    paths, rows = zip(*read_each(path, parse), strict=True)
+    digits = np.frombuffer("".join(rows).encode(), dtype=np.uint8).reshape(len(rows), -1)  # [N, L]
+    return Listed(paths, torch.from_numpy(digits == ord("1")), path.name, paths)
+
+
+def read_each(path: Path, parse: Callable[[str], T]) -> list[T]:
+    """What the lines of a file say, each by itself; lines are those of `read_lines`.
+
+    Raises:
+        InputError: as `read_lines`; or `parse` raises a ValueError, which is told with the number of the line.
+    """
+    found = []
     for number, line in read_lines(path):
         try:
-            listed, row = labels(line)
-            paths.append(relative_path(listed, prefix))
+            found.append(parse(line))
         except ValueError as error:
             raise InputError(f"{path}:{number}: {error}", getattr(error, "about", None)) from error
-        rows.append(row)
-    digits = np.frombuffer("".join(rows).encode(), dtype=np.uint8).reshape(len(rows), -1)  # [N, L]
-    names = tuple(paths)
-    return Listed(names, torch.from_numpy(digits == ord("1")), path.name, names)
+    return found
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Line numbers, from 1, and stripped lines that are neither empty nor comments; there is at least one.
 
     Raises:
-        InputError: as `read_list`; raised while iterating.
+        InputError: unreadable, empty or too large; or a line is too long or no UTF-8. Raised while iterating.
     """
     content = _read(path)
     try:
@@ -202,24 +202,25 @@ def is_plain(name: str) -> bool:
     return not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name)
 
 
-def normal_prefix(strip_prefix: str | None) -> str:
-    """What `relative_path` cuts off: a folder in normal form, with its last '/'; empty for none."""
+@cache
+def _normal_prefix(strip_prefix: str | None) -> str:
+    """A folder in normal form, with its last '/'; empty for none."""
     prefix = _slashed(strip_prefix or "")
     return prefix + "/" if prefix and prefix != "/" else prefix
 
 
-def relative_path(listed: str, prefix: str = "", plain: Callable[[str], bool] = str.isprintable) -> str:
+def relative_path(listed: str, strip_prefix: str | None = None, plain: Callable[[str], bool] = str.isprintable) -> str:
     """A listed path in normal form: relative, '/' between its parts, without empty parts and '.'.
 
     Args:
         listed: the path; a backslash counts as '/'.
-        prefix: normal form of what is cut off, with its last '/'.
+        strip_prefix: folder that it starts with and that is cut off.
         plain: which characters a path may have.
 
     Raises:
         ValueError: it is absolute, holds '..', is not plain, lacks the prefix or names nothing.
     """
-    path = _slashed(listed)
+    prefix, path = _normal_prefix(strip_prefix), _slashed(listed)
     if not path.startswith(prefix):
         raise ValueError(f"path {listed!r} does not start with the prefix {prefix!r} that is to be stripped")
     path = path[len(prefix) :]
@@ -236,25 +237,8 @@ def _slashed(path: str) -> str:
     return ("/" if slashed.startswith("/") else "") + "/".join(parts)
 
 
-@dataclass(frozen=True)
-class ListFolder:
-    """The folder that holds a protocol's lists.
-
-    Attributes:
-        path: the folder.
-        train: list of the training images.
-        query: list of the queries.
-        database: list of the database, where there is one.
-    """
-
-    path: Path
-    train: Path
-    query: Path
-    database: Path | None
-
-
-def find_lists(root: Path, name: str, advice: str, *, with_database: bool = False) -> ListFolder:
-    """The first of `root/name` and `root` that holds the lists, each as `.txt` or `.txt.gz`.
+def find_lists(root: Path, name: str, advice: str, *, with_database: bool = False) -> dict[SplitName, Path]:
+    """The lists in the first of `root/name` and `root` that holds them, by split, each as `.txt` or `.txt.gz`.
 
     All lists come from one folder; the protocol's own goes first, since the root may hold another one's.
 
@@ -267,13 +251,12 @@ def find_lists(root: Path, name: str, advice: str, *, with_database: bool = Fals
     Raises:
         InputError: neither folder holds all the lists needed.
     """
+    needed = SPLITS if with_database else SPLITS[:2]
     for folder in (root / name, root):
-        train, query, database = (_find(folder, stem) for stem in ("train", "query", "database"))
-        if train and query and (database or not with_database):
-            return ListFolder(folder, train, query, database)
-    files = "train.txt, query.txt" + ", database.txt" * with_database
+        found = {
+            split: path for split in SPLITS for end in (".txt.gz", ".txt") if isfile(path := folder / (split + end))
+        }
+        if found.keys() >= set(needed):
+            return found
+    files = ", ".join(f"{split}.txt" for split in needed)
     raise InputError(f"no lists of {name} in {root}: put {files} (or .txt.gz) into {root / name}; {advice}")
-
-
-def _find(folder: Path, stem: str) -> Path | None:
-    return next((path for end in (".txt", ".txt.gz") if isfile(path := folder / (stem + end))), None)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from dpq.errors import InputError
-from dpq.protocols.base import Dataset, ReadOptions, Split, seeded_order
+from dpq.protocols.base import SPLITS, Dataset, ReadOptions, Split, SplitName, seeded_order
 from dpq.protocols.listed.imagenet import list_imagenet100, list_imagenet100_hashnet
-from dpq.protocols.listed.listing import SPLITS, Listing, SplitName, find_defects, listed_fingerprint
+from dpq.protocols.listed.listing import Listing, find_leaks, listed_fingerprint
 from dpq.protocols.listed.nuswide import list_nuswide21
 from dpq.protocols.store.write import store_images
 
@@ -25,19 +25,13 @@ LISTINGS: dict[str, Callable[..., Listing]] = {
 
 @dataclass(frozen=True)
 class Copy:
-    """A listing, with its images in one order for all splits.
+    """A listing, with its images in one order for all splits."""
 
-    Attributes:
-        listing: which images belong to the protocol.
-        files: U different files, in a seeded order: it follows from the listed paths alone and is sorted by no class.
-        rows: positions of each split's images in `files`, ascending.
-        labels: [N, L] bool of each split, in the same order.
-    """
-
-    listing: Listing
+    listing: Listing  # which images belong to the protocol
+    # U different files, in a seeded order: it follows from the listed paths alone and is sorted by no class
     files: tuple[str, ...]
-    rows: Mapping[SplitName, Tensor]
-    labels: Mapping[SplitName, Tensor]
+    rows: Mapping[SplitName, Tensor]  # positions of each split's images in `files`, ascending
+    labels: Mapping[SplitName, Tensor]  # [N, L] bool of each split, in the same order
 
     def usable(self, digests: tuple[str | None, ...]) -> dict[SplitName, Tensor]:
         """For each split, which of its images ([N] bool) have a digest, so could be read."""
@@ -48,10 +42,6 @@ class Copy:
         """Published images of each split that are not listed, or not usable."""
         unlisted = self.listing.shortfall()
         return {name: max(0, unlisted[name]) + int((~usable[name]).sum()) for name in SPLITS}
-
-    def fingerprint(self, digests: tuple[str | None, ...]) -> str:
-        """SHA-256 over the labels and the files' digests of all splits; where the files lie decides nothing."""
-        return listed_fingerprint(self.rows, self.labels, digests)
 
 
 def find_copy(protocol: str, data_root: Path | None, options: ReadOptions) -> Copy:
@@ -68,16 +58,13 @@ def find_copy(protocol: str, data_root: Path | None, options: ReadOptions) -> Co
         )
     listing = LISTINGS[protocol](data_root, strip_prefix=options.strip_prefix)
     path_of = {
-        file: path
-        for name in SPLITS
-        for file, path in zip(listing.split(name).files, listing.split(name).paths, strict=True)
+        file: path for split in listing.splits.values() for file, path in zip(split.files, split.paths, strict=True)
     }
     unordered = list(path_of)
-    files = tuple(unordered[i] for i in seeded_order([path_of[file] for file in unordered], seed=0))
+    files = tuple(unordered[i] for i in seeded_order(list(path_of.values()), seed=0))
     place = {file: row for row, file in enumerate(files)}
     rows, labels = {}, {}
-    for name in SPLITS:
-        split = listing.split(name)
+    for name, split in listing.splits.items():
         rows[name], order = torch.tensor([place[file] for file in split.files]).sort(stable=True)
         labels[name] = split.labels[order]
     return Copy(listing, files, rows, labels)
@@ -101,17 +88,15 @@ def load_listed(protocol: str, data_root: Path | None, cache: Path, options: Rea
     """
     copy = find_copy(protocol, data_root, options)
     listing, root = copy.listing, Path(str(data_root))
-    _refuse_leaks(listing)
+    for what, paths in find_leaks(listing.splits).items():
+        raise InputError(
+            f"the lists of {protocol} have {len(paths)} images {what}, the first {paths[0]!r}; mend the lists",
+            "data",
+            protocol,
+        )
     there = {name: torch.tensor([(root / copy.files[i]).is_file() for i in rows]) for name, rows in copy.rows.items()}
     _refuse_missing(copy.missing(there), root, protocol, options)
-    store = store_images(
-        root,
-        copy.files,
-        options.side,
-        cache,
-        workers=options.workers,
-        allow_unreadable=options.allow_missing,
-    )
+    store = store_images(root, copy.files, cache, options)
     digests = store.inspection.digests
     usable = copy.usable(digests)
     missing = copy.missing(usable)
@@ -122,7 +107,7 @@ def load_listed(protocol: str, data_root: Path | None, cache: Path, options: Rea
     splits = {
         name: Split(store.rows(copy.rows[name][usable[name]]), copy.labels[name][usable[name]]) for name in SPLITS
     }
-    own_lists = not listing.as_published()
+    own_lists = bool(listing.departures())
     published = not own_lists and not any(missing.values())
     return Dataset(
         protocol,
@@ -131,20 +116,11 @@ def load_listed(protocol: str, data_root: Path | None, cache: Path, options: Rea
         splits["train"],
         splits["query"],
         splits["database"],
-        copy.fingerprint(digests),
+        listed_fingerprint(copy.rows, copy.labels, digests),
         listing.cut,
         further_cuts=listing.further_cuts,
         facts={"published": published, "lists_as_published": not own_lists, "missing": missing, "side": options.side},
     )
-
-
-def _refuse_leaks(listing: Listing) -> None:
-    for what, paths in find_defects(listing.train, listing.query, listing.database).leaks().items():
-        raise InputError(
-            f"the lists of {listing.protocol} have {len(paths)} images {what}, the first {paths[0]!r}; mend the lists",
-            "data",
-            listing.protocol,
-        )
 
 
 def _refuse_missing(missing: Mapping[SplitName, int], root: Path, protocol: str, options: ReadOptions) -> None:

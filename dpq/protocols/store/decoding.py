@@ -22,7 +22,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch.utils.data import DataLoader, Dataset
 
 from dpq.errors import one_line
-from dpq.protocols.archives import DEFAULT_BOUNDS, read_bounded
+from dpq.files.json import read_bounded
+from dpq.protocols.archives import DEFAULT_BOUNDS
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")  # Pillow knows more, some of which start other programs
 MOST_PIXELS = 64_000_000
@@ -43,19 +44,13 @@ class UnusableError(Exception):
 
 @dataclass(frozen=True)
 class Decoded:
-    """What became of one file.
+    """What became of one file."""
 
-    Attributes:
-        pixels: [3, side, side] uint8, RGB; zeros where there is a problem, empty when no side was asked for.
-        pixels_digest: SHA-256 of `pixels`.
-        file_digest: SHA-256 of the file's bytes; None where there is a problem.
-        problem: why the file cannot be used, on one line; None where it can.
-    """
-
+    # [3, side, side] uint8, RGB; zeros where there is a problem, empty when no side was asked for
     pixels: npt.NDArray[np.uint8]
-    pixels_digest: str
-    file_digest: str | None
-    problem: str | None
+    pixels_digest: str  # SHA-256 of `pixels`
+    file_digest: str | None  # SHA-256 of the file's bytes; None where there is a problem
+    problem: str | None  # why the file cannot be used, on one line; None where it can
 
 
 def find_file(root: Path, name: str) -> os.stat_result:
@@ -98,7 +93,7 @@ def decode_file(root: Path, name: str, side: int | None, alone: AbstractContextM
         with ExitStack() as held:
             if find_file(root, name).st_size > LARGE_FILE:
                 held.enter_context(alone)
-            content = read_bounded(root / name, DEFAULT_BOUNDS)
+            content = read_bounded(root / name, DEFAULT_BOUNDS.file)
             pixels = _pixels(content, side, held, alone)
             digest = hashlib.sha256(content).hexdigest()
     except MemoryError:  # no fault of the file
@@ -201,11 +196,8 @@ def decode_files(root: Path, names: Sequence[str], side: int | None, workers: in
 def _plan(workers: int | None, files: int, row_bytes: int) -> tuple[int, int]:
     """Number of workers and images per batch, such that all batches in flight stay within bounds."""
     if workers is None:
-        workers = min(_cores(), 8)
+        cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+        workers = min(cores, 8)
     rows = _IN_FLIGHT // (row_bytes * _COPIES * _PREFETCH)
     workers = max(0, min(workers, _MOST_WORKERS, rows, files))
     return workers, max(1, min(_MOST_BATCH, rows // max(1, workers)))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -31,19 +31,12 @@ _logger = logging.getLogger(__name__)
 
 
 class Record(NamedTuple):
-    """What is known of a stored row.
+    """What is known of a stored row."""
 
-    Attributes:
-        pixels: SHA-256 of its pixels.
-        file_digest: SHA-256 of the image file; None where there is a problem.
-        problem: why the file cannot be used; None where it can.
-        state: of the file when it was decoded, where another one means another content; or its format and name.
-    """
-
-    pixels: str
-    file_digest: str | None
-    problem: str | None
-    state: str
+    pixels: str  # SHA-256 of its pixels
+    file_digest: str | None  # SHA-256 of the image file; None where there is a problem
+    problem: str | None  # why the file cannot be used; None where it can
+    state: str  # of the file when it was decoded, where another one means another content; or its format and name
 
 
 def journal_lines(records: Mapping[int, Record]) -> str:
@@ -178,7 +171,9 @@ class StoreFiles:
             if pixels != self._partial:
                 os.replace(pixels, self._partial)
             self._partial.touch()
-            self._check_space()
+            missing = self._count * self._row_bytes - self._partial.stat().st_size
+            if missing > shutil.disk_usage(self._cache).free:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return done
 
     def write(self, rows: Iterable[tuple[int, Decoded]], states: Sequence[str], records: dict[int, Record]) -> None:
@@ -245,11 +240,6 @@ class StoreFiles:
         except OSError:
             return sorted(records)
         return damaged
-
-    def _check_space(self) -> None:
-        missing = self._count * self._row_bytes - self._partial.stat().st_size
-        if missing > shutil.disk_usage(self._cache).free:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -17,15 +17,11 @@ from dpq.errors import InputError
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a full reading of the files found.
+    """What a full reading of the files found."""
 
-    Attributes:
-        digests: SHA-256 of each file's bytes, in the order of the names; None where there is a problem.
-        problems: names of missing and unreadable files, each with its reason on one line.
-    """
-
+    # SHA-256 of each file's bytes, in the order of the names; None where there is a problem
     digests: tuple[str | None, ...]
-    problems: dict[str, str]
+    problems: dict[str, str]  # names of missing and unreadable files, each with its reason on one line
 
     @classmethod
     def of(cls, names: Sequence[str], files: Iterable[Any]) -> Self:
@@ -37,19 +33,12 @@ class Inspection:
 
 @dataclass(frozen=True)
 class ImageStore:
-    """All images of a listing, decoded; the file is opened for each reading and never changes.
+    """All images of a listing, decoded; the file is opened for each reading and never changes."""
 
-    Attributes:
-        path: [N, 3, side, side] uint8, RGB, without a header.
-        names: N relative paths; none where the images came from no listing.
-        side: height and width in pixels.
-        inspection: of the files; a row with a problem holds zeros and cannot be selected.
-    """
-
-    path: Path
-    names: tuple[str, ...]
-    side: int
-    inspection: Inspection
+    path: Path  # [N, 3, side, side] uint8, RGB, without a header
+    names: tuple[str, ...]  # N relative paths; none where the images came from no listing
+    side: int  # height and width in pixels
+    inspection: Inspection  # of the files; a row with a problem holds zeros and cannot be selected
 
     def rows(self, rows: Tensor) -> StoredImages:
         """The images at `rows` ([n] int64), in that order; nothing is read.
@@ -68,15 +57,10 @@ class ImageStore:
 
 @dataclass(frozen=True, eq=False)
 class StoredImages:
-    """A selection of an `ImageStore`; indexing reads from the disk, at that moment.
+    """A selection of an `ImageStore`; indexing reads from the disk, at that moment."""
 
-    Attributes:
-        store: where the images are.
-        positions: [N] int64, rows of the store.
-    """
-
-    store: ImageStore
-    positions: Tensor
+    store: ImageStore  # where the images are
+    positions: Tensor  # [N] int64, rows of the store
 
     def __len__(self) -> int:
         """Number of images N."""

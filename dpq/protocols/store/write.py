@@ -13,25 +13,20 @@ import PIL
 
 from dpq.errors import InputError
 from dpq.protocols.archives import leaves_root
-from dpq.protocols.image_files import checked_folder
+from dpq.protocols.base import ReadOptions
+from dpq.protocols.image_files import checked_folder, some
 from dpq.protocols.store.decoding import UnusableError, decode_files, find_file
 from dpq.protocols.store.files import Record, StoreFiles, image_bar
-from dpq.protocols.store.read import ImageStore, Inspection, StoredImages
+from dpq.protocols.store.read import ImageStore, Inspection
 
-__all__ = ["ImageStore", "Inspection", "StoredImages", "inspect_images", "store_images"]
-
-_NAMED = 3  # problems in a message
 _logger = logging.getLogger(__name__)
 
 
 def store_images(
     root: Path,
     names: Sequence[str],
-    side: int,
     cache: Path,
-    *,
-    workers: int | None = None,
-    allow_unreadable: int = 0,
+    options: ReadOptions,
 ) -> ImageStore:
     """Decodes what is not stored yet; an interrupted call goes on where it stopped.
 
@@ -41,10 +36,8 @@ def store_images(
     Args:
         root: folder of the images.
         names: N distinct relative POSIX paths.
-        side: every image is resized to this height and width, whatever its own proportion.
         cache: folder for the store, 3 * side**2 bytes per image.
-        workers: processes that decode; 0 decodes in this one, None takes one per core, at most 8.
-        allow_unreadable: how many missing and unreadable files to put up with.
+        options: to which side, by how many workers, and how many missing and unreadable files to put up with.
 
     Returns:
         The store; rows of files that cannot be used are empty.
@@ -54,17 +47,17 @@ def store_images(
     """
     root = _checked_root(root, names)
     states, missing = _survey(root, names)
-    _refuse(missing, root, len(names), allow_unreadable)
-    key = hashlib.sha256(repr((side, PIL.__version__, list(names))).encode(errors="surrogateescape"))
-    files = StoreFiles(cache, key.hexdigest(), 3 * side**2, len(names))
-    work = _Work(files, root, names, states, side, workers, allow_unreadable)
+    _refuse(missing, root, len(names), options.allow_missing)
+    key = hashlib.sha256(repr((options.side, PIL.__version__, list(names))).encode(errors="surrogateescape"))
+    files = StoreFiles(cache, key.hexdigest(), 3 * options.side**2, len(names))
+    work = _Work(files, root, names, states, options)
     records = work.finished()
     if records is None:
         with files.locked():
             records = work.finished() or work.make()
     inspection = Inspection.of(names, records)
-    _refuse(inspection.problems, root, len(names), allow_unreadable)
-    return ImageStore(files.pixels, tuple(names), side, inspection)
+    _refuse(inspection.problems, root, len(names), options.allow_missing)
+    return ImageStore(files.pixels, tuple(names), options.side, inspection)
 
 
 def inspect_images(root: Path, names: Sequence[str], *, workers: int | None = None) -> Inspection:
@@ -90,9 +83,7 @@ class _Work:
     root: Path
     names: Sequence[str]
     states: Sequence[str]
-    side: int
-    workers: int | None
-    allowed: int
+    options: ReadOptions
 
     def finished(self) -> list[Record] | None:
         """The finished store's records; None where it is to be made, or files that were unreadable no longer are."""
@@ -100,8 +91,8 @@ class _Work:
         if records is None or any(record.state != now for record, now in zip(records, self.states, strict=True)):
             return None
         failed = [name for name, record in zip(self.names, records, strict=True) if record.problem is not None]
-        if len(failed) > self.allowed:
-            again = decode_files(self.root, failed, None, self.workers)
+        if len(failed) > self.options.allow_missing:
+            again = decode_files(self.root, failed, None, self.options.workers)
             if any(image.problem is None for image in again):
                 return None
         return records
@@ -111,9 +102,16 @@ class _Work:
         records = self.files.resume()
         records = {row: record for row, record in records.items() if record.state == self.states[row]}
         for _ in range(2):
-            self._decode(records)
+            rows = [row for row in range(len(self.names)) if row not in records]
+            if rows:
+                _logger.info("decoding %d of %d images into %s", len(rows), len(self.names), self.files.pixels)
+            names, done = [self.names[row] for row in rows], len(records)
+            images = zip(rows, decode_files(self.root, names, self.options.side, self.options.workers), strict=True)
+            with image_bar(images, f"decoding {self.root.name}", len(self.names), initial=done) as bar:
+                self.files.write(bar, self.states, records)
             known = [records[row] for row in range(len(self.names))]
-            _refuse(Inspection.of(self.names, known).problems, self.root, len(self.names), self.allowed)
+            problems = Inspection.of(self.names, known).problems
+            _refuse(problems, self.root, len(self.names), self.options.allow_missing)
             damaged = self.files.finish(records)
             if not damaged:
                 return known
@@ -123,15 +121,6 @@ class _Work:
         raise InputError(
             f"{self.files.pixels.parent} does not keep what is written to it; check the disk, or set DPQ_CACHE"
         )
-
-    def _decode(self, records: dict[int, Record]) -> None:
-        rows = [row for row in range(len(self.names)) if row not in records]
-        if rows:
-            _logger.info("decoding %d of %d images into %s", len(rows), len(self.names), self.files.pixels)
-        images = decode_files(self.root, [self.names[row] for row in rows], self.side, self.workers)
-        done, what = len(records), f"decoding {self.root.name}"
-        with image_bar(zip(rows, images, strict=True), what, len(self.names), initial=done) as bar:
-            self.files.write(bar, self.states, records)
 
 
 def _checked_root(root: Path, names: Sequence[str]) -> Path:
@@ -164,10 +153,9 @@ def _survey(root: Path, names: Sequence[str]) -> tuple[list[str], dict[str, str]
 def _refuse(problems: Mapping[str, str], root: Path, total: int, allowed: int) -> None:
     if len(problems) <= allowed:
         return
-    named = ", ".join(f"{name!r} ({problems[name]})" for name in list(problems)[:_NAMED])
-    more = f" and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+    named = some([f"{name!r} ({reason})" for name, reason in problems.items()])
     raise InputError(
-        f"{len(problems)} of {total} images in {root} cannot be used: {named}{more}; complete the copy, "
+        f"{len(problems)} of {total} images in {root} cannot be used: {named}; complete the copy, "
         f"or go on without them with allow_missing={len(problems)}",
         "allow_missing",
         len(problems),

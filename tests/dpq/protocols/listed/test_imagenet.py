@@ -12,7 +12,7 @@ from PIL import Image
 from dpq.errors import InputError
 from dpq.protocols.listed.imagenet import PUBLISHED, PUBLISHED_HASHNET, list_imagenet100, list_imagenet100_hashnet
 from dpq.protocols.listed.imagenet_layout import TRAINING, VALIDATION, read_classes, wnids_by_column
-from dpq.protocols.listed.listing import Listing, find_defects
+from dpq.protocols.listed.listing import Listing, find_leaks, find_unlabelled, list_digest
 from dpq.protocols.listed.lists import column, read_list
 from tests.dpq.protocols.miniatures import (
     IMAGENET_CLASSES,
@@ -66,15 +66,14 @@ def test_what_the_listing_says(tmp_path: Path, lister: Lister, flag: bool, name:
     assert (found.protocol, found.cut, found.further_cuts) == (name, 1000, (5000,))
     assert found.classes == WNIDS
     for split, size in IMAGENET_SIZES.items():
-        assert len(found.split(split)) == size
-        assert found.split(split).labels.sum(dim=0).tolist() == [size // 4] * 4
-        assert found.split(split).labels.sum(dim=1).eq(1).all()
+        assert len(found.splits[split]) == size
+        assert found.splits[split].labels.sum(dim=0).tolist() == [size // 4] * 4
+        assert found.splits[split].labels.sum(dim=1).eq(1).all()
         assert found.shortfall()[split] == found.published.sizes[split] - size
-    assert not found.as_published()
-    defects = find_defects(found.train, found.query, found.database)
-    assert defects.leaks() == defects.without_label() == {}
-    assert set(names(found.train.paths)) < set(names(found.database.paths))
-    for split in (found.train, found.database):
+    assert found.departures() != ()
+    assert find_leaks(found.splits) == find_unlabelled(found.splits) == {}
+    assert set(names(found.splits["train"].paths)) < set(names(found.splits["database"].paths))
+    for split in (found.splits["train"], found.splits["database"]):
         for path, row in zip(split.paths, split.labels.int().argmax(dim=1), strict=True):
             assert names((path,))[0].startswith(f"{WNIDS[row]}_")
 
@@ -90,30 +89,33 @@ def layouts() -> list[tuple[str, str]]:
 def test_official_layouts_are_found(tmp_path: Path, lister: Lister, flag: bool, training: str, validation: str) -> None:
     write_mini_imagenet(tmp_path, flag, training, validation)
     found = lister(tmp_path)
-    for split in (found.train, found.query, found.database):
+    for split in found.splits.values():
         assert names(split.files) == names(split.paths)
         assert all((tmp_path / file).is_file() for file in split.files)
-    wnid, file = found.classes[int(found.query.labels[0].int().argmax())], names(found.query.paths)[0]
-    assert found.query.files[0] == validation.format(wnid=wnid, file=file)
+    wnid, file = (
+        found.classes[int(found.splits["query"].labels[0].int().argmax())],
+        names(found.splits["query"].paths)[0],
+    )
+    assert found.splits["query"].files[0] == validation.format(wnid=wnid, file=file)
 
 
 def test_hashnets_own_layout_is_found(tmp_path: Path) -> None:
     write_mini_imagenet(tmp_path, True, "image/{file}", "val_image/{file}")
     found = list_imagenet100_hashnet(tmp_path)
-    for split in (found.train, found.query, found.database):
+    for split in found.splits.values():
         assert split.files == split.paths
         assert all((tmp_path / file).is_file() for file in split.files)
 
 
 def test_most_of_the_images_decide_the_layout(root: Path) -> None:
-    train = list_imagenet100(root).train
+    train = list_imagenet100(root).splits["train"]
     for path, file in zip(train.paths[:30], train.files[:30], strict=True):
         (root / path).parent.mkdir(exist_ok=True)
         shutil.copy(root / file, root / path)
-    assert list_imagenet100(root).train.files == train.files
+    assert list_imagenet100(root).splits["train"].files == train.files
     for file in train.files[:60]:
         (root / file).unlink()
-    assert list_imagenet100(root).train.files == train.paths
+    assert list_imagenet100(root).splits["train"].files == train.paths
 
 
 def test_digests_do_not_depend_on_the_layout(tmp_path: Path) -> None:
@@ -122,7 +124,7 @@ def test_digests_do_not_depend_on_the_layout(tmp_path: Path) -> None:
         write_mini_imagenet(tmp_path / str(i), False, training, validation)
         found.append(list_imagenet100(tmp_path / str(i)))
     for split in IMAGENET_SIZES:
-        assert found[0].digest(split) == found[1].digest(split)
+        assert list_digest(found[0].splits[split]) == list_digest(found[1].splits[split])
 
 
 @pytest.mark.parametrize(
@@ -134,13 +136,13 @@ def test_lists_may_lie_in_the_root(tmp_path: Path, lister: Lister, flag: bool, f
     expected = lister(tmp_path)
     for path in (tmp_path / folder).iterdir():
         path.rename(tmp_path / path.name)
-    assert lister(tmp_path).digest("train") == expected.digest("train")
+    assert list_digest(lister(tmp_path).splits["train"]) == list_digest(expected.splits["train"])
 
 
 def test_mini_images_differ_in_size_and_colour(root: Path) -> None:
     found = list_imagenet100(root)
     sizes = set()
-    for file, row in zip(found.database.files, found.database.labels, strict=True):
+    for file, row in zip(found.splits["database"].files, found.splits["database"].labels, strict=True):
         with Image.open(root / file) as image:
             sizes.add(image.size)
             hue = np.median(np.asarray(image.convert("HSV"))[..., 0].astype(int))
@@ -153,10 +155,10 @@ def test_mini_images_differ_in_size_and_colour(root: Path) -> None:
 
 def test_the_database_is_the_training_folders(root: Path) -> None:
     (root / "train/n09999999").mkdir()
-    shutil.copy(root / list_imagenet100(root).train.files[0], root / "train/n09999999/n09999999_1.JPEG")
+    shutil.copy(root / list_imagenet100(root).splits["train"].files[0], root / "train/n09999999/n09999999_1.JPEG")
     (root / f"train/{WNIDS[0]}/.hidden.JPEG").write_bytes(b"")
     (root / f"train/{WNIDS[0]}/notes.txt").write_bytes(b"")
-    database = list_imagenet100(root).database
+    database = list_imagenet100(root).splits["database"]
     expected = sorted(f"{wnid}/{path.name}" for wnid in WNIDS for path in (root / "train" / wnid).glob("n*.JPEG"))
     assert list(database.paths) == expected
     assert database.files == tuple(f"train/{path}" for path in expected)
@@ -166,9 +168,9 @@ def test_a_listed_database_goes_before_the_folders(root: Path) -> None:
     lines = (root / "imagenet100/train.txt").read_text().splitlines()
     (root / "imagenet100/database.txt.gz").write_bytes(gzip.compress("\n".join(lines[5:12]).encode()))
     found = list_imagenet100(root)
-    assert found.database.paths == found.train.paths[5:12]
-    assert found.database.files == found.train.files[5:12]
-    assert found.database.labels.equal(found.train.labels[5:12])
+    assert found.splits["database"].paths == found.splits["train"].paths[5:12]
+    assert found.splits["database"].files == found.splits["train"].files[5:12]
+    assert found.splits["database"].labels.equal(found.splits["train"].labels[5:12])
 
 
 def test_without_images_the_lists_still_say_what_belongs(tmp_path: Path) -> None:
@@ -176,8 +178,8 @@ def test_without_images_the_lists_still_say_what_belongs(tmp_path: Path) -> None
     lists = shutil.copytree(tmp_path / "whole/imagenet100", tmp_path / "lists")
     shutil.copy(lists / "train.txt", lists / "database.txt")
     found = list_imagenet100(lists)
-    assert found.train.files == tuple(f"train/{path}" for path in found.train.paths)
-    assert found.query.files == tuple(f"val/{path}" for path in found.query.paths)
+    assert found.splits["train"].files == tuple(f"train/{path}" for path in found.splits["train"].paths)
+    assert found.splits["query"].files == tuple(f"val/{path}" for path in found.splits["query"].paths)
 
 
 def test_listed_paths_may_hold_the_folders_of_the_official_layout(root: Path) -> None:
@@ -186,8 +188,8 @@ def test_listed_paths_may_hold_the_folders_of_the_official_layout(root: Path) ->
         path = root / f"imagenet100/{name}.txt"
         write_lines(path, [f"/elsewhere/{folder}/{line}" for line in path.read_text().splitlines()])
     found = list_imagenet100(root, strip_prefix="/elsewhere")
-    assert found.database.files == plain.database.files
-    assert sorted(found.train.files) == sorted(plain.train.files)
+    assert found.splits["database"].files == plain.splits["database"].files
+    assert sorted(found.splits["train"].files) == sorted(plain.splits["train"].files)
 
 
 @pytest.mark.parametrize("emptied", [False, True])
@@ -210,8 +212,8 @@ def test_classes_file_gives_the_order(root: Path) -> None:
     found = list_imagenet100(root)
     assert found.classes == tuple(WNIDS[i] for i in order)
     for split in IMAGENET_SIZES:
-        assert found.split(split).labels.equal(expected.split(split).labels[:, order])
-        assert found.split(split).files == expected.split(split).files
+        assert found.splits[split].labels.equal(expected.splits[split].labels[:, order])
+        assert found.splits[split].files == expected.splits[split].files
 
 
 @pytest.mark.parametrize(
@@ -279,8 +281,8 @@ def test_lists_with_the_authors_folders(root: Path) -> None:
         edit(root / f"imagenet100/{name}.txt", lambda lines: [f"/ssd/ILSVRC/{line}" for line in lines])
     found = list_imagenet100(root, strip_prefix="/ssd/ILSVRC/")
     for split in IMAGENET_SIZES:
-        assert found.split(split).paths == expected.split(split).paths
-        assert found.split(split).files == expected.split(split).files
+        assert found.splits[split].paths == expected.splits[split].paths
+        assert found.splits[split].files == expected.splits[split].files
     assert "train.txt:1: path '/ssd/ILSVRC/n02389026/n02389026_5.JPEG' is absolute" in refusal(list_imagenet100, root)
 
 
@@ -311,13 +313,13 @@ def test_the_published_form_with_all_columns(hashnet: Path) -> None:
     found = list_imagenet100_hashnet(hashnet, strip_prefix="data/imagenet")
     assert found.classes == expected.classes
     for split in IMAGENET_SIZES:
-        assert found.split(split).paths == expected.split(split).paths
-        assert found.split(split).files == expected.split(split).files
-        assert found.split(split).labels.equal(expected.split(split).labels)
-    assert found.database.source == "database.txt"
+        assert found.splits[split].paths == expected.splits[split].paths
+        assert found.splits[split].files == expected.splits[split].files
+        assert found.splits[split].labels.equal(expected.splits[split].labels)
+    assert found.splits["database"].source == "database.txt"
     unstripped = list_imagenet100_hashnet(hashnet)
-    assert unstripped.train.files == expected.train.files
-    assert unstripped.digest("train") == expected.digest("train")
+    assert unstripped.splits["train"].files == expected.splits["train"].files
+    assert list_digest(unstripped.splits["train"]) == list_digest(expected.splits["train"])
 
 
 @pytest.mark.parametrize("missing", ["train.txt", "query.txt", "database.txt.gz"])
@@ -355,11 +357,10 @@ def test_hashnet_lists_that_contradict_each_other_are_refused(hashnet: Path) -> 
 
 def check_published(found: Listing, train: int, query: int) -> None:
     assert len(found.classes) == 100
-    assert (len(found.train), len(found.query)) == (100 * train, 5_000)
-    assert found.train.labels.sum(dim=0).tolist() == [train] * 100
-    assert found.query.labels.sum(dim=0).tolist() == [query] * 100
-    defects = find_defects(found.train, found.query, found.database)
-    assert defects.leaks() == defects.without_label() == {}
+    assert (len(found.splits["train"]), len(found.splits["query"])) == (100 * train, 5_000)
+    assert found.splits["train"].labels.sum(dim=0).tolist() == [train] * 100
+    assert found.splits["query"].labels.sum(dim=0).tolist() == [query] * 100
+    assert find_leaks(found.splits) == find_unlabelled(found.splits) == {}
 
 
 def test_real_lists(tmp_path: Path) -> None:
@@ -373,8 +374,8 @@ def test_real_lists(tmp_path: Path) -> None:
     check_published(found, train=100, query=50)
     assert found.shortfall() == {"train": 0, "query": 0, "database": 118_564}
     assert found.departures() == ("database: images 10000, published 128564",)
-    assert {name: found.digest(name) for name in ("train", "query")} == PUBLISHED.digests
-    assert found.digest("database") == found.digest("train")
+    assert {name: list_digest(found.splits[name]) for name in ("train", "query")} == PUBLISHED.digests
+    assert list_digest(found.splits["database"]) == list_digest(found.splits["train"])
 
 
 def test_real_classes_are_in_the_order_of_the_training_list() -> None:
@@ -387,13 +388,16 @@ def test_real_hashnet_lists() -> None:
     folder = real_lists("imagenet100_hashnet")
     found = list_imagenet100_hashnet(folder.parent)
     check_published(found, train=130, query=50)
-    assert len(found.database) == 128_503
-    assert found.as_published()
-    assert {name: found.digest(name) for name in PUBLISHED_HASHNET.sizes} == PUBLISHED_HASHNET.digests
-    assert set(found.train.paths) < set(found.database.paths)
+    assert len(found.splits["database"]) == 128_503
+    assert found.departures() == ()
+    assert {name: list_digest(found.splits[name]) for name in PUBLISHED_HASHNET.sizes} == PUBLISHED_HASHNET.digests
+    assert set(found.splits["train"].paths) < set(found.splits["database"].paths)
     table = [line.split() for line in (folder / "classes.txt").read_text().splitlines()]
     assert [(str(at), wnid) for at, wnid in enumerate(found.classes)] == [tuple(row) for row in table]
-    assert found.train.files[0] == f"train/{found.train.paths[0][6:15]}/{found.train.paths[0][6:]}"
+    assert (
+        found.splits["train"].files[0]
+        == f"train/{found.splits['train'].paths[0][6:15]}/{found.splits['train'].paths[0][6:]}"
+    )
 
 
 def test_real_draws_share_few_classes() -> None:

@@ -4,13 +4,15 @@ import gzip
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from dpq.errors import InputError
-from dpq.protocols.listed.listing import Listing, Published, find_defects, list_digest
+from dpq.protocols.base import SplitName
+from dpq.protocols.listed.listing import Listing, Published, find_leaks, find_unlabelled, list_digest
 from dpq.protocols.listed.lists import (
     MAX_BYTES,
     MAX_LINE,
@@ -24,7 +26,7 @@ from dpq.protocols.listed.lists import (
 )
 from tests.dpq.protocols.miniatures import real_lists, write_lines
 
-CLASS_IDS = mapped({339: 0, 502: 1, 12: 2}, "the class ids of the 3 classes")
+CLASS_IDS = mapped((339, 502, 12), "the class ids of the 3 classes")
 
 
 @pytest.fixture
@@ -251,25 +253,20 @@ def test_defects() -> None:
     train = listed("a 1 0", "d 0 0", "b 0 1", "c 1 0", "b 0 1")
     query = listed("q 1 0", "c 1 0", "b 0 1", "r 1 0", "q 1 0", "q 1 0", "r 1 0")
     database = listed("a 1 0", "x 0 0", "x 0 0", "c 1 0", "e 0 0")
-    found = find_defects(train, query, database)
-    assert found.repeated == {"train": ("b",), "query": ("q", "r"), "database": ("x",)}
-    assert found.shared_train_query == ("b", "c")
-    assert found.shared_query_database == ("c",)
-    assert found.unlabelled == {"train": ("d",), "query": (), "database": ("e", "x")}
-    assert found.leaks() == {
+    splits: dict[SplitName, Listed] = {"train": train, "query": query, "database": database}
+    assert find_leaks(splits) == {
         "in both train and query": ("b", "c"),
         "in both query and database": ("c",),
         "more than once in train": ("b",),
         "more than once in query": ("q", "r"),
         "more than once in database": ("x",),
     }
-    assert found.without_label() == {"without a label in train": ("d",), "without a label in database": ("e", "x")}
+    assert find_unlabelled(splits) == {"without a label in train": ("d",), "without a label in database": ("e", "x")}
 
 
 def test_no_defects_without_a_database() -> None:
-    found = find_defects(listed("a 1"), listed("b 1"), None)
-    assert list(found.repeated) == list(found.unlabelled) == ["train", "query"]
-    assert found.leaks() == found.without_label() == {}
+    splits: dict[SplitName, Listed] = {"train": listed("a 1"), "query": listed("b 1")}
+    assert find_leaks(splits) == find_unlabelled(splits) == {}
 
 
 def test_digest_is_of_file_names_and_labels_alone() -> None:
@@ -289,25 +286,24 @@ def listing() -> Listing:
         per_class={"train": 1},
         digests={"train": list_digest(train), "query": list_digest(query)},
     )
-    return Listing("made-up", ("x", "y"), train, query, listed("a 1 0", "b 0 1", "c 1 1"), published, cut=None)
+    splits: dict[SplitName, Listed] = {"train": train, "query": query, "database": listed("a 1 0", "b 0 1", "c 1 1")}
+    return Listing("made-up", ("x", "y"), splits, published, cut=None)
 
 
 def test_as_published(listing: Listing) -> None:
-    assert listing.as_published()
     assert listing.departures() == ()
     assert listing.shortfall() == {"train": 0, "query": 0, "database": 0}
-    assert listing.digest("query") == hashlib.sha256(b"q 11\n").hexdigest()
+    assert list_digest(listing.splits["query"]) == hashlib.sha256(b"q 11\n").hexdigest()
 
 
-def replaced(listing: Listing, split: str, *lines: str) -> Listing:
-    return Listing(**{**vars(listing), split: listed(*lines)})
+def replaced(listing: Listing, split: SplitName, *lines: str) -> Listing:
+    return replace(listing, splits={**listing.splits, split: listed(*lines)})
 
 
 def test_missing_images_are_counted(listing: Listing) -> None:
     fewer = replaced(listing, "database", "a 1 0")
     assert fewer.departures() == ("database: images 1, published 3",)
     assert fewer.shortfall() == {"train": 0, "query": 0, "database": 2}
-    assert not fewer.as_published()
     assert replaced(listing, "query", "q 1 1", "r 1 1").shortfall()["query"] == -1
 
 
@@ -334,10 +330,7 @@ def test_real_lists_with_defects() -> None:
     folder = real_lists("nuswide21_dqn")
     train, query = (read_list(folder / f"{name}.txt", bits(21)) for name in ("train", "query"))
     assert (len(train), len(query)) == (10_500, 2_000)
-    found = find_defects(train, query, None)
-    assert len(found.shared_train_query) == 129
-    assert {name: len(paths) for name, paths in found.repeated.items()} == {"train": 0, "query": 8}
-    assert {what: len(paths) for what, paths in found.leaks().items()} == {
+    assert {what: len(paths) for what, paths in find_leaks({"train": train, "query": query}).items()} == {
         "in both train and query": 129,
         "more than once in query": 8,
     }

@@ -57,7 +57,7 @@ def test_every_image_comes_with_its_own_labels(nuswide, load):
     for name, size in NUSWIDE_SIZES.items():
         split = getattr(dataset, name)
         assert len(split) == size
-        assert sorted(rows_of(split)) == sorted(expected_rows(nuswide, listing.split(name)))
+        assert sorted(rows_of(split)) == sorted(expected_rows(nuswide, listing.splits[name]))
     assert dataset.classes == listing.classes
     assert dataset.cut == 5000
 
@@ -88,7 +88,7 @@ def test_a_fingerprint_is_of_contents_and_labels_not_of_places(tmp_path, load):
         write_mini_imagenet(root, training=place)
         fingerprints[place] = load("imagenet100", root).fingerprint
     assert len(set(fingerprints.values())) == 1
-    file = list_imagenet100(tmp_path / "train").train.files[0]
+    file = list_imagenet100(tmp_path / "train").splits["train"].files[0]
     image = Image.open(tmp_path / "train" / file).rotate(180)
     image.save(tmp_path / "train" / file, "JPEG")
     assert load("imagenet100", tmp_path / "train").fingerprint not in fingerprints.values()
@@ -107,7 +107,7 @@ def test_training_on_disk_equals_training_in_memory(nuswide, load):
 
 def test_missing_images_are_left_out_of_every_split_and_counted(nuswide, load):
     whole = load("nuswide21", nuswide)
-    shared = list_nuswide21(nuswide).train.files[0]  # the database holds the training images
+    shared = list_nuswide21(nuswide).splits["train"].files[0]  # the database holds the training images
     (nuswide / shared).unlink()
     dataset = load("nuswide21", nuswide)
     assert len(dataset.train) == NUSWIDE_SIZES["train"] - 1
@@ -118,7 +118,7 @@ def test_missing_images_are_left_out_of_every_split_and_counted(nuswide, load):
 
 
 def test_a_copy_that_lacks_too_much_is_refused_with_the_number_that_would_do(nuswide, load):
-    (nuswide / list_nuswide21(nuswide).train.files[0]).unlink()
+    (nuswide / list_nuswide21(nuswide).splits["train"].files[0]).unlink()
     lacking = sum({"train": 10000, "query": 5000, "database": 190834}.values()) - sum(NUSWIDE_SIZES.values()) + 2
     with pytest.raises(InputError, match=f"or go on without them with allow_missing={lacking}"):
         load("nuswide21", nuswide, ReadOptions(side=16, allow_missing=lacking - 1, workers=0))

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dpq.errors import InputError
-from dpq.protocols.listed.listing import find_defects
+from dpq.protocols.listed.listing import find_leaks, find_unlabelled, list_digest
 from dpq.protocols.listed.lists import bits, read_list
 from dpq.protocols.listed.nuswide import CONCEPTS, PUBLISHED, list_nuswide21
 from tests.dpq.protocols.miniatures import (
@@ -59,21 +59,20 @@ def test_what_the_listing_says(root: Path) -> None:
     found = list_nuswide21(root)
     assert (found.protocol, found.cut, found.further_cuts) == ("nuswide21", 5000, ())
     assert found.classes == CONCEPTS
-    assert {name: len(found.split(name)) for name in NUSWIDE_SIZES} == NUSWIDE_SIZES
+    assert {name: len(found.splits[name]) for name in NUSWIDE_SIZES} == NUSWIDE_SIZES
     assert found.shortfall() == {"train": 9_916, "query": 4_979, "database": 190_708}
-    assert not found.as_published()
-    defects = find_defects(found.train, found.query, found.database)
-    assert defects.leaks() == defects.without_label() == {}
+    assert found.departures() != ()
+    assert find_leaks(found.splits) == find_unlabelled(found.splits) == {}
 
 
 def test_the_database_is_all_that_is_labelled_and_no_query(root: Path) -> None:
     found, truth = list_nuswide21(root), official(root)
-    expected = [name for name, concepts in truth.items() if concepts and name not in found.query.paths]
-    assert list(found.database.paths) == expected
-    assert found.database.files == found.database.paths
-    assert set(found.train.paths) < set(expected)
-    assert len(truth) == NUSWIDE_IMAGES > len(expected) + len(found.query)
-    for split in (found.train, found.query, found.database):
+    expected = [name for name, concepts in truth.items() if concepts and name not in found.splits["query"].paths]
+    assert list(found.splits["database"].paths) == expected
+    assert found.splits["database"].files == found.splits["database"].paths
+    assert set(found.splits["train"].paths) < set(expected)
+    assert len(truth) == NUSWIDE_IMAGES > len(expected) + len(found.splits["query"])
+    for split in found.splits.values():
         for path, row in zip(split.paths, split.labels.tolist(), strict=True):
             assert tuple(c for c, bit in zip(found.classes, row, strict=True) if bit) == truth[path]
 
@@ -90,8 +89,8 @@ def test_the_ground_truth_names_the_columns(root: Path) -> None:
         edit(root / f"nuswide21/{name}.txt", reorder)
     found = list_nuswide21(root)
     assert found.classes == tuple(CONCEPTS[i] for i in order)
-    assert found.database.paths == expected.database.paths
-    assert found.database.labels.equal(expected.database.labels[:, order.tolist()])
+    assert found.splits["database"].paths == expected.splits["database"].paths
+    assert found.splits["database"].labels.equal(expected.splits["database"].labels[:, order.tolist()])
 
 
 @pytest.mark.parametrize("differing", ["clouds", "mountain"])
@@ -145,14 +144,14 @@ def test_how_the_ground_truth_is_written_does_not_matter(root: Path) -> None:
         text = (root / path).read_text()
         (root / path).write_bytes(text.replace("\n", " \r\n").encode())
     edit(root / IMAGE_LIST, lambda lines: [line.replace("\\", "/") for line in lines])
-    assert list_nuswide21(root).digest("database") == expected.digest("database")
+    assert list_digest(list_nuswide21(root).splits["database"]) == list_digest(expected.splits["database"])
 
 
 def test_the_ground_truth_may_lie_beside_the_lists(root: Path) -> None:
     expected = list_nuswide21(root)
     for name in ("Groundtruth", "ImageList"):
         (root / name).rename(root / "nuswide21" / name)
-    assert list_nuswide21(root).digest("database") == expected.digest("database")
+    assert list_digest(list_nuswide21(root).splits["database"]) == list_digest(expected.splits["database"])
 
 
 @pytest.mark.parametrize("path", [IMAGE_LIST, SKY, SKY.replace("sky", "mountain")])
@@ -197,11 +196,11 @@ def test_a_listed_database_goes_before_the_ground_truth(root: Path) -> None:
     lines = (root / "nuswide21/train.txt").read_text().splitlines()
     (root / "nuswide21/database.txt.gz").write_bytes(gzip.compress("\n".join(lines[:5]).encode()))
     found = list_nuswide21(root)
-    assert found.database.paths == found.train.paths[:5]
-    assert found.database.source == "database.txt.gz"
+    assert found.splits["database"].paths == found.splits["train"].paths[:5]
+    assert found.splits["database"].source == "database.txt.gz"
     assert found.classes == CONCEPTS
     shutil.rmtree(root / "Groundtruth")
-    assert list_nuswide21(root).digest("database") == found.digest("database")
+    assert list_digest(list_nuswide21(root).splits["database"]) == list_digest(found.splits["database"])
     assert list_nuswide21(root).classes == CONCEPTS
 
 
@@ -209,17 +208,17 @@ def test_lists_may_lie_in_the_root(root: Path) -> None:
     expected = list_nuswide21(root)
     for name in ("train.txt", "query.txt"):
         (root / "nuswide21" / name).rename(root / name)
-    assert list_nuswide21(root).digest("train") == expected.digest("train")
+    assert list_digest(list_nuswide21(root).splits["train"]) == list_digest(expected.splits["train"])
     for name in ("train.txt", "query.txt"):
         (root / f"{name}.gz").write_bytes(gzip.compress((root / name).read_bytes()))
         (root / name).unlink()
-    assert list_nuswide21(root).digest("query") == expected.digest("query")
+    assert list_digest(list_nuswide21(root).splits["query"]) == list_digest(expected.splits["query"])
 
 
 def test_the_protocols_own_folder_goes_first(root: Path) -> None:
     for name in ("train.txt", "query.txt", "database.txt"):
         write_lines(root / name, ["n01440764/n01440764_1.JPEG 0"])
-    assert len(list_nuswide21(root).train) == NUSWIDE_SIZES["train"]
+    assert len(list_nuswide21(root).splits["train"]) == NUSWIDE_SIZES["train"]
 
 
 def test_lists_with_the_authors_folders(root: Path) -> None:
@@ -227,8 +226,8 @@ def test_lists_with_the_authors_folders(root: Path) -> None:
     for name in ("train", "query"):
         edit(root / f"nuswide21/{name}.txt", lambda lines: [f"/data/nus/{line}" for line in lines])
     found = list_nuswide21(root, strip_prefix="/data/nus")
-    assert found.train.paths == expected.train.paths
-    assert found.digest("database") == expected.digest("database")
+    assert found.splits["train"].paths == expected.splits["train"].paths
+    assert list_digest(found.splits["database"]) == list_digest(expected.splits["database"])
     assert f"{root / 'nuswide21/train.txt'}:1: path '/data/nus/Flickr/" in refusal(root)
     assert "does not start with the prefix '/data/nus/Flickr/actor/'" in refusal(root, "/data/nus/Flickr/actor")
 
@@ -258,7 +257,7 @@ def test_mini_images_differ_in_size_and_show_their_labels(tmp_path: Path) -> Non
     write_mini_nuswide(tmp_path)
     found = list_nuswide21(tmp_path)
     sizes, hues = set(), {}
-    for file, row in zip(found.database.files, found.database.labels, strict=True):
+    for file, row in zip(found.splits["database"].files, found.splits["database"].labels, strict=True):
         with Image.open(tmp_path / file) as image:
             sizes.add(image.size)
             if row.sum() == 1:
@@ -286,13 +285,12 @@ def test_real_lists(tmp_path: Path) -> None:
     assert found.classes == CONCEPTS
     assert found.shortfall() == {"train": 0, "query": 0, "database": 180_834}
     assert found.departures() == ("database: images 10000, published 190834",)
-    defects = find_defects(found.train, found.query, found.database)
-    assert defects.leaks() == defects.without_label() == {}
+    assert find_leaks(found.splits) == find_unlabelled(found.splits) == {}
     for name, mean in (("train", 2.11), ("query", 2.15)):
-        labels = found.split(name).labels
+        labels = found.splits[name].labels
         assert labels.sum(dim=1).float().mean().item() == pytest.approx(mean, abs=0.005)
         assert labels.any(dim=1).all()
-        assert found.digest(name) == PUBLISHED.digests[name]
+        assert list_digest(found.splits[name]) == PUBLISHED.digests[name]
 
 
 def test_an_unlabelled_image_in_the_real_lists_is_found(tmp_path: Path) -> None:
@@ -300,4 +298,4 @@ def test_an_unlabelled_image_in_the_real_lists_is_found(tmp_path: Path) -> None:
     lines[4_000] = " ".join([lines[4_000].split()[0], *"0" * 21])
     train = read_list(write_lines(tmp_path / "train.txt", lines), bits(21))
     query = read_list(real_lists("nuswide21") / "query.txt", bits(21))
-    assert find_defects(train, query, None).unlabelled == {"train": (train.paths[4_000],), "query": ()}
+    assert find_unlabelled({"train": train, "query": query}) == {"without a label in train": (train.paths[4_000],)}

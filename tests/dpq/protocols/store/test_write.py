@@ -19,11 +19,13 @@ import pytest
 import torch
 
 from dpq.errors import InputError
+from dpq.protocols.base import ReadOptions
 from dpq.protocols.store import decoding, write
 from dpq.protocols.store import files as store_files
 from dpq.protocols.store.decoding import Decoded, decode_file
 from dpq.protocols.store.files import StoreFiles
-from dpq.protocols.store.write import ImageStore, inspect_images, store_images
+from dpq.protocols.store.read import ImageStore
+from dpq.protocols.store.write import inspect_images, store_images
 from tests.dpq.protocols.gallery import encoded, kinds, photo, photos, png_header, reference, write_files
 
 SIDE = 12
@@ -34,7 +36,7 @@ FORK = multiprocessing.get_context("fork")
 
 
 def store(root: Path, files: Any, cache: Path, workers: int = 0, allow: int = 0, side: int = SIDE) -> ImageStore:
-    return store_images(root, list(files), side, cache, workers=workers, allow_unreadable=allow)
+    return store_images(root, list(files), cache, ReadOptions(side, allow, workers=workers))
 
 
 def refusal(*args: Any, **options: Any) -> str:
