@@ -13,30 +13,19 @@ from torch.nn.functional import normalize
 
 from dpq.codes.additive import affinities, encode
 
-BITS = (8, 16, 24, 32)
 DIM, LEVELS, CODEBOOK_SIZE = 300, 4, 256
-FITTED = 2560  # embeddings that the codebooks are taken from
-BLOCK = 8192  # embeddings in memory at once
 PARTS = ("train", "database", "queries")
 
 
 @dataclass(frozen=True)
 class Labelling:
-    """How images have labels, and how their embeddings scatter around the mean of their labels' centres.
+    """How images have labels, and how their embeddings scatter around the mean of their labels' centres."""
 
-    Attributes:
-        classes: L.
-        mean_labels: of an image.
-        skew: exponent of Zipf's law for how frequent the classes are; 0 makes them equal.
-        noise: length of the noise beside centres of length one; decides how many codes differ.
-        fading: the j-th direction of the noise has a spread of 1/j, as those of a trained network fade; else all alike.
-    """
-
-    classes: int
-    mean_labels: float
-    skew: float
-    noise: float
-    fading: bool = False
+    classes: int  # L
+    mean_labels: float  # of an image
+    skew: float  # exponent of Zipf's law for how frequent the classes are; 0 makes them equal
+    noise: float  # length of the noise beside centres of length one; decides how many codes differ
+    fading: bool = False  # the j-th direction of the noise has a spread of 1/j, as in a trained network; else all alike
 
 
 NUSWIDE = Labelling(21, 2.1, 1.0, 3.0)  # most of the longest codes differ, which is the slow case
@@ -53,21 +42,13 @@ ABOUT = (
 
 @dataclass(frozen=True)
 class CodedSet:
-    """What a ranking needs.
+    """What a ranking needs."""
 
-    Attributes:
-        queries: [Q, D] float32.
-        query_labels: [Q, L] bool.
-        codes: [N, M] uint8.
-        database_labels: [N, L] bool.
-        codebooks: [M, K, D] float32.
-    """
-
-    queries: Tensor
-    query_labels: Tensor
-    codes: Tensor
-    database_labels: Tensor
-    codebooks: Tensor
+    queries: Tensor  # [Q, D] float32
+    query_labels: Tensor  # [Q, L] bool
+    codes: Tensor  # [N, M] uint8
+    database_labels: Tensor  # [N, L] bool
+    codebooks: Tensor  # [M, K, D] float32
 
 
 def coded_set(labelling: Labelling, queries: int, database: int, seed: int = 0) -> CodedSet:
@@ -81,9 +62,9 @@ def coded_set(labelling: Labelling, queries: int, database: int, seed: int = 0) 
     def embed(labels: Tensor) -> Tensor:
         return embeddings(labelling, labels, random).mul(DIM**0.5)
 
-    codebooks = _whole(rough_codebooks(embed(_labels(labelling, FITTED, random)), LEVELS, CODEBOOK_SIZE))
+    codebooks = _whole(rough_codebooks(embed(_labels(labelling, 2560, random)), LEVELS, CODEBOOK_SIZE))
     query_labels, database_labels = _labels(labelling, queries, random), _labels(labelling, database, random)
-    blocks = (database_labels[start : start + BLOCK] for start in range(0, database, BLOCK))
+    blocks = torch.split(database_labels, 8192)  # whose embeddings are in memory at once
     codes = torch.cat([encode(embed(block), codebooks) for block in blocks])
     return CodedSet(_whole(embed(query_labels)), query_labels, codes, database_labels, codebooks)
 
