@@ -51,22 +51,24 @@ class CodedSet:
     codebooks: Tensor  # [M, K, D] float32
 
 
-def coded_set(labelling: Labelling, queries: int, database: int, seed: int = 0) -> CodedSet:
+def coded_set(labelling: Labelling, queries: int, database: int) -> CodedSet:
     """Images with labels and codes.
 
     Queries and codewords are whole 64ths of a centre's spread in one direction, which makes every score exact in
     float32: whatever way it is computed, rankings are the same.
     """
-    random = torch.Generator().manual_seed(seed)
+    random = torch.Generator().manual_seed(0)
 
     def embed(labels: Tensor) -> Tensor:
         return embeddings(labelling, labels, random).mul(DIM**0.5)
 
-    codebooks = _whole(rough_codebooks(embed(_labels(labelling, 2560, random)), LEVELS, CODEBOOK_SIZE))
+    rough = rough_codebooks(embed(_labels(labelling, 2560, random)), LEVELS, CODEBOOK_SIZE)
+    codebooks = (rough * 64).round() / 64
     query_labels, database_labels = _labels(labelling, queries, random), _labels(labelling, database, random)
     blocks = torch.split(database_labels, 8192)  # whose embeddings are in memory at once
     codes = torch.cat([encode(embed(block), codebooks) for block in blocks])
-    return CodedSet(_whole(embed(query_labels)), query_labels, codes, database_labels, codebooks)
+    asked = (embed(query_labels) * 64).round() / 64
+    return CodedSet(asked, query_labels, codes, database_labels, codebooks)
 
 
 def clustered(images: int, part: str) -> Tensor:
@@ -98,10 +100,6 @@ def rough_codebooks(x: Tensor, levels: int, size: int) -> Tensor:
         residual = residual - codebook[affinities(residual, codebook, "l2").argmax(dim=1)]
         codebooks.append(codebook)
     return torch.stack(codebooks)
-
-
-def _whole(x: Tensor) -> Tensor:
-    return (x * 64).round() / 64
 
 
 def _labels(labelling: Labelling, rows: int, random: torch.Generator) -> Tensor:

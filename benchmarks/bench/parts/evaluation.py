@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import median
-from typing import NamedTuple
 
 import numpy as np
 
@@ -75,23 +74,19 @@ def ours(data: CodedSet, levels: int) -> float:
 def obvious(data: CodedSet, levels: int) -> float:
     """MAP by the obvious evaluation, at the same ranks."""
     ranks = [k for k in KS if k <= len(data.codes)]
-    return evaluate_obviously(data, levels, [*ranks, *geometric_ranks(len(data.codes))]).map
+    return evaluate_obviously(data, levels, [*ranks, *geometric_ranks(len(data.codes))])[0]
 
 
 def _at_all_lengths(way: Callable[[CodedSet, int], float], data: CodedSet) -> list[float]:
     return [way(data, levels) for levels in range(1, LEVELS + 1)]
 
 
-class ObviousResult(NamedTuple):
-    """Means over queries; tied images keep their order in the database."""
+def evaluate_obviously(data: CodedSet, levels: int, ranks: Sequence[int]) -> tuple[float, Floats, Floats]:
+    """Rank the whole database for every query by codes of `levels` levels; tied images keep their order in it.
 
-    map: float  # mean average precision over the whole ranking
-    precision: Floats  # [P] at the ranks that were asked for
-    recall: Floats  # [P]
-
-
-def evaluate_obviously(data: CodedSet, levels: int, ranks: Sequence[int]) -> ObviousResult:
-    """Rank the whole database for every query by codes of `levels` levels, and measure at `ranks` [P]."""
+    Returns:
+        Means over queries: average precision of the whole ranking, precision and recall at `ranks`, both [P].
+    """
     database = decode(data.codes[:, :levels], data.codebooks[:levels]).double().numpy()
     scores = data.queries.double().numpy() @ database.T  # [Q, N]
     order = np.argsort(-scores, axis=1, kind="stable")
@@ -106,4 +101,4 @@ def evaluate_obviously(data: CodedSet, levels: int, ranks: Sequence[int]) -> Obv
         averages.append(np.sum(precision * relevant) / found)
         precisions.append(precision[at])
         recalls.append(hits[at] / found)
-    return ObviousResult(float(np.mean(averages)), np.mean(precisions, axis=0), np.mean(recalls, axis=0))
+    return float(np.mean(averages)), np.mean(precisions, axis=0), np.mean(recalls, axis=0)

@@ -37,16 +37,16 @@ def measure(options: Options) -> Report:
     most = options.size(256, 16)
     codebooks = rough_codebooks(clustered(8 * most, "train"), 8, most).to(options.device)
 
-    def work(make: Make, images: int, levels: int, codewords: int) -> Work:
-        return make(images, codebooks[:levels, :codewords].contiguous())
-
     points: list[Row] = []
     exponents: list[Row] = []
     for cost, (make, fixed, ladders) in _costs(options, most).items():
         if options.device.type != "cpu" and cost not in ON_DEVICE:
             continue
         for grown, sizes in ladders.items():
-            works = {str(size): work(make, *(fixed | {grown: size}).values()) for size in sizes}
+            works = {}
+            for size in sizes:
+                images, levels, codewords = (fixed | {grown: size}).values()
+                works[str(size)] = make(images, codebooks[:levels, :codewords].contiguous())
             seconds = [median(taken) for taken in alternate(works, options.size(3, 1)).values()]
             row = {"cost": cost, "grows with": grown}
             points += [row | {"size": n, "seconds": float(f"{s:.4g}")} for n, s in zip(sizes, seconds, strict=True)]

@@ -91,13 +91,10 @@ def _faiss_kmeans(points: Floats, size: int) -> Floats:
 
 def _initialisation(train: Tensor, fresh: Tensor, size: int) -> Ways:
     points, quantizer = train.numpy(), ProgressiveQuantizer(LEVELS, size, DIM)
-    quantizer.initialise(train, SEED)
-    ways: dict[str, tuple[Work, list[float]]] = {
-        "ours (residual k-means)": (
-            lambda: quantizer.initialise(train, SEED),
-            [_error(x, quantizer.codebooks.detach()) for x in (train, fresh)],
-        )
-    }
+    ours = partial(quantizer.initialise, train, SEED)
+    ours()
+    errors = [_error(x, quantizer.codebooks.detach()) for x in (train, fresh)]
+    ways: dict[str, tuple[Work, list[float]]] = {"ours (residual k-means)": (ours, errors)}
     for beam in (1, 5):
         own = _residual_quantizer(size, beam)
         own.train(points)
@@ -118,31 +115,30 @@ def _residual_quantizer(size: int, beam: int) -> Any:
 
 
 def _greedy(fresh: Tensor, codebooks: Tensor) -> Ways:
-    ours = (lambda: encode(fresh, codebooks), [_error(fresh, codebooks)])
     size = codebooks.shape[1]
     theirs = {f"Faiss residual quantizer, beam of {beam}": _residual_quantizer(size, beam) for beam in (1, 5)}
-    return {"ours, greedy": ours, **_faiss_codings(theirs, fresh, codebooks)}
+    return _codings("ours, greedy", encode, theirs, fresh, codebooks)
 
 
 def _icm(fresh: Tensor, codebooks: Tensor) -> Ways:
-    error = _relative(fresh, decode(icm_encode(fresh, codebooks), codebooks))
     theirs = {}
     for perturbed in (1, 4, 16):
         own = faiss.LocalSearchQuantizer(DIM, LEVELS, codebooks.shape[1].bit_length() - 1)
         own.encode_ils_iters = perturbed
         theirs[f"Faiss local search, {perturbed} round{'s' * (perturbed > 1)} of {own.icm_iters} sweeps"] = own
-    ours = (lambda: icm_encode(fresh, codebooks), [error])
-    return {"ours, from greedy codes": ours, **_faiss_codings(theirs, fresh, codebooks)}
+    return _codings("ours, from greedy codes", icm_encode, theirs, fresh, codebooks)
 
 
-def _faiss_codings(quantizers: Mapping[str, Any], x: Tensor, codebooks: Tensor) -> Ways:
-    for own in quantizers.values():
+def _codings(ours: str, code: Callable[..., Tensor], theirs: Mapping[str, Any], x: Tensor, codebooks: Tensor) -> Ways:
+    ways: dict[str, tuple[Work, list[float]]] = {ours: (partial(code, x, codebooks), [_error(x, codebooks, code)])}
+    for name, own in theirs.items():
         set_codebooks(own, codebooks)
-    return {name: (partial(own.compute_codes, x.numpy()), [_faiss_error(own, x)]) for name, own in quantizers.items()}
+        ways[name] = (partial(own.compute_codes, x.numpy()), [_faiss_error(own, x)])
+    return ways
 
 
-def _error(x: Tensor, codebooks: Tensor) -> float:
-    return _relative(x, decode(encode(x, codebooks), codebooks))
+def _error(x: Tensor, codebooks: Tensor, code: Callable[..., Tensor] = encode) -> float:
+    return _relative(x, decode(code(x, codebooks), codebooks))
 
 
 def _faiss_error(quantizer: Any, x: Tensor) -> float:
