@@ -68,7 +68,7 @@ def _add_train(commands: Any) -> None:
         "--codebook-size",
         type=positive,
         metavar="K",
-        help="codewords a level, at most as many as images (default: 256)",
+        help="codewords per level, at most as many as images (default: 256)",
     )
     train.add_argument("--embedding-dim", type=positive, metavar="D", help="at least the number of classes (300)")
     train.add_argument("--image-size", type=positive, metavar="N", help="side of the network input in pixels (224)")

@@ -244,7 +244,7 @@ def a_progressive_prefix_is_the_code_of_the_shorter_codebook(subject: Subject) -
 
 
 def the_seed_decides(subject: Subject) -> None:
-    """The same seed gives the same codebooks, and another one others."""
+    """The same seed gives the same codebooks, another seed gives different ones."""
     again, other = (subject.fit(build_seed=seed, seed=seed + 3).codebooks for seed in (0, 1))
     _require(_same(again, subject.fitted.codebooks), "the same seed must give the same codebooks, bit for bit")
     _require(not torch.equal(other, again), "another seed must give other codebooks")

@@ -160,7 +160,7 @@ class MethodEntry:
         except (TypeError, ValueError) as error:
             return f"must have defaults, all of them JSON-able ({error})"
         if nested := [key for key, value in recorded.items() if not isinstance(value, str | int | float | None)]:
-            return f"must hold texts, numbers and flags; {nested[0]} is none"
+            return f"must hold texts, numbers and flags; {nested[0]} is something else"
         if getattr(defaults, "score", None) not in get_args(Score):
             return f"must have a field score, one of {', '.join(get_args(Score))}"
         if "released" in self.variants and not hasattr(config, "released"):

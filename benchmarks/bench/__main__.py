@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -16,11 +16,11 @@ if __name__ == "__main__":  # before the imports below, which take seconds
 
 import torch
 
-from benchmarks.bench.page import write_pages
-from benchmarks.bench.report import Options, Report, as_written, render, write_report
+from benchmarks.bench.report import Options, as_written, make_pages, render, write_report
 from benchmarks.commands.advice import advice_for
+from benchmarks.report import generated
 from benchmarks.running.environment import keep_freed_memory, resolve_device
-from dpq.cli.parser import Parser, positive, status_of
+from dpq.cli.parser import Parser, one_of, positive, status_of
 from dpq.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,8 @@ def make_parser() -> Parser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="BENCHMARK", help="which to run (default: all)")
+    known = one_of("benchmark", tuple(BENCHMARKS))
+    parser.add_argument("names", nargs="*", type=known, metavar="BENCHMARK", help="which to run (default: all)")
     parser.add_argument("--device", default="cpu", metavar="cpu|cuda|auto", help="default: cpu")
     parser.add_argument("--threads", type=positive, metavar="T", help="on the CPU; default: as many as there are cores")
     parser.add_argument("--quick", action="store_true", help="small sizes, in a minute; written only with --output")
@@ -70,15 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status_of(lambda: _run(arguments), advice_for)
 
 
+@interruption.interruptible(ADVICE)
 def _run(arguments: Sequence[str] | None) -> None:
-    with interruption.interruptible(ADVICE):
-        _measure(make_parser().parse_args(arguments))
-
-
-def _measure(options: argparse.Namespace) -> None:
-    for name in options.names:
-        if name not in BENCHMARKS:
-            raise InputError(f"unknown benchmark {name!r}; choose from {', '.join(BENCHMARKS)}")
+    options = make_parser().parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
     chosen = Options(resolve_device(options.device), torch.get_num_threads(), options.quick)
@@ -89,20 +84,16 @@ def _measure(options: argparse.Namespace) -> None:
     keep_freed_memory()
     for name in options.names or (BENCHMARKS if chosen.device.type == "cpu" else ON_GPU):
         log.info("%s: %s", name, BENCHMARKS[name])
-        report = _measure_of(name)(chosen)
+        try:
+            benchmark = import_module(f"benchmarks.bench.parts.{name}")
+        except ModuleNotFoundError as error:
+            raise InputError(f"{name} needs {error.name}; install it with: pip install '.[tests]'") from error
+        report = benchmark.measure(chosen)
         print(f"\n## {name}\n\n{render(as_written(report, chosen))}")
         if output is not None:
             print(f"\n{write_report(output, report, chosen)}")
     if output is not None:
-        print(*write_pages(output), sep="\n")
-
-
-def _measure_of(name: str) -> Callable[[Options], Report]:
-    try:
-        measure: Callable[[Options], Report] = import_module(f"benchmarks.bench.parts.{name}").measure
-    except ModuleNotFoundError as error:
-        raise InputError(f"{name} needs {error.name}; install it with: pip install '.[tests]'") from error
-    return measure
+        print(*generated.write(output, make_pages(output)), sep="\n")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 POINTS = "Medians"  # title of the table that the figure is drawn from
-IMAGES, LEVELS, CODEWORDS, BATCH = "images", "levels", "codewords", "batch"
 # Costs are no methods, so they share the palette and not the legend; markers tell them apart in grey.
 LOOKS = {
     "evaluation": ("#0072B2", "o"),
@@ -22,27 +23,26 @@ LOOKS = {
     "initialisation": ("#009E73", "^"),
     "training step": ("#000000", "D"),
 }
+# What costs grow with; the last letter is the symbol.
 LABELS = {
-    IMAGES: "images N",
-    LEVELS: "levels M",
-    CODEWORDS: "codewords a level K",
-    BATCH: "images of a batch B",
+    "images": "images N",
+    "levels": "levels M",
+    "codewords": "codewords a level K",
+    "batch": "images of a batch B",
 }
-SYMBOLS = {IMAGES: "N", LEVELS: "M", CODEWORDS: "K", BATCH: "B"}
 
 
 def growth_figure(report: Mapping[str, Any]) -> Figure:
     """Medians as points, a dotted line of the fitted exponent; a panel for each size that grows."""
-    rows = next(table["rows"] for table in report["tables"] if table["title"] == POINTS)
-    curves = list(points_of(rows))
+    curves = list(points_of(next(table["rows"] for table in report["tables"] if table["title"] == POINTS)))
     grown = [size for size in LABELS if any(curve[1] == size for curve in curves)]
     figure = new_figure(9.2, 7.2, "How each cost grows: medians, and the power that fits them best (dotted)")
     for axes, size in zip(panels(figure, len(grown), 2), grown, strict=True):
-        for cost, by, sizes, seconds in curves:
-            if by == size:
-                _draw(axes, cost, SYMBOLS[size], sizes, seconds)
+        own = [curve for curve in curves if curve[1] == size]
+        for cost, _, sizes, seconds in own:
+            _draw(axes, cost, LABELS[size][-1], sizes, seconds)
         axes.set(xscale="log", yscale="log", xlabel=LABELS[size], ylabel="seconds")
-        _mark_sizes(axes, sorted({one for curve in curves if curve[1] == size for one in curve[2]}))
+        _mark_sizes(axes, sorted({one for curve in own for one in curve[2]}))
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
     return figure
 
@@ -53,11 +53,10 @@ def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
 
 
 def points_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, list[int], list[float]]]:
-    """Cost, what it grows with, sizes and seconds: a curve each, from the rows of the table of medians."""
-    curves = dict.fromkeys((str(row["cost"]), str(row["grows with"])) for row in rows)
-    for cost, grown in curves:
-        own = [row for row in rows if (row["cost"], row["grows with"]) == (cost, grown)]
-        yield cost, grown, [int(row["size"]) for row in own], [float(row["seconds"]) for row in own]
+    """Cost, what it grows with, sizes and seconds of each curve, from the rows of the table of medians."""
+    for (cost, grown), own in groupby(rows, itemgetter("cost", "grows with")):
+        sizes, seconds = zip(*map(itemgetter("size", "seconds"), own), strict=True)
+        yield cost, grown, list(sizes), list(seconds)
 
 
 def _draw(axes: Axes, cost: str, symbol: str, sizes: list[int], seconds: list[float]) -> None:

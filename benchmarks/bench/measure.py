@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -19,19 +19,10 @@ from tqdm import tqdm
 from benchmarks.running.environment import peak_memory_mb
 
 Work = Callable[[], object]
-CPU = torch.device("cpu")
-THREADS = (1, 2)
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """How two series of times compare, round by round.
-
-    Attributes:
-        median: of the ratios of all rounds.
-        low: the smallest of them.
-        high: the largest of them.
-    """
+class Ratio(NamedTuple):
+    """How two series of times compare: median, smallest and largest of their ratios in each round."""
 
     median: float
     low: float
@@ -42,50 +33,28 @@ class Ratio:
         return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
-@dataclass(frozen=True)
-class Timing:
-    """How long one way took.
-
-    Attributes:
-        name: of the way.
-        threads: that it had.
-        seconds: median over rounds.
-        ratio: its seconds divided by those of the first way, round by round.
-    """
-
-    name: str
-    threads: int
-    seconds: float
-    ratio: Ratio
-
-
-def alternate(
-    works: Mapping[str, Work], rounds: int, device: torch.device = CPU, *, untimed: int = 1
-) -> dict[str, list[float]]:
-    """Seconds of each piece of work in each of `rounds` rounds.
-
-    Args:
-        works: pieces of work by name.
-        rounds: timed rounds.
-        device: what they run on; a GPU is waited for before the clock is read.
-        untimed: rounds before those.
-    """
+def alternate(works: Mapping[str, Work], rounds: int, *, untimed: int = 1) -> dict[str, list[float]]:
+    """Seconds of each piece of work, by its name, in each of `rounds` rounds that follow the `untimed` ones."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for index in tqdm(range(untimed + rounds), desc=" / ".join(works), leave=False, disable=None):
         for name, work in works.items():
-            taken = clock(work, device)
+            taken = clock(work)
             if index >= untimed:
                 seconds[name].append(taken)
     return seconds
 
 
-def clock(work: Work, device: torch.device = CPU) -> float:
-    """Seconds that `work` takes, all that it started on the device included."""
-    _wait(device)
-    started = time.perf_counter()
+def clock(work: Work) -> float:
+    """Seconds that `work` takes, all that it started on a GPU included."""
+    started = _now()
     work()
-    _wait(device)
-    return time.perf_counter() - started
+    return _now() - started
+
+
+def _now() -> float:
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def ratio(seconds: Sequence[float], of: Sequence[float]) -> Ratio:
@@ -106,14 +75,14 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def side_by_side(works: Mapping[str, Work], most_threads: int, rounds: int) -> Iterator[Timing]:
-    """Time ways to do the same against the first of them, with each number of threads up to `most_threads`."""
+def side_by_side(works: Mapping[str, Work], most_threads: int, rounds: int) -> Iterator[tuple[str, int, float, Ratio]]:
+    """Name, threads, median seconds and ratio to the first of these works, in 1 thread and, if allowed, in 2."""
     first = next(iter(works))
-    for count in (count for count in THREADS if count <= most_threads):
+    for count in range(1, min(most_threads, 2) + 1):
         with threads(count):
             seconds = alternate(works, rounds)
         for name, taken in seconds.items():
-            yield Timing(name, count, median(taken), ratio(taken, seconds[first]))
+            yield name, count, median(taken), ratio(taken, seconds[first])
 
 
 def extra_memory(
@@ -123,44 +92,21 @@ def extra_memory(
 
     Both run in a process of their own, with as many threads as here. All must be picklable, functions by name.
     """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
-        return apart.submit(_in_process, prepare, tuple(arguments), work, torch.get_num_threads()).result()
+    with ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (torch.get_num_threads(),)) as apart:
+        return apart.submit(_in_process, prepare, arguments, work).result()
 
 
-def _in_process(
-    prepare: Callable[..., Any], arguments: tuple[Any, ...], work: Callable[[Any], Any], count: int
-) -> tuple[Any, float]:
-    torch.set_num_threads(count)
+def _in_process(prepare: Callable[..., Any], arguments: Sequence[Any], work: Callable[[Any], Any]) -> tuple[Any, float]:
     given = prepare(*arguments)
-    _forget_peak()
-    before = _resident_mb()
-    return work(given), _peak_mb() - before
-
-
-def _forget_peak() -> None:
-    """Let the kernel count the peak of this process anew (Linux; elsewhere preparing counts as well)."""
-    try:
+    with suppress(OSError):  # Linux counts the peak anew; elsewhere preparing counts as well
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
-        return
+    before = _memory_mb("VmRSS")
+    return work(given), _memory_mb("VmHWM") - before
 
 
-def _peak_mb() -> float:
-    return _status_mb("VmHWM") or peak_memory_mb(CPU)
-
-
-def _resident_mb() -> float:
-    return _status_mb("VmRSS") or peak_memory_mb(CPU)
-
-
-def _status_mb(field: str) -> float | None:
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) / 2**10 for line in lines if line.startswith(f"{field}:")), None)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def _memory_mb(field: str) -> float:
+    """What Linux says of this process; elsewhere, and where it does not say that, the peak so far."""
+    with suppress(OSError):
+        if found := re.search(rf"{field}:\s*(\d+)", Path("/proc/self/status").read_text(encoding="ascii")):
+            return int(found[1]) / 2**10
+    return peak_memory_mb(torch.device("cpu"))

@@ -1,16 +1,18 @@
-"""What a benchmark found: tables, and promises that were kept or not. As JSON, and as text."""
+"""What a benchmark found: tables, and promises that were kept or not. As JSON, as text, and on the page of them all."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tabulate import tabulate
 
+from benchmarks.bench.growth_figure import growth_figure
+from benchmarks.figures.style import files_of, style
 from dpq.errors import InputError
 from dpq.files.atomic import write_atomically
 
@@ -19,23 +21,26 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 FOLDER = "bench"  # below the folder of results
+PAGE = f"{FOLDER}/README.md"
+HEAD = """# Speed and memory
 
-Row = Mapping[str, str | int | float]
+Made by `nox -s bench` from generated data; every section is one report, `<name>.json` beside this page. Ratios are
+medians over rounds in which both sides are timed in turns in one process, with the smallest and largest round: seconds
+depend on the machine and on what else it does, ratios far less.
+"""
+DRAWN = "growth"  # the report that has a figure
+CAPTION = "How each cost grows: medians, and the power that fits them best."
+
+Row = Mapping[str, Any]  # text and numbers by column
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to measure.
-
-    Attributes:
-        device: to measure on.
-        threads: most threads on the CPU.
-        quick: small sizes, to see that everything works; the numbers say little.
-    """
+    """How to measure."""
 
     device: torch.device
-    threads: int
-    quick: bool = False
+    threads: int  # most of them, on the CPU
+    quick: bool = False  # small sizes, to see that everything works; the numbers say little
 
     def size(self, full: int, quick: int) -> int:
         """`full`, or `quick` where small sizes are asked for."""
@@ -44,16 +49,9 @@ class Options:
 
 @dataclass(frozen=True)
 class Promise:
-    """A bound that the suite sets itself.
+    """A bound that the suite sets itself."""
 
-    Attributes:
-        what: is bounded, as a phrase that its value completes.
-        measured: value.
-        bound: that it is held to.
-        side: whether it should be at least or at most that.
-    """
-
-    what: str
+    what: str  # is bounded, as a phrase that the side and the bound complete
     measured: float
     bound: float
     side: Literal["at least", "at most"]
@@ -65,30 +63,14 @@ class Promise:
 
 
 @dataclass(frozen=True)
-class Table:
-    """Rows of one table, all with the same columns; numbers are printed as they are, so round them."""
-
-    title: str
-    rows: Sequence[Row]
-
-
-@dataclass(frozen=True)
 class Report:
-    """What one benchmark found.
+    """What one benchmark found."""
 
-    Attributes:
-        name: of the benchmark.
-        about: what was measured against what, at which sizes: one or two sentences.
-        tables: at least one.
-        promises: bounds, with the measured values.
-        notes: what limits a number, or explains it.
-    """
-
-    name: str
-    about: str
-    tables: Sequence[Table]
+    name: str  # of the benchmark
+    about: str  # what was measured against what, at which sizes: one or two sentences
+    tables: Mapping[str, Sequence[Row]]  # by title; numbers are printed as they are, so round them
     promises: Sequence[Promise] = ()
-    notes: Sequence[str] = field(default=())
+    notes: Sequence[str] = ()  # what limits a number, or explains it
 
 
 def write_report(output: Path, report: Report, options: Options) -> Path:
@@ -107,6 +89,7 @@ def as_written(report: Report, options: Options) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         **asdict(report),
+        "tables": [{"title": title, "rows": rows} for title, rows in report.tables.items()],
         "quick": options.quick,
         "environment": describe_environment(options.device),
     }
@@ -130,37 +113,44 @@ def read_reports(output: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+def make_pages(output: Path) -> dict[str, bytes]:
+    """The page of all written reports and its figures, by their paths below `output`; nothing without reports.
+
+    Raises:
+        InputError: a file that is no report, or matplotlib is not installed.
+    """
+    sections, files = [HEAD], dict[str, bytes]()
+    for name, report in read_reports(output).items():
+        sections.append(f"## {name}\n\n{render(report)}\n")
+        if report["name"] == DRAWN:
+            sections.append(f"[![{CAPTION}]({name}.png)]({name}.svg)\n")
+            with style(FOLDER):
+                drawn = files_of(name, growth_figure(report))
+            files |= {f"{FOLDER}/{file}": content for file, content in drawn.items()}
+    return {PAGE: "\n".join(sections).encode(), **files} if len(sections) > 1 else {}
+
+
 def render(report: Mapping[str, Any]) -> str:
     """Markdown of a report as it is written: what was measured, the promises, the tables, the notes."""
-    parts = [str(report["about"]), _where(report["environment"])]
-    if report["promises"]:
-        parts.append(_promises([Promise(**one) for one in report["promises"]]))
-    for table in report["tables"]:
-        parts += [f"{table['title']}:", _grid(table["rows"])]
-    parts += list(report["notes"])
-    return "\n\n".join(parts)
-
-
-def _promises(promises: Sequence[Promise]) -> str:
-    rows = [
+    environment = report["environment"]
+    place = environment["cpu"] if environment["device"] == "cpu" else environment["device"]
+    threads = f"{environment['threads']} thread{'s' if environment['threads'] != 1 else ''}"
+    where = f"{place}, {threads}, torch {environment['torch']}, Python {environment['python']}"
+    parts = [str(report["about"]), f"Measured on {where}, commit {str(environment['commit'])[:7]}."]
+    promises = [
         {
             "promise": f"{one.what}, {one.side} {one.bound:g}",
             "measured": f"{one.measured:.3g}",
             "kept": "yes" if one.kept else "**no**",
         }
-        for one in promises
+        for one in (Promise(**written) for written in report["promises"])
     ]
-    return _grid(rows)
+    if promises:
+        parts.append(_grid(promises))
+    for table in report["tables"]:
+        parts += [f"{table['title']}:", _grid(table["rows"])]
+    return "\n\n".join([*parts, *report["notes"]])
 
 
 def _grid(rows: Sequence[Row]) -> str:
     return str(tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True))
-
-
-def _where(environment: Mapping[str, Any]) -> str:
-    place = environment["cpu"] if environment["device"] == "cpu" else environment["device"]
-    threads = environment["threads"]
-    return (
-        f"Measured on {place}, {threads} thread{'s' if threads != 1 else ''}, torch {environment['torch']}, "
-        f"Python {environment['python']}, commit {str(environment['commit'])[:7]}."
-    )

@@ -19,7 +19,6 @@ from dpq.method.label_vectors import orthonormal_label_vectors
 from dpq.protocols.base import Dataset, Split
 
 CLASSES = tuple("abcdefghij")
-SIDE = 32
 NOISE = 40  # grey levels, beside the pattern of the class
 
 
@@ -38,17 +37,17 @@ def setting(options: Options) -> Experiment:
     )
 
 
-def generated_split(images: int, seed: int = 0) -> Split:
+def generated_split(images: int) -> Split:
     """Images of the size of CIFAR-10's, of ten classes: smooth patterns with noise."""
-    random = torch.Generator().manual_seed(seed)
+    random = torch.Generator().manual_seed(0)
     classes = torch.arange(images) % len(CLASSES)
     coarse = torch.randint(NOISE, 256 - NOISE, (len(CLASSES), 3, 4, 4), generator=random).float()
-    patterns = F.interpolate(coarse, size=(SIDE, SIDE), mode="bilinear")[classes]
-    noise = torch.randint(-NOISE, NOISE, (images, 3, SIDE, SIDE), generator=random)
+    patterns = F.interpolate(coarse, size=(32, 32), mode="bilinear")[classes]
+    noise = torch.randint(-NOISE, NOISE, (images, 3, 32, 32), generator=random)
     return Split((patterns + noise).to(torch.uint8), F.one_hot(classes, len(CLASSES)).bool())
 
 
-def generated_method(name: str, experiment: Experiment, split: Split, device: torch.device) -> Any:
+def generated_method(name: str, experiment: Experiment, split: Split) -> Any:
     """A fresh method, as a run builds it."""
     dataset = Dataset("generated", "generated", CLASSES, split, split, split, "")
     vectors = orthonormal_label_vectors(len(CLASSES), experiment.backbone.embedding_dim)
@@ -57,24 +56,20 @@ def generated_method(name: str, experiment: Experiment, split: Split, device: to
 
 def prepared_trainer(name: str, experiment: Experiment, split: Split, device: torch.device) -> Trainer:
     """A trainer in the first epoch that has codes: as dear as the later ones, and dearer than those before."""
-    method = generated_method(name, experiment, split, device)
+    method = generated_method(name, experiment, split)
     method.training_config = experiment.training
     trainer = Trainer(method, split, experiment.training, 0, Execution(device))
     trainer.epoch = method.codes_start(experiment.training.epochs)
     return trainer
 
 
-def bare_body(experiment: Experiment, device: torch.device) -> nn.Module:
-    """The backbone without heads, in training mode, laid out as in training."""
-    body: nn.Module = generated_method("dtq", experiment, generated_split(len(CLASSES)), device).backbone.body
+def bare_backbone(experiment: Experiment, device: torch.device, images: int) -> tuple[nn.Module, torch.Tensor]:
+    """The backbone without heads, and inputs [images, 3, size, size], in the mode and the layout of training."""
+    body: nn.Module = generated_method("dtq", experiment, generated_split(len(CLASSES))).backbone.body
     body.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stubs lack modules of 4d
-    return body.train()
-
-
-def random_inputs(experiment: Experiment, device: torch.device, images: int) -> torch.Tensor:
-    """[images, 3, size, size] network inputs, channels last as `dpq.learning.augment.to_input` gives them."""
     size = experiment.training.image_size
-    return torch.randn(images, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
+    inputs = torch.randn(images, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
+    return body.train(), inputs
 
 
 def forward_backward(body: nn.Module, inputs: torch.Tensor, precision: str = "32") -> Work:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -23,7 +21,6 @@ PARTS = (
     "optimizers",
 )
 OUTSIDE = tuple(part for part in PARTS if not part.startswith("backbone"))
-Mark = Callable[[], None]
 
 
 def step_parts(trainer: Trainer, step: Work, rounds: int) -> dict[str, float]:
@@ -37,44 +34,35 @@ def step_parts(trainer: Trainer, step: Work, rounds: int) -> dict[str, float]:
         rounds: steps that are measured, after one that is not.
     """
     gpu = trainer.execution.device.type == "cuda"
-    rows = [_one_step(trainer, step, gpu) for _ in range(rounds + 1)][1:]
-    return {part: median(row[index] for row in rows) for index, part in enumerate(PARTS)}
-
-
-def _one_step(trainer: Trainer, step: Work, gpu: bool) -> list[float]:
     marks: list[Any] = []
 
-    def mark() -> None:
+    def mark(*_: object) -> None:
         if gpu:
             marks.append(torch.cuda.Event(enable_timing=True))  # type: ignore[no-untyped-call]
             marks[-1].record()
         else:
             marks.append(time.perf_counter())
 
-    with _marked(trainer, mark):
+    def mark_features(_module: Any, _inputs: Any, features: Tensor) -> None:
         mark()
-        step()
-        mark()
-    if gpu:
-        torch.cuda.synchronize(trainer.execution.device)
-        return [before.elapsed_time(after) / 1000 for before, after in pairwise(marks)]
-    return [after - before for before, after in pairwise(marks)]
+        features.register_hook(mark)  # type: ignore[no-untyped-call]  # where the backward pass of the backbone begins
 
-
-@contextmanager
-def _marked(trainer: Trainer, mark: Mark) -> Iterator[None]:
-    """Mark where the backbone's forward pass begins and ends, where its backward pass begins, and the first update."""
-
-    def at_features(_module: Any, _inputs: Any, features: Tensor) -> None:
-        mark()
-        features.register_hook(lambda _gradient: mark())  # type: ignore[no-untyped-call]
-
-    body = trainer.method.backbone.body
-    with ExitStack() as hooks:
-        for handle in (
-            body.register_forward_pre_hook(lambda *_: mark()),
-            body.register_forward_hook(at_features),
-            trainer.optimizers[0].register_step_pre_hook(lambda *_: mark()),
-        ):
-            hooks.callback(handle.remove)
-        yield
+    body, rows = trainer.method.backbone.body, []
+    hooks = [
+        body.register_forward_pre_hook(mark),
+        body.register_forward_hook(mark_features),
+        trainer.optimizers[0].register_step_pre_hook(mark),
+    ]
+    try:
+        for _ in range(rounds + 1):
+            marks.clear()
+            mark()
+            step()
+            mark()
+            if gpu:
+                torch.cuda.synchronize(trainer.execution.device)
+            rows.append([before.elapsed_time(end) / 1000 if gpu else end - before for before, end in pairwise(marks)])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {part: median(times) for part, *times in zip(PARTS, *rows[1:], strict=True)}

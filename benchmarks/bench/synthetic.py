@@ -13,30 +13,19 @@ from torch.nn.functional import normalize
 
 from dpq.codes.additive import affinities, encode
 
-BITS = (8, 16, 24, 32)
 DIM, LEVELS, CODEBOOK_SIZE = 300, 4, 256
-FITTED = 2560  # embeddings that the codebooks are taken from
-BLOCK = 8192  # embeddings in memory at once
 PARTS = ("train", "database", "queries")
 
 
 @dataclass(frozen=True)
 class Labelling:
-    """How images have labels, and how their embeddings scatter around the mean of their labels' centres.
+    """How images have labels, and how their embeddings scatter around the mean of their labels' centres."""
 
-    Attributes:
-        classes: L.
-        mean_labels: of an image.
-        skew: exponent of Zipf's law for how frequent the classes are; 0 makes them equal.
-        noise: length of the noise beside centres of length one; decides how many codes differ.
-        fading: the j-th direction of the noise has a spread of 1/j, as those of a trained network fade; else all alike.
-    """
-
-    classes: int
-    mean_labels: float
-    skew: float
-    noise: float
-    fading: bool = False
+    classes: int  # L
+    mean_labels: float  # of an image
+    skew: float  # exponent of Zipf's law for how frequent the classes are; 0 makes them equal
+    noise: float  # length of the noise beside centres of length one; decides how many codes differ
+    fading: bool = False  # the j-th direction of the noise has a spread of 1/j, as in a trained network; else all alike
 
 
 NUSWIDE = Labelling(21, 2.1, 1.0, 3.0)  # most of the longest codes differ, which is the slow case
@@ -53,39 +42,33 @@ ABOUT = (
 
 @dataclass(frozen=True)
 class CodedSet:
-    """What a ranking needs.
+    """What a ranking needs."""
 
-    Attributes:
-        queries: [Q, D] float32.
-        query_labels: [Q, L] bool.
-        codes: [N, M] uint8.
-        database_labels: [N, L] bool.
-        codebooks: [M, K, D] float32.
-    """
-
-    queries: Tensor
-    query_labels: Tensor
-    codes: Tensor
-    database_labels: Tensor
-    codebooks: Tensor
+    queries: Tensor  # [Q, D] float32
+    query_labels: Tensor  # [Q, L] bool
+    codes: Tensor  # [N, M] uint8
+    database_labels: Tensor  # [N, L] bool
+    codebooks: Tensor  # [M, K, D] float32
 
 
-def coded_set(labelling: Labelling, queries: int, database: int, seed: int = 0) -> CodedSet:
+def coded_set(labelling: Labelling, queries: int, database: int) -> CodedSet:
     """Images with labels and codes.
 
     Queries and codewords are whole 64ths of a centre's spread in one direction, which makes every score exact in
     float32: whatever way it is computed, rankings are the same.
     """
-    random = torch.Generator().manual_seed(seed)
+    random = torch.Generator().manual_seed(0)
 
     def embed(labels: Tensor) -> Tensor:
         return embeddings(labelling, labels, random).mul(DIM**0.5)
 
-    codebooks = _whole(rough_codebooks(embed(_labels(labelling, FITTED, random)), LEVELS, CODEBOOK_SIZE))
+    rough = rough_codebooks(embed(_labels(labelling, 2560, random)), LEVELS, CODEBOOK_SIZE)
+    codebooks = (rough * 64).round() / 64
     query_labels, database_labels = _labels(labelling, queries, random), _labels(labelling, database, random)
-    blocks = (database_labels[start : start + BLOCK] for start in range(0, database, BLOCK))
+    blocks = torch.split(database_labels, 8192)  # whose embeddings are in memory at once
     codes = torch.cat([encode(embed(block), codebooks) for block in blocks])
-    return CodedSet(_whole(embed(query_labels)), query_labels, codes, database_labels, codebooks)
+    asked = (embed(query_labels) * 64).round() / 64
+    return CodedSet(asked, query_labels, codes, database_labels, codebooks)
 
 
 def clustered(images: int, part: str) -> Tensor:
@@ -117,10 +100,6 @@ def rough_codebooks(x: Tensor, levels: int, size: int) -> Tensor:
         residual = residual - codebook[affinities(residual, codebook, "l2").argmax(dim=1)]
         codebooks.append(codebook)
     return torch.stack(codebooks)
-
-
-def _whole(x: Tensor) -> Tensor:
-    return (x * 64).round() / 64
 
 
 def _labels(labelling: Labelling, rows: int, random: torch.Generator) -> Tensor:

@@ -42,7 +42,7 @@ COMMAND = Command(
         Option("--force", "make those anew that exist"),
     ],
     "finished exhibits are kept; the same command makes the others",
-    "make small files from the stored codes and the images, which figures then need no more",
+    "make small files from the stored codes and the images, so that figures no longer need those",
     "Write <output>/<experiment>/exhibits/<id>-PART.json beside the records, small enough to commit. ties: mAP by a "
     "plain argsort with the database in three orders. projection: t-SNE of 1,000 database images, reconstructed at "
     "every code length. gallery: the ten nearest images of five queries at every length, with a PNG of all of them. "

@@ -57,7 +57,7 @@ def check_raw(record: Record, raw: RawResult) -> None:
     """Refuse raw codes that are not those of the record.
 
     Raises:
-        InputError: their sizes are others, or the number of different ones.
+        InputError: their sizes or the number of different codes differ from the record's.
     """
     check_fits(raw, record)
     codes, size = torch.from_numpy(raw.codes), raw.codebooks.shape[1]

@@ -30,7 +30,7 @@ def load_data_of(record: Record, data_root: Path | None, reading: ReadOptions | 
     dataset = _load(record.protocol, record.config, data_root, reading)
     if dataset.fingerprint != record.data.fingerprint:
         raise InputError(
-            f"the images of {record.id} are others: the record has the fingerprint {record.data.fingerprint}, those "
+            f"these are not the images of {record.id}: the record has the fingerprint {record.data.fingerprint}, those "
             f"that were found have {dataset.fingerprint}; give --data-root the copy that the run was made on"
         )
     return dataset

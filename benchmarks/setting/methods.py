@@ -71,7 +71,7 @@ def query_precision_of(name: str, experiment: Experiment) -> str:
 
 
 def recorded_query_precision(record: Record) -> str:
-    """As `query_precision_of`, of the run that a record is of."""
+    """As `query_precision_of`, for the run of a record."""
     return str(record.config.methods[METHODS[record.method].configs[0]].get("query_precision", "float32"))
 
 

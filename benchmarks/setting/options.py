@@ -94,7 +94,7 @@ WHAT = (
     ),
     Option(
         "--bits",
-        "code lengths; progressive methods train the longest, the others each",
+        "code lengths; progressive methods train only the longest, the others one model for each",
         "8,16,24,32",
         lambda text: tuple(sorted(set(numbers(text)))),
         path="bits",
@@ -148,7 +148,7 @@ SETTING = (
     ),
     Option(
         "--label-vectors",
-        "word vectors for the margin, one row a class (default: orthonormal); with --ablation, those of `words`",
+        "word vectors for the margin, one row per class (default: orthonormal); with --ablation, those of `words`",
         "FILE",
         path="label_vectors",
     ),

@@ -201,7 +201,7 @@ def _from_names(labels: list[str], classes: Sequence[str] | None) -> Labels:
     column = {name: index for index, name in enumerate(names)}
     unknown = sorted(set(labels) - column.keys())
     if unknown:
-        raise InputError(f"label {unknown[0]!r} is none of the classes {_few(names)}")
+        raise InputError(f"label {unknown[0]!r} is not among the classes {_few(names)}")
     return _one_each(names, np.array([column[label] for label in labels], dtype=np.int64))
 
 

@@ -152,7 +152,7 @@ def read_model(folder: Path) -> tuple[SavedConfig, dict[str, Tensor]]:
     try:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != config.sha256:
-            raise ValueError(f"its check sum is another than {CONFIG} says")
+            raise ValueError(f"its check sum is not the one in {CONFIG}")
         tensors = load(content)
         _check_sizes(config, tensors)
     except Exception as error:  # whatever the reader raises, the file is unusable

@@ -32,8 +32,8 @@ _PLACE = np.uint64(32)  # bits that the place of a score takes in a packed sort 
 class RankedGroups:
     """Groups of tied items of a block of queries, best first, those of all queries in one flat list.
 
-    Neighbouring groups without relevant items may stand as one: no metric tells them apart. So may groups
-    whose ranks no metric reads.
+    Neighbouring groups may be merged into one if they hold no relevant items, as no metric tells them apart, or if
+    no metric reads their ranks.
 
     Attributes:
         query: [G] row of the block that a group belongs to, ascending; every row has a group.

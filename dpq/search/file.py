@@ -100,12 +100,12 @@ def refuse_others(path: Path) -> None:
 
 
 def is_no_text(text: str) -> bool:
-    """Whether a text is none that a path or UTF-8 can hold."""
+    """Whether this text cannot be a path or UTF-8."""
     return "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def read_index(path: Path, make: Callable[..., T]) -> T:
-    """What `make` makes of the arguments of a `CodeIndex`, from a file that `write_index` wrote.
+    """Read a file that `write_index` wrote, and return what `make` builds from its arguments of a `CodeIndex`.
 
     Raises:
         InputError: it is missing, damaged, of something else or of a later version, or `make` refuses it.

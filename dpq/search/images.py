@@ -84,17 +84,17 @@ class ImageIndex:
         Args:
             path: the file.
             model: folder of the model, if it is no longer where it was, seen from the file.
-            folder: with the images, likewise.
+            folder: with the images, if they are no longer where they were.
             device: that the network runs on.
 
         Raises:
-            InputError: the file cannot be used, or the model is not there or another.
+            InputError: the file cannot be used, or the model is missing or a different one.
         """
         index = load_named(path)
         at = Path(model) if model is not None else Path(index.origin.model)
         if saved_digest(at) != index.origin.model_sha256:
             raise InputError(
-                f"{at} is another model than {path} was built with; give that one, or build the index again"
+                f"{at} is another model than the one {path} was built with; give that one, or build the index again"
             )
         trained = DPQ.from_pretrained(at, device=device)
         return cls(trained, index, Path(index.origin.images if folder is None else folder).resolve())

@@ -43,7 +43,7 @@ class Nested:
         ({"config": Thawed}, "settings Thawed must be a frozen dataclass"),
         ({"config": Scoreless}, "settings Scoreless must have a field score, one of inner, l2"),
         ({"config": Needy}, "settings Needy must have defaults"),
-        ({"config": Nested}, "settings Nested must hold texts, numbers and flags; inner is none"),
+        ({"config": Nested}, "settings Nested must hold texts, numbers and flags; inner is something else"),
         ({"config": None}, "settings None must be a frozen dataclass"),
         ({"variants": ("paper", "released")}, r"settings SearchConfig must have a method released\(\)"),
         ({"ranges": {"tau": (0, 1)}}, "settings SearchConfig have no field tau, of which a range is given"),

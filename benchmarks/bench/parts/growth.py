@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.bench.growth_figure import BATCH, CODEWORDS, IMAGES, LEVELS, POINTS, exponent
-from benchmarks.bench.measure import CPU, alternate
-from benchmarks.bench.report import Options, Report, Row, Table
+from benchmarks.bench.growth_figure import POINTS, exponent
+from benchmarks.bench.measure import Work, alternate
+from benchmarks.bench.report import Options, Report, Row
 from benchmarks.bench.synthetic import ABOUT, CLASSES, DIM, clustered, rough_codebooks
 from dpq.codes.additive import encode, residual_kmeans
 from dpq.method.config import DPQConfig
@@ -20,8 +21,8 @@ from dpq.ranking.evaluate import evaluate_codes
 
 ON_DEVICE = ("encoding", "training step")  # the other costs are work of the CPU
 WIDTH, CUT, SEED = 768, 5000, 0
-Sizes = dict[str, int]
-Cost = Callable[[Sizes], Callable[[], object]]
+Make = Callable[[int, Tensor], Work]  # of so many images, with codebooks [M, K, D]
+Sizes = dict[str, int]  # by the names of `growth_figure.LABELS`, that of images or batch first
 NOTES = (
     "An exponent of 1 means that twice the size takes twice the time; it is the slope of the least-squares line "
     "through the logarithms. Below 1, a cost has a part that does not grow, which small sizes show most.",
@@ -33,50 +34,51 @@ NOTES = (
 
 def measure(options: Options) -> Report:
     """Time every cost of the device at several sizes, one of which changes while the others stay."""
+    most = options.size(256, 16)
+    codebooks = rough_codebooks(clustered(8 * most, "train"), 8, most).to(options.device)
+
     points: list[Row] = []
     exponents: list[Row] = []
-    for cost, (make, fixed, ladders) in _costs(options).items():
-        device = options.device if cost in ON_DEVICE else CPU
-        if device != options.device:
+    for cost, (make, fixed, ladders) in _costs(options, most).items():
+        if options.device.type != "cpu" and cost not in ON_DEVICE:
             continue
         for grown, sizes in ladders.items():
-            seconds = _timed(make, fixed, grown, sizes, options.size(3, 1), device)
-            points += [
-                {"cost": cost, "grows with": grown, "size": n, "seconds": float(f"{s:.4g}")}
-                for n, s in zip(sizes, seconds, strict=True)
-            ]
+            works = {}
+            for size in sizes:
+                images, levels, codewords = (fixed | {grown: size}).values()
+                works[str(size)] = make(images, codebooks[:levels, :codewords].contiguous())
+            seconds = [median(taken) for taken in alternate(works, options.size(3, 1)).values()]
+            row = {"cost": cost, "grows with": grown}
+            points += [row | {"size": n, "seconds": float(f"{s:.4g}")} for n, s in zip(sizes, seconds, strict=True)]
+            slope, span = f"{exponent(sizes, seconds):.2f}", f"{min(sizes):,} to {max(sizes):,}"
             others = ", ".join(f"{number:,} {name}" for name, number in fixed.items() if name != grown)
-            slope = exponent(sizes, seconds)
-            exponents.append(
-                {"cost": cost, "grows with": grown, "exponent": f"{slope:.2f}", "sizes": _span(sizes), "beside": others}
-            )
+            exponents.append(row | {"exponent": slope, "sizes": span, "beside": others})
     return Report(
         "growth",
         "Evaluation: all metrics of a coded database. Encoding: greedy codes of embeddings. Initialisation: residual "
         "k-means. Training step: heads, losses and quantizer of DPQ, forward and backward, from pooled features. "
         f"{ABOUT}",
-        [Table("Exponents", exponents), Table(POINTS, points)],
+        {"Exponents": exponents, POINTS: points},
         notes=NOTES,
     )
 
 
-def _costs(options: Options) -> dict[str, tuple[Cost, Sizes, dict[str, list[int]]]]:
+def _costs(options: Options, most: int) -> dict[str, tuple[Make, Sizes, dict[str, list[int]]]]:
     """Every cost: what makes its work, the sizes that stay, and those that it is measured at."""
-    most = options.size(256, 16)
-    coded = {IMAGES: options.size(32_000, 400), LEVELS: 4, CODEWORDS: most}
-    fitted = {IMAGES: options.size(2500, 200), LEVELS: 1, CODEWORDS: most}
-    step = {BATCH: options.size(128, 16), LEVELS: 4, CODEWORDS: most}
-    levels, codewords = [1, 2, 4, 8], _doubled(most // 8, 4)
-    whole = {IMAGES: _doubled(options.size(4000, 100), 5), LEVELS: levels, CODEWORDS: codewords}
-    parts = {IMAGES: _doubled(options.size(1250, 100), 4), LEVELS: [1, 2, 4], CODEWORDS: codewords}
-    batches = {BATCH: _doubled(options.size(32, 8), 5), LEVELS: levels, CODEWORDS: codewords}
-    codebooks = rough_codebooks(clustered(8 * most, "train"), 8, most)
+    same = {"levels": 4, "codewords": most}
+    coded = {"images": options.size(32_000, 400), **same}
+    fitted = {"images": options.size(2500, 200), "levels": 1, "codewords": most}
+    step = {"batch": options.size(128, 16), **same}
+    grown = {"levels": [1, 2, 4, 8], "codewords": _doubled(most // 8, 4)}
+    whole = {"images": _doubled(options.size(4000, 100), 5), **grown}
+    parts = {"images": _doubled(options.size(1250, 100), 4), **grown, "levels": [1, 2, 4]}
+    batches = {"batch": _doubled(options.size(32, 8), 5), **grown}
     queries = clustered(options.size(128, 4), "queries")
     return {
-        "evaluation": (lambda sizes: _evaluation(sizes, queries, codebooks), coded, whole),
-        "encoding": (lambda sizes: _encoding(sizes, codebooks, options.device), coded, whole),
+        "evaluation": (partial(_evaluation, queries), coded, whole),
+        "encoding": (_encoding, coded, whole),
         "initialisation": (_initialisation, fitted, parts),
-        "training step": (lambda sizes: _step(sizes, codebooks, options.device), step, batches),
+        "training step": (_step, step, batches),
     }
 
 
@@ -84,46 +86,31 @@ def _doubled(first: int, count: int) -> list[int]:
     return [first * 2**power for power in range(count)]
 
 
-def _span(sizes: Sequence[int]) -> str:
-    return f"{min(sizes):,} to {max(sizes):,}"
-
-
-def _timed(
-    make: Cost, fixed: Sizes, grown: str, sizes: Sequence[int], rounds: int, device: torch.device
-) -> list[float]:
-    """Median seconds at each size; the sizes take turns."""
-    works = {str(size): make(fixed | {grown: size}) for size in sizes}
-    return [median(taken) for taken in alternate(works, rounds, device).values()]
-
-
-def _evaluation(sizes: Sizes, queries: Tensor, codebooks: Tensor) -> Callable[[], object]:
-    own = codebooks[: sizes[LEVELS], : sizes[CODEWORDS]]
-    codes = encode(clustered(sizes[IMAGES], "database"), own)
+def _evaluation(queries: Tensor, images: int, codebooks: Tensor) -> Work:
+    codes = encode(clustered(images, "database"), codebooks)
     labels = torch.eye(CLASSES, dtype=torch.bool)
-    of_queries, of_images = (labels[torch.arange(count) % CLASSES] for count in (len(queries), len(codes)))
-    return lambda: evaluate_codes(queries, of_queries, codes, of_images, own, CUT)
+    of_queries, of_images = (labels[torch.arange(count) % CLASSES] for count in (len(queries), images))
+    return lambda: evaluate_codes(queries, of_queries, codes, of_images, codebooks, CUT)
 
 
-def _encoding(sizes: Sizes, codebooks: Tensor, device: torch.device) -> Callable[[], object]:
-    x = clustered(sizes[IMAGES], "database").to(device)
-    own = codebooks[: sizes[LEVELS], : sizes[CODEWORDS]].contiguous().to(device)
-    return lambda: encode(x, own)
+def _encoding(images: int, codebooks: Tensor) -> Work:
+    return partial(encode, clustered(images, "database").to(codebooks.device), codebooks)
 
 
-def _initialisation(sizes: Sizes) -> Callable[[], object]:
-    x = clustered(sizes[IMAGES], "train")
-    return lambda: residual_kmeans(x, sizes[LEVELS], sizes[CODEWORDS], SEED)
+def _initialisation(images: int, codebooks: Tensor) -> Work:
+    levels, codewords, _ = codebooks.shape
+    return partial(residual_kmeans, clustered(images, "train"), levels, codewords, SEED)
 
 
-def _step(sizes: Sizes, codebooks: Tensor, device: torch.device) -> Callable[[], object]:
+def _step(batch: int, codebooks: Tensor) -> Work:
     """The part of a training step of DPQ that comes after its backbone."""
-    config = DPQConfig()
-    quantizer = ProgressiveQuantizer(sizes[LEVELS], sizes[CODEWORDS], DIM, gamma=config.gamma).to(device)
+    config, device = DPQConfig(), codebooks.device
+    quantizer = ProgressiveQuantizer(*codebooks.shape, gamma=config.gamma).to(device)
     with torch.no_grad():
-        quantizer.codebooks.copy_(codebooks[: sizes[LEVELS], : sizes[CODEWORDS]])
+        quantizer.codebooks.copy_(codebooks)
     embedding, classifier = nn.Linear(WIDTH, DIM).to(device), nn.Linear(WIDTH, CLASSES).to(device)
-    features = torch.randn(sizes[BATCH], WIDTH, generator=torch.Generator().manual_seed(SEED)).to(device)
-    labels = torch.eye(CLASSES, dtype=torch.bool, device=device)[torch.arange(len(features)) % CLASSES]
+    features = torch.randn(batch, WIDTH, generator=torch.Generator().manual_seed(SEED)).to(device)
+    labels = torch.eye(CLASSES, dtype=torch.bool, device=device)[torch.arange(batch) % CLASSES]
     directions = clustered(CLASSES, "train").to(device)
 
     def step() -> None:

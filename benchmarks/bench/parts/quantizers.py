@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,10 +10,11 @@ import faiss
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.cluster import KMeans
 from torch import Tensor
 
-from benchmarks.bench.measure import side_by_side
-from benchmarks.bench.report import Options, Report, Row, Table
+from benchmarks.bench.measure import Work, side_by_side
+from benchmarks.bench.report import Options, Report, Row
 from benchmarks.bench.synthetic import ABOUT, DIM, clustered
 from dpq.codes.additive import decode, encode, kmeans, residual_kmeans
 from dpq.codes.icm import icm_encode
@@ -22,6 +23,7 @@ from dpq.search.faiss import set_codebooks
 
 LEVELS, ITERATIONS, SEED = 4, 25, 0
 Floats = NDArray[np.float32]
+Ways = Mapping[str, tuple[Work, list[float]]]  # by name: the work, and its errors, of training too where it trains
 NOTES = (
     "Errors are mean squared distances in percent of the mean squared norm, of images that no codebook was fitted to "
     "except where the rows speak of training. Ratios are seconds divided by those of the first row with as many "
@@ -40,41 +42,45 @@ NOTES = (
 def measure(options: Options) -> Report:
     """Time and error of four pieces of work, each done by both."""
     size, points, images = options.size(256, 16), options.size(5000, 300), options.size(20_000, 500)
-    rounds = options.size(3, 1)
     train, fresh = clustered(points, "train"), clustered(images, "database")
     codebooks = residual_kmeans(train, LEVELS, size, SEED)
-    most = options.threads
+    tables = {
+        f"K-means, {size} centres": _kmeans(train, fresh, size),
+        f"Initialisation of {LEVELS} levels": _initialisation(train, fresh, size),
+        "Codes with the same codebooks": _greedy(fresh, codebooks),
+        "Iterated conditional modes, with the same codebooks": _icm(fresh, codebooks),
+    }
     return Report(
         "quantizers",
         f"Quantizers on the CPU, {LEVELS} levels of {size} codewords, beside Faiss {faiss.__version__}: fitted to "
         f"{points:,} embeddings, then {images:,} others coded. {ABOUT}",
-        [
-            Table(f"K-means, {size} centres", list(_kmeans(train, fresh, size, most, rounds))),
-            Table(f"Initialisation of {LEVELS} levels", list(_initialisation(train, fresh, size, most, rounds))),
-            Table("Codes with the same codebooks", list(_greedy(fresh, codebooks, most, rounds))),
-            Table("Iterated conditional modes, with the same codebooks", list(_icm(fresh, codebooks, most, rounds))),
-        ],
+        {title: _rows(ways, images, options) for title, ways in tables.items()},
         notes=NOTES,
     )
 
 
-def _kmeans(train: Tensor, fresh: Tensor, size: int, most_threads: int, rounds: int) -> Iterator[Row]:
+def _rows(ways: Ways, images: int, options: Options) -> list[Row]:
+    """Time of every way and number of threads, against ours, and errors; speed where images are coded."""
+    rows: list[Row] = []
+    works = {name: work for name, (work, _) in ways.items()}
+    for name, threads, seconds, ratio in side_by_side(works, options.threads, options.size(3, 1)):
+        *in_training, error = (f"{one:.3f}" for one in ways[name][1])
+        more = {"error in training": in_training[0]} if in_training else {"images/s": round(images / seconds)}
+        row = {"method": name, "threads": threads, "seconds": f"{seconds:.3f}", "ratio": str(ratio)}
+        rows.append({**row, **more, "error": error})
+    return rows
+
+
+def _kmeans(train: Tensor, fresh: Tensor, size: int) -> Ways:
     points = train.numpy()
+    random = KMeans(size, init="random", n_init=1, max_iter=50, random_state=SEED)
     fits: dict[str, Callable[[], Floats]] = {
         "ours (scikit-learn, k-means++, until it converges)": lambda: kmeans(points, size, SEED),
-        "scikit-learn, random centres": lambda: _random_start(points, size),
+        "scikit-learn, random centres": lambda: random.fit(points).cluster_centers_,
         f"Faiss, random centres, {ITERATIONS} iterations": lambda: _faiss_kmeans(points, size),
     }
     centres = {name: torch.from_numpy(fit())[None] for name, fit in fits.items()}
-    errors = {name: [_coded(x, own) for x in (train, fresh)] for name, own in centres.items()}
-    yield from _rows(fits, errors, most_threads, rounds)
-
-
-def _random_start(points: Floats, size: int) -> Floats:
-    from sklearn.cluster import KMeans
-
-    centres: Floats = KMeans(size, init="random", n_init=1, max_iter=50, random_state=SEED).fit(points).cluster_centers_
-    return centres
+    return {name: (fit, [_error(x, centres[name]) for x in (train, fresh)]) for name, fit in fits.items()}
 
 
 def _faiss_kmeans(points: Floats, size: int) -> Floats:
@@ -83,21 +89,19 @@ def _faiss_kmeans(points: Floats, size: int) -> Floats:
     return np.asarray(fitted.centroids, np.float32)
 
 
-def _initialisation(train: Tensor, fresh: Tensor, size: int, most_threads: int, rounds: int) -> Iterator[Row]:
-    points = train.numpy()
-    quantizer = ProgressiveQuantizer(LEVELS, size, DIM)
-    greedy, beamed = (_residual_quantizer(size, beam) for beam in (1, 5))
-    beam = f"Faiss residual quantizer, beam of 5, {beamed.cp.niter} progressive iterations"
-    fits: dict[str, Callable[[], object]] = {
-        "ours (residual k-means)": lambda: quantizer.initialise(train, SEED),
-        f"Faiss residual quantizer, beam of 1, {ITERATIONS} iterations": lambda: greedy.train(points),
-        beam: lambda: beamed.train(points),
-    }
-    for fit in fits.values():
-        fit()
-    ours = [_relative(x, quantizer.decode(quantizer.encode(x))) for x in (train, fresh)]
-    theirs = [[_relative(x, _faiss_coded(own, x)) for x in (train, fresh)] for own in (greedy, beamed)]
-    yield from _rows(fits, dict(zip(fits, [ours, *theirs], strict=True)), most_threads, rounds)
+def _initialisation(train: Tensor, fresh: Tensor, size: int) -> Ways:
+    points, quantizer = train.numpy(), ProgressiveQuantizer(LEVELS, size, DIM)
+    ours = partial(quantizer.initialise, train, SEED)
+    ours()
+    errors = [_error(x, quantizer.codebooks.detach()) for x in (train, fresh)]
+    ways: dict[str, tuple[Work, list[float]]] = {"ours (residual k-means)": (ours, errors)}
+    for beam in (1, 5):
+        own = _residual_quantizer(size, beam)
+        own.train(points)
+        iterations = f"{own.cp.niter} {'progressive ' * (beam > 1)}iterations"
+        errors = [_faiss_error(own, x) for x in (train, fresh)]
+        ways[f"Faiss residual quantizer, beam of {beam}, {iterations}"] = (partial(own.train, points), errors)
+    return ways
 
 
 def _residual_quantizer(size: int, beam: int) -> Any:
@@ -110,57 +114,35 @@ def _residual_quantizer(size: int, beam: int) -> Any:
     return quantizer
 
 
-def _greedy(fresh: Tensor, codebooks: Tensor, most_threads: int, rounds: int) -> Iterator[Row]:
-    x = fresh.numpy()
-    greedy, beamed = (_residual_quantizer(codebooks.shape[1], beam) for beam in (1, 5))
-    for own in (greedy, beamed):
-        set_codebooks(own, codebooks)
-    codings: dict[str, Callable[[], object]] = {
-        "ours, greedy": lambda: encode(fresh, codebooks),
-        "Faiss residual quantizer, beam of 1": lambda: greedy.compute_codes(x),
-        "Faiss residual quantizer, beam of 5": lambda: beamed.compute_codes(x),
-    }
-    errors = [_coded(fresh, codebooks), *(_relative(fresh, _faiss_coded(own, fresh)) for own in (greedy, beamed))]
-    yield from _rows(codings, {name: [e] for name, e in zip(codings, errors, strict=True)}, most_threads, rounds, x)
+def _greedy(fresh: Tensor, codebooks: Tensor) -> Ways:
+    size = codebooks.shape[1]
+    theirs = {f"Faiss residual quantizer, beam of {beam}": _residual_quantizer(size, beam) for beam in (1, 5)}
+    return _codings("ours, greedy", encode, theirs, fresh, codebooks)
 
 
-def _icm(fresh: Tensor, codebooks: Tensor, most_threads: int, rounds: int) -> Iterator[Row]:
-    x = fresh.numpy()
-    codings: dict[str, Callable[[], object]] = {"ours, from greedy codes": lambda: icm_encode(fresh, codebooks)}
-    errors = {"ours, from greedy codes": [_relative(fresh, decode(icm_encode(fresh, codebooks), codebooks))]}
+def _icm(fresh: Tensor, codebooks: Tensor) -> Ways:
+    theirs = {}
     for perturbed in (1, 4, 16):
         own = faiss.LocalSearchQuantizer(DIM, LEVELS, codebooks.shape[1].bit_length() - 1)
         own.encode_ils_iters = perturbed
+        theirs[f"Faiss local search, {perturbed} round{'s' * (perturbed > 1)} of {own.icm_iters} sweeps"] = own
+    return _codings("ours, from greedy codes", icm_encode, theirs, fresh, codebooks)
+
+
+def _codings(ours: str, code: Callable[..., Tensor], theirs: Mapping[str, Any], x: Tensor, codebooks: Tensor) -> Ways:
+    ways: dict[str, tuple[Work, list[float]]] = {ours: (partial(code, x, codebooks), [_error(x, codebooks, code)])}
+    for name, own in theirs.items():
         set_codebooks(own, codebooks)
-        name = f"Faiss local search, {perturbed} round{'s' * (perturbed > 1)} of {own.icm_iters} sweeps"
-        codings[name] = partial(own.compute_codes, x)
-        errors[name] = [_relative(fresh, _faiss_coded(own, fresh))]
-    yield from _rows(codings, errors, most_threads, rounds, x)
+        ways[name] = (partial(own.compute_codes, x.numpy()), [_faiss_error(own, x)])
+    return ways
 
 
-def _rows(
-    works: Mapping[str, Callable[[], object]],
-    errors: Mapping[str, list[float]],
-    most_threads: int,
-    rounds: int,
-    coded: Floats | None = None,
-) -> Iterator[Row]:
-    """A row for every way and number of threads: its time, against ours, and its errors; for codes, their speed."""
-    for one in side_by_side(works, most_threads, rounds):
-        row: dict[str, str | int | float] = {"method": one.name, "threads": one.threads}
-        row |= {"seconds": f"{one.seconds:.3f}", "ratio": str(one.ratio)}
-        if coded is not None:
-            row["images/s"] = round(len(coded) / one.seconds)
-        names = ("error in training", "error") if len(errors[one.name]) > 1 else ("error",)
-        yield row | {name: f"{error:.3f}" for name, error in zip(names, errors[one.name], strict=True)}
+def _error(x: Tensor, codebooks: Tensor, code: Callable[..., Tensor] = encode) -> float:
+    return _relative(x, decode(code(x, codebooks), codebooks))
 
 
-def _coded(x: Tensor, codebooks: Tensor) -> float:
-    return _relative(x, decode(encode(x, codebooks), codebooks))
-
-
-def _faiss_coded(quantizer: Any, x: Tensor) -> Tensor:
-    return torch.from_numpy(quantizer.decode(quantizer.compute_codes(x.numpy())))
+def _faiss_error(quantizer: Any, x: Tensor) -> float:
+    return _relative(x, torch.from_numpy(quantizer.decode(quantizer.compute_codes(x.numpy()))))
 
 
 def _relative(x: Tensor, reconstructed: Tensor) -> float:

@@ -6,13 +6,11 @@ import time
 from typing import Any
 
 from benchmarks.bench.measure import extra_memory
-from benchmarks.bench.report import Options, Promise, Report, Table
-from benchmarks.bench.synthetic import BITS, CODEBOOK_SIZE, NUSWIDE, CodedSet, coded_set
-from dpq.codes.additive import levels_for
+from benchmarks.bench.report import Options, Promise, Report
+from benchmarks.bench.synthetic import LEVELS, NUSWIDE, CodedSet, coded_set
 from dpq.ranking.evaluate import evaluate_codes
 
 CUT = 5000
-MOST_MB = 1024
 
 
 def measure(options: Options) -> Report:
@@ -23,28 +21,21 @@ def measure(options: Options) -> Report:
         "scale",
         f"All metrics of {queries:,} queries among {database:,} images with several of 21 labels each, at every code "
         f"length, with mAP over the first {CUT:,} ranks. CPU seconds are summed over threads.",
-        [Table("By code length", rows)],
-        [Promise("memory beside codes, codebooks, queries and labels, in MiB", round(extra, 1), MOST_MB, "at most")],
+        {"By code length": rows},
+        [Promise("memory beside codes, codebooks, queries and labels, in MiB", round(extra, 1), 1024, "at most")],
     )
 
 
 def evaluate_all(data: CodedSet) -> list[dict[str, Any]]:
     """A row per code length."""
-    rows = []
-    for bits in BITS:
-        levels, started, busy = levels_for(bits, CODEBOOK_SIZE), time.perf_counter(), time.process_time()
-        result = evaluate_codes(
-            data.queries,
-            data.query_labels,
-            data.codes[:, :levels],
-            data.database_labels,
-            data.codebooks[:levels],
-            CUT,
-            progress=True,
-        )
+    rows, labels = [], (data.query_labels, data.database_labels)
+    for levels in range(1, LEVELS + 1):
+        codes, codebooks = data.codes[:, :levels], data.codebooks[:levels]
+        started, busy = time.perf_counter(), time.process_time()
+        result = evaluate_codes(data.queries, labels[0], codes, labels[1], codebooks, CUT, progress=True)
         rows.append(
             {
-                "bits": bits,
+                "bits": 8 * levels,
                 "distinct codes": result.distinct_codes,
                 "mAP": round(result.map, 4),
                 "seconds": round(time.perf_counter() - started, 1),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import faiss
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.bench.measure import side_by_side, threads
-from benchmarks.bench.report import Options, Report, Row, Table
+from benchmarks.bench.report import Options, Report, Row
 from benchmarks.bench.synthetic import ABOUT, DIM, clustered
 from dpq.codes.additive import encode, residual_kmeans
 from dpq.codes.scores import asymmetric_scores
@@ -40,19 +41,23 @@ def measure(options: Options) -> Report:
     database = clustered(options.size(54_000, 2000), "database")
     queries = clustered(options.size(1000, 20), "queries")
     with threads(options.threads):
-        searches, bytes_of = _searches(train, database, queries, size)
+        codebooks = residual_kmeans(train, LEVELS, size, SEED)
+        codes = encode(database, codebooks)
+        indices = _indices(codes, codebooks, train, database)
+        searches: dict[str, Callable[[], Ids]] = {OURS: partial(our_ranking, queries, codes, codebooks, NEAREST)}
+        searches |= {name: partial(_search, index, queries) for name, index in indices.items()}
         found = {name: search() for name, search in searches.items()}
     exact = found[EXACT]
     rows: list[Row] = [
         {
-            "search": one.name,
-            "bytes an image": bytes_of[one.name],
-            "threads": one.threads,
-            "queries/s": f"{len(queries) / one.seconds:.0f}",
-            "ratio": str(one.ratio),
-            **{f"recall@{k}": f"{overlap(found[one.name][:, :k], exact[:, :k]):.3f}" for k in AT},
+            "search": name,
+            "bytes an image": indices[IN_FAISS if name == OURS else name].sa_code_size(),
+            "threads": count,
+            "queries/s": f"{len(queries) / seconds:.0f}",
+            "ratio": str(ratio),
+            **{f"recall@{k}": f"{overlap(found[name][:, :k], exact[:, :k]):.3f}" for k in AT},
         }
-        for one in side_by_side(searches, options.threads, options.size(3, 1))
+        for name, count, seconds, ratio in side_by_side(searches, options.threads, options.size(3, 1))
     ]
     alike = overlap(found[IN_FAISS], found[OURS])
     return Report(
@@ -60,7 +65,7 @@ def measure(options: Options) -> Report:
         f"The {NEAREST} images of largest inner product for each of {len(queries):,} queries among {len(database):,}, "
         f"on the CPU, beside Faiss {faiss.__version__}; quantizers are fitted to {len(train):,} other embeddings, ours "
         f"by residual k-means, {LEVELS} levels of {size} codewords. {ABOUT}",
-        [Table("Search", rows)],
+        {"Search": rows},
         notes=(f"Of the images that our ranking finds, Faiss finds {alike:.2%} with the same codes.", *NOTES),
     )
 
@@ -76,36 +81,26 @@ def overlap(found: Ids, wanted: Ids) -> float:
     return float(np.mean([np.isin(row, other).mean() for row, other in zip(wanted, found, strict=True)]))
 
 
-def _searches(
-    train: Tensor, database: Tensor, queries: Tensor, size: int
-) -> tuple[Mapping[str, Callable[[], Ids]], Mapping[str, int]]:
-    """Ways to search by name, and the bytes that each keeps of an image."""
-    codebooks = residual_kmeans(train, LEVELS, size, SEED)
-    codes = encode(database, codebooks)
-    ours = faiss_index(codes, codebooks)
-    indices = {IN_FAISS: ours, EXACT: faiss.IndexFlatIP(DIM), **_their_own(size)}
-    for index in list(indices.values())[1:]:
-        index.train(train.numpy())
-        index.add(database.numpy())
-    searches: dict[str, Callable[[], Ids]] = {OURS: lambda: our_ranking(queries, codes, codebooks, NEAREST)}
-    searches |= {name: _search(index, queries) for name, index in indices.items()}
-    kept = {name: int(index.sa_code_size()) for name, index in indices.items()}
-    return searches, kept | {OURS: ours.code_size}
-
-
-def _search(index: Any, queries: Tensor) -> Callable[[], Ids]:
-    wanted = queries.numpy()
-    return lambda: np.asarray(index.search(wanted, NEAREST)[1])
-
-
-def _their_own(size: int) -> dict[str, Any]:
-    """Faiss's indices of as many bits an image, to be trained."""
-    bits, inner = size.bit_length() - 1, faiss.METRIC_INNER_PRODUCT
+def _indices(codes: Tensor, codebooks: Tensor, train: Tensor, database: Tensor) -> dict[str, Any]:
+    """Faiss's indices: of our codes, of floats, and its own of as many bits per image."""
+    bits, inner = codebooks.shape[1].bit_length() - 1, faiss.METRIC_INNER_PRODUCT
     plain, rotated = (faiss.IndexPQ(DIM, LEVELS, bits, inner) for _ in range(2))
     rotation = faiss.OPQMatrix(DIM, LEVELS)
     rotation.pq = faiss.ProductQuantizer(DIM, LEVELS, bits)  # as many codewords as the index
     residual = faiss.IndexResidualQuantizer(DIM, LEVELS, bits, inner, faiss.AdditiveQuantizer.ST_LUT_nonorm)
     for clustering in (plain.pq.cp, rotated.pq.cp, rotation.pq.cp, residual.rq.cp):
         clustering.min_points_per_centroid = 1
-    turned = faiss.IndexPreTransform(rotation, rotated)
-    return {"Faiss PQ": plain, "Faiss OPQ": turned, "Faiss residual quantizer": residual}
+    theirs = {
+        EXACT: faiss.IndexFlatIP(DIM),
+        "Faiss PQ": plain,
+        "Faiss OPQ": faiss.IndexPreTransform(rotation, rotated),
+        "Faiss residual quantizer": residual,
+    }
+    for index in theirs.values():
+        index.train(train.numpy())
+        index.add(database.numpy())
+    return {IN_FAISS: faiss_index(codes, codebooks), **theirs}
+
+
+def _search(index: Any, queries: Tensor) -> Ids:
+    return np.asarray(index.search(queries.numpy(), NEAREST)[1])

@@ -12,66 +12,60 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.bench.measure import Work, alternate, clock, ratio
-from benchmarks.bench.report import Options, Promise, Report, Table
-from benchmarks.bench.setting import (
-    bare_body,
-    forward_backward,
-    generated_split,
-    prepared_trainer,
-    random_inputs,
-    setting,
-)
-from benchmarks.bench.steps import OUTSIDE, PARTS, step_parts
+from benchmarks.bench.report import Options, Promise, Report, Row
+from benchmarks.bench.setting import bare_backbone, forward_backward, generated_split, prepared_trainer, setting
+from benchmarks.bench.steps import OUTSIDE, step_parts
 from benchmarks.setting.experiment import Experiment
 from dpq.codes.additive import levels_for
 from dpq.learning.settings import Epoch
 from dpq.learning.training import Trainer
 
 METHODS = ("dpq", "dqn", "dtq")
-STEP_BOUND, EPOCH_BOUND = 1.10, 1.3
 BARE, UPDATED = "bare backbone", "bare backbone, with the update of DPQ"
 TYPICAL = "later, with codes"
 PRECISIONS = ("32", "bf16")
-ABOUT = (
-    "A whole training step (batch from uint8 images, augmentation, network, quantizer, losses, backward pass, update), "
-    "in an epoch that has codes, against forward and backward pass of the bare backbone on a batch that lies ready: "
-    "{backbone}, {size} pixels, batches of {batch}, float32, random weights, {levels} levels of {codewords} codewords."
-)
 Seconds = Mapping[str, Sequence[float]]
 
 
 def measure(options: Options) -> Report:
     """Steps, their parts, an epoch of DTQ, and what bf16 and compilation would give."""
     experiment, device = setting(options), options.device
-    few = generated_split(options.size(512, 256))
+    few, training = generated_split(options.size(512, 256)), experiment.training
     trainers = {name: prepared_trainer(name, experiment, few, device) for name in METHODS}
     steps = {name: whole_step(trainer) for name, trainer in trainers.items()}
-    body = bare_body(experiment, device)
-    inputs = random_inputs(experiment, device, experiment.training.batch_size)
+    body, inputs = bare_backbone(experiment, device, training.batch_size)
     bare = forward_backward(body, inputs)
-    works = steps | {BARE: bare, UPDATED: _in_turn(bare, *(o.step for o in trainers["dpq"].optimizers))}
-    seconds = alternate(works, options.size(12, 2), device)
+    works = steps | {BARE: bare, UPDATED: lambda: [bare(), *(one.step() for one in trainers["dpq"].optimizers)]}
+    seconds = alternate(works, options.size(12, 2))
     parts = {name: step_parts(trainer, steps[name], options.size(5, 1)) for name, trainer in trainers.items()}
-    step, epochs = _over(seconds, "dpq", BARE), _dtq_epochs(options, experiment, bare, _over(seconds, "dtq", BARE))
-    precisions, notes = _precisions(options, body, inputs)
+    epochs = _dtq_epochs(options, experiment, bare, _over(seconds, "dtq", BARE))
+    compiled = () if options.quick else PRECISIONS if device.type == "cuda" else PRECISIONS[:1]
+    precisions, notes = _precisions(options, body, inputs, compiled)
     outside = sum(parts["dpq"][part] for part in OUTSIDE) / sum(parts["dpq"].values())
+    part_rows = [
+        {"step": name, "part": part, "ms": _ms([taken]), "share": f"{taken / sum(own.values()):.1%}"}
+        for name, own in parts.items()
+        for part, taken in own.items()
+    ]
+    step, epoch = _over(seconds, "dpq", BARE), epochs[TYPICAL]["epoch / bare"]
+    levels, codewords = levels_for(max(experiment.bits), experiment.codebook_size), experiment.codebook_size
     return Report(
         "training",
-        _about(experiment),
+        "A whole training step (batch from uint8 images, augmentation, network, quantizer, losses, backward pass, "
+        "update), in an epoch that has codes, against forward and backward pass of the bare backbone on a batch that "
+        f"lies ready: {experiment.backbone.name}, {training.image_size} pixels, batches of {training.batch_size}, "
+        f"float32, random weights, {levels} levels of {codewords} codewords.",
+        {
+            "Steps": [_step_row(name, works[name], seconds, inputs) for name in works],
+            "Parts of a step": part_rows,
+            "Epochs of DTQ, as multiples of the bare backbone's time for as many batches": [
+                {"epoch": kind, **row} for kind, row in epochs.items()
+            ],
+            "The bare backbone, forward and backward, by precision and compilation": precisions,
+        },
         [
-            Table("Steps", _step_rows(seconds, len(inputs), _peaks(works, device))),
-            Table("Parts of a step", _part_rows(parts)),
-            Table("Epochs of DTQ, as multiples of the bare backbone's time for as many batches", list(epochs.values())),
-            Table("The bare backbone, forward and backward, by precision and compilation", precisions),
-        ],
-        [
-            Promise("a step of DPQ, as a multiple of the bare backbone", round(step, 3), STEP_BOUND, "at most"),
-            Promise(
-                "an epoch of DTQ, mining and codes included, likewise",
-                float(epochs[TYPICAL]["epoch / bare"]),
-                EPOCH_BOUND,
-                "at most",
-            ),
+            Promise("a step of DPQ, as a multiple of the bare backbone", round(step, 3), 1.10, "at most"),
+            Promise("an epoch of DTQ, mining and codes included, likewise", epoch, 1.3, "at most"),
         ],
         [f"Of a step of DPQ, {outside:.1%} is outside of the backbone.", *notes],
     )
@@ -99,70 +93,67 @@ def _around(trainer: Trainer, index: int, embed: Callable[..., Tensor] | None = 
     return Epoch(index, trainer.config.epochs, 0, embed or partial(trainer.method.embed, trainer.images))
 
 
-def _in_turn(*works: Work) -> Work:
-    def work() -> None:
-        for one in works:
-            one()
-
-    return work
-
-
 def _over(seconds: Seconds, name: str, other: str) -> float:
     return ratio(seconds[name], seconds[other]).median
 
 
-def _dtq_epochs(options: Options, experiment: Experiment, bare: Work, steps: float) -> dict[str, dict[str, Any]]:
+def _dtq_epochs(options: Options, experiment: Experiment, bare: Work, steps: float) -> dict[str, dict[str, float]]:
     """Rows of epochs by kind; `steps` is what a step is, as a multiple of the bare backbone's time for a batch.
 
     An epoch is its steps and what comes before them: embeddings of all training images, codebooks and codes.
     """
-    device, batches, rounds = options.device, options.size(16, 2), options.size(2, 1)
-    trainer = prepared_trainer("dtq", experiment, generated_split(options.size(5000, 512)), device)
+    batches = options.size(16, 2)
+    trainer = prepared_trainer("dtq", experiment, generated_split(options.size(5000, 512)), options.device)
     start, count, embedding = trainer.epoch, trainer.config.epochs, []
 
     def embed(**views: Any) -> Tensor:
         found: list[Tensor] = []
-        embedding.append(clock(lambda: found.append(trainer.method.embed(trainer.images, **views)), device))
+        embedding.append(clock(lambda: found.append(trainer.method.embed(trainer.images, **views))))
         return found[0]
 
     def estimate(index: int) -> None:
         trainer.method.before_epoch(_around(trainer, index, embed))
 
-    first = clock(partial(estimate, start), device)
-    works: dict[str, Work] = {"codes again": partial(estimate, start + 1), BARE: _in_turn(*[bare] * batches)}
-    seconds = alternate(works, rounds, device)
+    first = clock(lambda: estimate(start))
+    works = {"codes again": lambda: estimate(start + 1), BARE: lambda: [bare() for _ in range(batches)]}
+    seconds = alternate(works, options.size(2, 1))
     whole = median(seconds[BARE]) / batches * trainer.steps
-    again = _over(seconds, "codes again", BARE) * batches / trainer.steps
     embeddings = median(embedding) / whole
+    fresh = first / whole - embeddings
+    again = _over(seconds, "codes again", BARE) * batches / trainer.steps - embeddings
     coded = count - start + 1  # times that codes are made: before each epoch that has them, and after the last
-    codes = (first / whole - embeddings + (coded - 1) * (again - embeddings)) / count
     kinds = {
         "features alone": (0.0, 0.0),
-        "the first with codes, by k-means": (embeddings, first / whole - embeddings),
-        TYPICAL: (embeddings, again - embeddings),
-        f"mean of all {count}": (coded * embeddings / count, codes),
+        "the first with codes, by k-means": (embeddings, fresh),
+        TYPICAL: (embeddings, again),
+        f"mean of all {count}": (coded * embeddings / count, (fresh + (coded - 1) * again) / count),
     }
-    return {kind: _epoch_row(kind, steps, *parts) for kind, parts in kinds.items()}
+    return {
+        kind: {
+            "steps": round(steps, 3),
+            "embeddings": round(embedded, 3),
+            "codebooks and codes": round(codes, 3),
+            "epoch / bare": round(steps + embedded + codes, 3),
+        }
+        for kind, (embedded, codes) in kinds.items()
+    }
 
 
-def _epoch_row(name: str, steps: float, embeddings: float, codes: float) -> dict[str, Any]:
-    parts = {"steps": steps, "embeddings": embeddings, "codebooks and codes": codes}
-    return {"epoch": name, **{k: round(v, 3) for k, v in parts.items()}, "epoch / bare": round(sum(parts.values()), 3)}
-
-
-def _precisions(options: Options, body: nn.Module, inputs: Tensor) -> tuple[list[dict[str, Any]], list[str]]:
+def _precisions(
+    options: Options, body: nn.Module, inputs: Tensor, compiled: Sequence[str]
+) -> tuple[list[Row], list[str]]:
     """Rows, and a note on what is left out: compiling takes minutes on a CPU, and needs a compiler."""
     works: dict[str, Work] = {precision: forward_backward(body, inputs, precision) for precision in PRECISIONS}
     notes, first = [], {}
     try:
-        for precision in _compiled_precisions(options):
+        for precision in compiled:
             work = forward_backward(torch.compile(body), inputs, precision)  # type: ignore[arg-type]
-            first[f"{precision}, compiled"] = round(clock(work, options.device), 1)
+            first[f"{precision}, compiled"] = round(clock(work), 1)
             works[f"{precision}, compiled"] = work
     except Exception as error:  # whatever the compiler lacks, the rest is measured
         notes.append(f"torch.compile does not work here ({type(error).__name__}); it needs a C++ compiler.")
-    seconds = alternate(works, options.size(3, 1), options.device)
-    rows = [
+    seconds = alternate(works, options.size(3, 1))
+    rows: list[Row] = [
         {
             "precision": name,
             "ms": _ms(taken),
@@ -174,57 +165,23 @@ def _precisions(options: Options, body: nn.Module, inputs: Tensor) -> tuple[list
     return rows, notes
 
 
-def _compiled_precisions(options: Options) -> tuple[str, ...]:
-    if options.quick:
-        return ()
-    return PRECISIONS if options.device.type == "cuda" else PRECISIONS[:1]
-
-
-def _step_rows(seconds: Seconds, batch: int, peaks: Mapping[str, float]) -> list[dict[str, Any]]:
-    return [
-        {
-            "step": name,
-            "ms": _ms(taken),
-            "images/s": round(batch / median(taken), 1),
-            "time / bare": str(ratio(taken, seconds[BARE])),
-            "time / bare with update": str(ratio(taken, seconds[UPDATED])),
-            **({"peak MiB": peaks[name]} if peaks else {}),
-        }
-        for name, taken in seconds.items()
-    ]
-
-
-def _peaks(works: Mapping[str, Work], device: torch.device) -> dict[str, float]:
-    """GPU memory in MiB at each work's peak, beside what lies there between steps (weights, optimizers, images)."""
-    if device.type != "cuda":
-        return {}
-    peaks = {}
-    for name, work in works.items():
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
+def _step_row(name: str, work: Work, seconds: Seconds, inputs: Tensor) -> Row:
+    """Time and throughput; on a GPU the MiB at the peak, beside what lies there between steps (weights, images)."""
+    taken, peak = seconds[name], {}
+    if inputs.is_cuda:
+        torch.cuda.reset_peak_memory_stats(inputs.device)
+        before = torch.cuda.memory_allocated(inputs.device)
         work()
-        peaks[name] = round((torch.cuda.max_memory_allocated(device) - before) / 2**20, 1)
-    return peaks
-
-
-def _part_rows(parts: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
-    return [
-        {"step": name, "part": part, "ms": _ms([own[part]]), "share": f"{own[part] / sum(own.values()):.1%}"}
-        for name, own in parts.items()
-        for part in PARTS
-    ]
+        peak = {"peak MiB": round((torch.cuda.max_memory_allocated(inputs.device) - before) / 2**20, 1)}
+    return {
+        "step": name,
+        "ms": _ms(taken),
+        "images/s": round(len(inputs) / median(taken), 1),
+        "time / bare": str(ratio(taken, seconds[BARE])),
+        "time / bare with update": str(ratio(taken, seconds[UPDATED])),
+        **peak,
+    }
 
 
 def _ms(seconds: Sequence[float]) -> float:
     return round(1000 * median(seconds), 2)
-
-
-def _about(experiment: Experiment) -> str:
-    training = experiment.training
-    return ABOUT.format(
-        backbone=experiment.backbone.name,
-        size=training.image_size,
-        batch=training.batch_size,
-        levels=levels_for(max(experiment.bits), experiment.codebook_size),
-        codewords=experiment.codebook_size,
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from benchmarks.bench.page import make_pages, stale_pages
+from benchmarks.bench import report as bench
 from benchmarks.figures import figure_files, make_figures
 from benchmarks.report import generated
 from benchmarks.report.claims import find, make_claims_page
@@ -48,7 +48,7 @@ def make_all(output: Path) -> dict[str, str | bytes]:
         log.info("%s", study.experiment)
         made: generated.Files = {**make_tables(study), "rows.md": make_row_page(study), **make_figures(study)}
         files |= {f"{study.experiment}/{file}": content for file, content in made.items()}
-    files |= make_pages(output)
+    files |= bench.make_pages(output)
     findings = find(studies)
     files[CLAIMS_PAGE] = make_claims_page(findings)
     files["README.md"] = make_results_page(studies, findings, sorted(files))
@@ -81,4 +81,5 @@ def check_all(output: Path) -> int:
 def _possible(output: Path) -> set[str]:
     """Files that are not made of all records."""
     own = {f"{name}/{file}" for name in published(output) for file in (ABLATIONS_CSV, *figure_files())}
-    return own | {path.relative_to(output).as_posix() for path in stale_pages(output, {})}
+    pages = (path for path in (output / bench.FOLDER).glob("*") if path.suffix in (".md", ".svg", ".png"))
+    return own | {f"{bench.FOLDER}/{path.name}" for path in pages}

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.bench.page import PAGE as BENCH_PAGE
+from benchmarks.bench.report import PAGE as BENCH_PAGE
 from benchmarks.figures import FIGURES
 from benchmarks.records.record import Record
 from benchmarks.records.reported import reported_methods

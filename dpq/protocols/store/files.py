@@ -56,7 +56,7 @@ def read_journal(path: Path) -> dict[int, Record]:
 
 
 def write_about(path: Path, records: Sequence[Record], changed: int) -> None:
-    """Writes the records of all rows of a finished store, whose pixels changed last at that time, in nanoseconds."""
+    """Writes the records of all rows of a finished store; its pixels last changed at that time, in nanoseconds."""
     about = {"mtime_ns": changed, "sha256": _digest(records), "records": records}
     write_atomically(path, json.dumps(about), _REMEDY)
 
@@ -73,7 +73,7 @@ def read_about(path: Path, count: int | None) -> tuple[list[Record], int] | None
 
 
 def _record(values: Any) -> Record:
-    """A record from JSON; a TypeError where it is none."""
+    """A record from JSON; a TypeError if it is not one."""
     record = Record(*values)
     texts = (record.pixels, record.state, record.file_digest or "", record.problem or "")
     if not isinstance(values, list) or not all(isinstance(text, str) for text in texts):

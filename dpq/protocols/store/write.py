@@ -31,7 +31,7 @@ def store_images(
     """Decodes what is not stored yet; an interrupted call goes on where it stopped.
 
     A file that is there or gone since, or has another size or time of change, is decoded anew, alone. Another
-    listing, side or version of Pillow is another store; old ones stay in the cache until they are deleted.
+    listing, side or version of Pillow gets a store of its own; old ones stay in the cache until they are deleted.
 
     Args:
         root: folder of the images.

@@ -69,7 +69,7 @@ def test_several_labels():
         (["a", None], None, "class names, integers"),
         (["a", "a"], None, "at least two classes of different names apart; got 'a'"),
         ([], None, "class names, integers"),
-        (["a", "b"], ["a", "c"], "label 'b' is none of the classes 'a', 'c'"),
+        (["a", "b"], ["a", "c"], "label 'b' is not among the classes 'a', 'c'"),
         ([0, 2], ["a", "b"], "integer labels of 2 classes are 0 to 1; got 0 to 2"),
         ([-1, 1], ["a", "b"], "got -1 to 1"),
         ([0, 1], ["a", "a"], "of different names"),

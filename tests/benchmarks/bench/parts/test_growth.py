@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from benchmarks.bench.growth_figure import POINTS, exponent, growth_figure, points_of
-from benchmarks.bench.page import make_pages
 from benchmarks.bench.parts import growth
-from benchmarks.bench.report import Options, Report, Table, as_written, write_report
+from benchmarks.bench.report import Options, Report, as_written, make_pages, write_report
 from benchmarks.figures.style import style
 
 QUICK = Options(torch.device("cpu"), 1, quick=True)
@@ -20,7 +19,7 @@ def made_up(power=2.0):
         for cost, grown in (("evaluation", "images"), ("encoding", "images"), ("training step", "batch"))
         for size in (10, 20, 40)
     ]
-    return Report("growth", "", [Table(POINTS, rows)])
+    return Report("growth", "", {POINTS: rows})
 
 
 def written(report):
@@ -32,11 +31,11 @@ def test_the_exponent_is_the_power():
 
 
 def test_every_cost_grows_with_all_that_it_depends_on():
-    exponents, points = growth.measure(QUICK).tables
-    grown = [(row["cost"], row["grows with"]) for row in exponents.rows]
+    exponents, points = growth.measure(QUICK).tables.values()
+    grown = [(row["cost"], row["grows with"]) for row in exponents]
     assert len(grown) == len(set(grown)) == 12
     assert {by for cost, by in grown if cost == "training step"} == {"batch", "levels", "codewords"}
-    curves = list(points_of(points.rows))
+    curves = list(points_of(points))
     assert [(cost, by) for cost, by, *_ in curves] == grown
     assert all(sizes == sorted(set(sizes)) and min(seconds) > 0 for *_, sizes, seconds in curves)
 

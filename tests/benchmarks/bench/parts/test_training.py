@@ -4,10 +4,9 @@ import torch
 from benchmarks.bench.parts import training
 from benchmarks.bench.report import Options, as_written, render
 from benchmarks.bench.setting import (
-    bare_body,
+    bare_backbone,
     generated_split,
     prepared_trainer,
-    random_inputs,
     setting,
 )
 from benchmarks.bench.steps import OUTSIDE, PARTS, step_parts
@@ -27,7 +26,7 @@ def trainer():
 
 
 def rows_of(report, title):
-    return next(table.rows for table in report.tables if table.title.startswith(title))
+    return next(rows for name, rows in report.tables.items() if name.startswith(title))
 
 
 def test_the_report_has_every_method_beside_the_bare_backbone_and_the_promises(report):
@@ -75,8 +74,6 @@ def test_hooks_are_gone_after_the_parts_are_known(trainer):
 
 def test_without_a_compiler_the_rest_is_measured(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda _body: torch.nn.Module())
-    monkeypatch.setattr(training, "_compiled_precisions", lambda _options: training.PRECISIONS)
-    experiment = setting(OPTIONS)
-    rows, notes = training._precisions(OPTIONS, bare_body(experiment, CPU), random_inputs(experiment, CPU, 2))
+    rows, notes = training._precisions(OPTIONS, *bare_backbone(setting(OPTIONS), CPU, 2), training.PRECISIONS)
     assert [row["precision"] for row in rows] == ["32", "bf16"]
     assert "NotImplementedError" in notes[0]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks.__main__ import main
-from benchmarks.bench.report import Options, Report, Table, write_report
+from benchmarks.bench.report import Options, Report, write_report
 from benchmarks.records import store as records
 from benchmarks.records.store import write_record
 from benchmarks.report.claims import find
@@ -97,7 +97,7 @@ def test_files_of_records_that_are_gone_are_named_and_removed(output):
 
 
 def bench(output):
-    report = Report("speed", "This against that.", [Table("Rows", [{"n": 1}])])
+    report = Report("speed", "This against that.", {"Rows": [{"n": 1}]})
     return write_report(output, report, Options(torch.device("cpu"), 1))
 
 
