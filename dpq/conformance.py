@@ -23,8 +23,8 @@ from torch import Tensor
 from dpq.codes.additive import decode
 from dpq.errors import InputError
 from dpq.learning.backbone import Backbone
-from dpq.learning.on_embeddings import FrozenFeatures, Source
-from dpq.learning.settings import Execution, Method, TrainingConfig
+from dpq.learning.on_embeddings import FrozenFeatures
+from dpq.learning.settings import Execution, Method, Source, TrainingConfig
 from dpq.method.label_vectors import orthonormal_label_vectors
 from dpq.protocols import Dataset, load_protocol
 from dpq.registry import MethodContext, MethodEntry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from dpq.errors import InputError, one_line
 from dpq.files.checkpoint import load_checkpoint, restored_matrix, restored_seconds, save_checkpoint, unusable
 from dpq.learning.augment import CROPS, send, to_input
 from dpq.learning.backbone import Preprocessing, WeightFile, create_body
-from dpq.learning.settings import Execution, TrainingConfig, TrainLog, Views, autocast
+from dpq.learning.settings import Execution, Source, TrainingConfig, TrainLog, Views, autocast
 from dpq.protocols.base import Images, Split
 from dpq.seeds import derive_seed
 
@@ -81,17 +81,6 @@ def _views(
         yield inputs
         if views != "centre":
             yield inputs.flip(3)
-
-
-class Source(Protocol):
-    """Where embeddings come from."""
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """What the backbone expects of its input."""
-
-    def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
-        """Embeddings [N, D] and class logits [N, L] of uint8 images, on the CPU."""
 
 
 class FrozenFeatures(nn.Module):
