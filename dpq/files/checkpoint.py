@@ -148,8 +148,7 @@ def restore_module(module: torch.nn.Module, tensors: Mapping[str, Tensor], *, wh
             raise ValueError(
                 f"{name} is {value.dtype} {list(value.shape)}, not {wanted[name].dtype} {list(wanted[name].shape)}"
             )
-    missing = [name for name in wanted if name not in tensors]
-    if whole and missing:
+    if whole and (missing := sorted(wanted.keys() - tensors.keys())):
         raise ValueError(f"{missing[0]} is missing")
     module.load_state_dict(dict(tensors), strict=whole)
 

@@ -268,21 +268,11 @@ class DPQ:
         method = self.method
         classes, several = self._labels or ((), False)
         options = self.weights.model_options if isinstance(self.weights, WeightFile) else {}
-        backbone = SavedBackbone(
-            self.backbone, str(options.get("pad_type", "")), self.embedding_dim, method.preprocessing
-        )
-        config = SavedConfig(
-            SCHEMA_VERSION,
-            __version__,
-            backbone,
-            classes,
-            several,
-            self.bits,
-            self.codebook_size,
-            self.config,
-            self.training,
-        )
-        write_model(Path(path), config, method.state_dict())
+        padding = str(options.get("pad_type", ""))
+        backbone = SavedBackbone(self.backbone, padding, self.embedding_dim, method.preprocessing)
+        sizes = self.bits, self.codebook_size
+        saved = SavedConfig(SCHEMA_VERSION, __version__, backbone, classes, several, *sizes, self.config, self.training)
+        write_model(Path(path), saved, method.state_dict())
 
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike[str], *, device: str | torch.device = "auto") -> Self:
