@@ -159,7 +159,8 @@ def read_labels(labels: LabelInput, classes: Sequence[str] | None = None) -> Lab
             names = tuple(map(str, present.tolist()))
         else:
             columns = _columns(array, names)
-        matrix = np.eye(len(names), dtype=np.bool_)[columns]
+        matrix = np.zeros((len(array), len(names)), dtype=np.bool_)
+        matrix[np.arange(len(array)), columns] = True
     if len(names) < 2 or len(set(names)) < len(names):
         raise InputError(f"training tells at least two classes of different names apart; got {_few(names)}")
     if any("\ud800" <= letter <= "\udfff" for name in names for letter in name):

@@ -151,13 +151,13 @@ class EmbeddingQuantizer:
                 seconds = restored_seconds(state)
             except ValueError as error:
                 raise unusable(checkpoint, f"is of another training ({one_line(error)})") from error
-            return TrainLog(seconds=seconds, images_per_second=len(train) / seconds)
-        embeddings = self.embed(train.images)
-        started = time.perf_counter()
-        self._codebooks = self.learn(embeddings, derive_seed(seed, "codebooks", 0))
-        seconds = time.perf_counter() - started
-        if checkpoint is not None:
-            save_checkpoint(checkpoint, {"codebooks": self._codebooks}, {"seconds": seconds})
+        else:
+            embeddings = self.embed(train.images)
+            started = time.perf_counter()
+            self._codebooks = self.learn(embeddings, derive_seed(seed, "codebooks", 0))
+            seconds = time.perf_counter() - started
+            if checkpoint is not None:
+                save_checkpoint(checkpoint, {"codebooks": self._codebooks}, {"seconds": seconds})
         return TrainLog(seconds=seconds, images_per_second=len(train) / seconds)
 
     def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
