@@ -20,17 +20,11 @@ from dpq.registry import MethodEntry
 
 @dataclass(frozen=True)
 class DQNConfig:
-    """Settings of DQN.
+    """Settings of DQN."""
 
-    Attributes:
-        quantization: weight lambda of the product quantization loss.
-        feature_epochs: fraction of the epochs that train features alone.
-        score: rank by "inner" product or by "l2" distance.
-    """
-
-    quantization: Weight = 1e-4
-    feature_epochs: Fraction = 0.5
-    score: Score = "inner"
+    quantization: Weight = 1e-4  # weight lambda of the product quantization loss
+    feature_epochs: Fraction = 0.5  # of the epochs, which train features alone
+    score: Score = "inner"  # rank by "inner" product or by "l2" distance
 
 
 class DQN(AlternatingMethod):

@@ -24,23 +24,14 @@ from dpq.registry import MethodEntry
 
 @dataclass(frozen=True)
 class DTQConfig:
-    """Settings of DTQ.
+    """Settings of DTQ."""
 
-    Attributes:
-        margin: between squared distances.
-        quantization: weight of the quantization loss.
-        orthogonality: weight of the penalty on the codebooks, relative to the mean squared error of an image.
-        sweeps: of iterated conditional modes.
-        feature_epochs: fraction of the epochs that train features alone.
-        score: rank by "inner" product or by "l2" distance.
-    """
-
-    margin: Weight = 30.0
-    quantization: Weight = 1e-4
-    orthogonality: Weight = 1e-4
-    sweeps: Annotated[int, Interval(ge=0, le=10**4)] = 3
-    feature_epochs: Fraction = 0.5
-    score: Score = "inner"
+    margin: Weight = 30.0  # between squared distances
+    quantization: Weight = 1e-4  # weight of the quantization loss
+    orthogonality: Weight = 1e-4  # weight of the penalty on the codebooks, relative to an image's mean squared error
+    sweeps: Annotated[int, Interval(ge=0, le=10**4)] = 3  # of iterated conditional modes
+    feature_epochs: Fraction = 0.5  # of the epochs, which train features alone
+    score: Score = "inner"  # rank by "inner" product or by "l2" distance
 
     def released(self) -> DTQConfig:
         """As in the released code: no penalty, and quantization that does not reach the features."""

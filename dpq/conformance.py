@@ -13,7 +13,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cache, cached_property, partial, update_wrapper
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from torch import Tensor
 from dpq.codes.additive import decode
 from dpq.errors import InputError
 from dpq.learning.backbone import Backbone
-from dpq.learning.on_embeddings import FrozenFeatures, Source
-from dpq.learning.settings import Execution, Method, TrainingConfig
+from dpq.learning.on_embeddings import FrozenFeatures
+from dpq.learning.settings import Execution, Method, Source, TrainingConfig
+from dpq.method.dpq import DPQMethod
 from dpq.method.label_vectors import orthonormal_label_vectors
 from dpq.protocols import Dataset, load_protocol
 from dpq.registry import MethodContext, MethodEntry
@@ -39,19 +40,12 @@ NETWORK = "test_resnet"  # timm's, of a few thousand weights
 
 @dataclass(frozen=True)
 class Subject:
-    """What is checked.
+    """What is checked."""
 
-    Attributes:
-        make: builds an untrained method of 16 codewords per level: of `bits`, its random weights from `seed`.
-        progressive: what its entry says.
-        dataset: small.
-        training: short.
-    """
-
-    make: Callable[..., Method]
-    progressive: bool
-    dataset: Dataset
-    training: TrainingConfig
+    make: Callable[..., Method]  # untrained, of 16 codewords per level: of `bits`, its random weights from `seed`
+    progressive: bool  # what its entry says
+    dataset: Dataset  # small
+    training: TrainingConfig  # short
 
     @cached_property
     def fitted(self) -> Method:
@@ -82,48 +76,28 @@ def conformance_checks(entry: MethodEntry) -> list[Callable[[], None]]:
 
 def checks_of(subject: Callable[[], Subject]) -> list[Callable[[], None]]:
     """All checks of what `subject` gives, which it must give again and again."""
-
-    def bound(check: Callable[[Subject], None]) -> Callable[[], None]:
-        def run() -> None:
-            check(subject())
-
-        run.__name__ = check.__name__  # which pytest shows
-        return run
-
-    return [bound(check) for check in CHECKS]
+    # pytest shows the names
+    return [update_wrapper(partial(lambda check: check(subject()), check), check) for check in CHECKS]
 
 
 def subject_of(entry: MethodEntry) -> Subject:
     """A method in a setting that takes seconds."""
-    dataset, training = small_dataset(), short_training()
+    dataset, training = small_dataset(), TrainingConfig(epochs=2, batch_size=50, image_size=32)
     classes = len(dataset.classes)
-
-    def source() -> Source | None:
-        if entry.source is None:
-            return None
-        if entry.source == "dpq":
-            from dpq.method.dpq import DPQMethod
-
-            vectors = orthonormal_label_vectors(classes, DIM)
-            return DPQMethod(Backbone(NETWORK, classes, DIM), vectors, bits=BITS, codebook_size=CODEBOOK_SIZE)
-        return FrozenFeatures(NETWORK, None, training, torch.device("cpu"))
+    network = partial(Backbone, NETWORK, embedding_dim=DIM)
+    vectors = orthonormal_label_vectors(classes, DIM)
 
     def make(bits: int = BITS, seed: int = 0) -> Method:
+        source: Source | None = None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(0, "weights"))
-            embeddings = source()
+            if entry.source == "backbone":
+                source = FrozenFeatures(NETWORK, None, training, torch.device("cpu"))
+            elif entry.source == "dpq":
+                source = DPQMethod(network(classes), vectors, bits=BITS, codebook_size=CODEBOOK_SIZE)
             torch.manual_seed(derive_seed(seed, "weights"))
-            return entry.build(
-                MethodContext(
-                    entry.config and entry.config(),
-                    bits,
-                    CODEBOOK_SIZE,
-                    classes,
-                    orthonormal_label_vectors(classes, DIM),
-                    lambda classes: Backbone(NETWORK, classes, DIM),
-                    embeddings,
-                )
-            )
+            config = entry.config and entry.config()
+            return entry.build(MethodContext(config, bits, CODEBOOK_SIZE, classes, vectors, network, source))
 
     return Subject(make, entry.progressive, dataset, training)
 
@@ -132,11 +106,6 @@ def subject_of(entry: MethodEntry) -> Subject:
 def small_dataset() -> Dataset:
     """60 digits in every split."""
     return load_protocol("digits").limited(60)
-
-
-def short_training() -> TrainingConfig:
-    """Two epochs of 32 pixels."""
-    return TrainingConfig(epochs=2, batch_size=50, image_size=32)
 
 
 def _require(kept: Any, promise: str) -> None:

@@ -14,8 +14,8 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
-from functools import cache, cached_property
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import cached_property, partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -23,8 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from dpq.errors import InputError
+from dpq.learning.settings import Execution as Execution
+from dpq.learning.settings import Method as Method
 from dpq.learning.settings import Score as Score
 from dpq.learning.settings import SearchConfig as SearchConfig
+from dpq.learning.settings import Source as Source
+from dpq.learning.settings import TrainingConfig as TrainingConfig
+from dpq.learning.settings import TrainLog as TrainLog
 from dpq.learning.settings import as_recorded
 
 if TYPE_CHECKING:
@@ -39,11 +44,6 @@ if TYPE_CHECKING:
     from dpq.learning.deep import AlternatingMethod as AlternatingMethod
     from dpq.learning.deep import DeepMethod as DeepMethod
     from dpq.learning.on_embeddings import EmbeddingQuantizer as EmbeddingQuantizer
-    from dpq.learning.on_embeddings import Source as Source
-    from dpq.learning.settings import Execution as Execution
-    from dpq.learning.settings import Method as Method
-    from dpq.learning.settings import TrainingConfig as TrainingConfig
-    from dpq.learning.settings import TrainLog as TrainLog
     from dpq.protocols.base import Split as Split
 
 GROUP = "dpq.methods"
@@ -183,26 +183,23 @@ class Plugin(NamedTuple):
 
 @dataclass(frozen=True)
 class RegisteredMethod:
-    """What is known of a method without its code; see `MethodEntry`.
+    """What is known of a method without its code; see `MethodEntry`."""
 
-    Attributes:
-        name: that `--method` takes.
-        table: name of the table of its settings, if it has any of its own.
-        load: imports the entry.
-        plugin: the package that it is of, if it is not this project's.
-    """
-
-    name: str
+    name: str  # that `--method` takes
+    table: str | None  # name of the table of its settings, if it has any of its own
+    load: Callable[[], MethodEntry]  # imports the entry
     title: str
     progressive: bool
-    source: SourceName | None
-    order: int
-    style: Style | None
-    features: str
-    variants: tuple[Variant, ...]
-    table: str | None
-    load: Callable[[], MethodEntry]
-    plugin: Plugin | None = None
+    source: SourceName | None = None
+    order: int = LAST
+    style: Style | None = None
+    features: str = ""
+    variants: tuple[Variant, ...] = ("paper",)
+    plugin: Plugin | None = None  # the package that it is of, if it is not this project's
+
+    def __post_init__(self) -> None:
+        """Say by the source what no entry says."""
+        object.__setattr__(self, "features", self.features or FEATURES[self.source])
 
     @cached_property
     def entry(self) -> MethodEntry:
@@ -218,13 +215,6 @@ class RegisteredMethod:
     def origin(self) -> dict[str, Any]:
         """What a record says of where the method comes from; nothing of this project's."""
         return {"plugin": self.plugin._asdict()} if self.plugin else {}
-
-
-def _registered(
-    name: str, facts: dict[str, Any], table: str | None, load: Callable[[], MethodEntry], plugin: Plugin | None = None
-) -> RegisteredMethod:
-    features = facts["features"] or FEATURES[facts["source"]]
-    return RegisteredMethod(name, **facts | {"features": features}, table=table, load=load, plugin=plugin)
 
 
 def read_methods(name: str, module: str) -> list[RegisteredMethod]:
@@ -245,28 +235,18 @@ def read_methods(name: str, module: str) -> list[RegisteredMethod]:
     if said is None:
         return []
     try:
-        read = {key: ast.literal_eval(said[key]) for key in (*FACTS, "on_dpq") if key in said}
-        facts = {f.name: f.default for f in fields(MethodEntry) if f.name in FACTS and f.default is not MISSING} | read
+        facts = {key: ast.literal_eval(said[key]) for key in (*FACTS, "on_dpq") if key in said}
         second = facts.pop("on_dpq", None)
         table = None if isinstance(said.get("config"), ast.Constant) else name
-        own = _registered(name, facts, table, lambda: import_module(module).METHOD)
+        own = RegisteredMethod(name, table, lambda: import_module(module).METHOD, **facts)
     except (ValueError, LookupError, TypeError) as error:
         needed = f"METHOD of {module} needs title and progressive, by name, and literals for {', '.join(FACTS)}"
         raise InputError(f"{needed}, which are read without importing it ({error})") from error
     if second is None:
         return [own]
     changes: dict[str, Any] = {"source": "dpq", **second}
-    on_dpq = _registered(f"{name}-dpq", facts | changes, table, lambda: replace(own.entry, on_dpq=None, **changes))
-    return [own, on_dpq]
-
-
-@cache
-def declared() -> dict[str, tuple[EntryPoint, ...]]:
-    """The entry points of the installed packages by method name; nothing is imported."""
-    points: dict[str, tuple[EntryPoint, ...]] = {}
-    for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, *_origin_of(point))):
-        points[point.name] = (*points.get(point.name, ()), point)
-    return points
+    on_dpq = partial(RegisteredMethod, f"{name}-dpq", table, lambda: replace(own.entry, on_dpq=None, **changes))
+    return [own, on_dpq(**facts | changes)]
 
 
 def _origin_of(point: EntryPoint) -> Plugin:
@@ -275,103 +255,88 @@ def _origin_of(point: EntryPoint) -> Plugin:
     return Plugin(re.sub(r"[-_.]+", "-", str(point.dist.name)).lower(), str(point.dist.version))
 
 
-@cache
-def load_declared(name: str) -> RegisteredMethod:
-    """Import a declared method.
-
-    Raises:
-        InputError: several packages declare it, or its package is broken; names the package.
-    """
-    point, *further = declared()[name]
-    if further:
-        several = " and ".join(" ".join(_origin_of(each)) for each in (point, *further))
-        raise InputError(f"method {name!r} is declared by {several}; uninstall all but one")
-    plugin, fault = _origin_of(point), f"{point.value} is no dpq.registry.MethodEntry"
-    try:
-        entry = point.load()
-    except (Exception, SystemExit) as error:  # whatever another package does
-        entry, fault = None, " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    if not isinstance(entry, MethodEntry):
-        of = " ".join(plugin)
-        raise InputError(f"method {name!r} of {of} is unusable ({fault}); correct or uninstall that package")
-    facts = {fact: getattr(entry, fact) for fact in FACTS} | {"order": LAST, "variants": ("paper",)}
-    return _registered(name, facts, None if entry.config is None else name, lambda: entry, plugin)
-
-
 class Registry(Mapping[str, RegisteredMethod]):
     """Methods by name, in the order of tables: the project's own, then those of other packages.
 
     Args:
         modules: of the project's own methods, by name; those whose files have no METHOD are left out.
+
+    Attributes:
+        own: the project's own methods.
     """
 
     def __init__(self, modules: Mapping[str, str]) -> None:
-        self._modules = modules
-        self._said: set[str] = set()
+        found = [method for name, module in modules.items() for method in read_methods(name, module)]
+        self.own = {method.name: method for method in sorted(found, key=lambda method: (method.order, method.name))}
+        self._loaded: dict[str, RegisteredMethod] = {}
 
     @cached_property
-    def own(self) -> dict[str, RegisteredMethod]:
-        """The project's own methods."""
-        found = [method for name, module in self._modules.items() for method in read_methods(name, module)]
-        return {method.name: method for method in sorted(found, key=lambda method: (method.order, method.name))}
+    def declared(self) -> dict[str, list[EntryPoint]]:
+        """The entry points of the installed packages by method name; nothing is imported.
+
+        A name that is taken or that no file could have is left out, which is said once.
+        """
+        points: dict[str, list[EntryPoint]] = {}
+        for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, *_origin_of(point))):
+            if NAME.fullmatch(point.name) and point.name not in (*self.own, "all", *get_args(SourceName)):
+                points.setdefault(point.name, []).append(point)
+            else:
+                taken = NAME.fullmatch(point.name)
+                why = "is taken" if taken else "must be lower-case letters, digits and single hyphens"
+                log.warning("method %r of %s %s is left out: its name %s", point.name, *_origin_of(point), why)
+        return points
 
     def __iter__(self) -> Iterator[str]:
         """The names; nothing is imported."""
-        return iter((*self.own, *self._others()))
+        return iter((*self.own, *self.declared))
 
     def __len__(self) -> int:
         """How many there are."""
-        return len(self.own) + len(self._others())
+        return len(self.own) + len(self.declared)
 
     def __contains__(self, name: object) -> bool:
         """Whether there is such a method; its package may still be broken."""
-        return name in self.own or name in self._others()
+        return name in self.own or name in self.declared
 
     def __getitem__(self, name: str) -> RegisteredMethod:
-        """The method of this name.
+        """The method of this name; one of another package is imported.
 
         Raises:
-            InputError: there is none, or its package is broken.
+            InputError: there is none, several packages declare it, or its package is broken; names the package.
         """
         if name in self.own:
             return self.own[name]
-        if name not in self._others():
+        if name in self._loaded:
+            return self._loaded[name]
+        if name not in self.declared:
             raise InputError(
                 f"unknown method {name!r}; choose from {', '.join(self)}, or install the package that has it"
             )
-        return load_declared(name)
-
-    def _others(self) -> list[str]:
-        """Names of other packages' methods; one that is taken or that no file could have is refused, and said once."""
-        kept = []
-        for name, points in declared().items():
-            if name not in (*self.own, "all", *get_args(SourceName)) and NAME.fullmatch(name):
-                kept.append(name)
-            elif name not in self._said:
-                self._said.add(name)
-                why = "is taken" if NAME.fullmatch(name) else "must be lower-case letters, digits and single hyphens"
-                package, version = _origin_of(points[0])
-                log.warning("method %r of %s %s is left out: its name %s", name, package, version, why)
-        return kept
+        point, *further = self.declared[name]
+        if further:
+            several = " and ".join(" ".join(_origin_of(each)) for each in (point, *further))
+            raise InputError(f"method {name!r} is declared by {several}; uninstall all but one")
+        plugin, fault = _origin_of(point), f"{point.value} is no dpq.registry.MethodEntry"
+        try:
+            entry = point.load()
+        except (Exception, SystemExit) as error:  # whatever another package does
+            entry, fault = None, " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        if not isinstance(entry, MethodEntry):
+            of = " ".join(plugin)
+            raise InputError(f"method {name!r} of {of} is unusable ({fault}); correct or uninstall that package")
+        facts = {fact: getattr(entry, fact) for fact in FACTS} | {"order": LAST, "variants": ("paper",)}
+        table = None if entry.config is None else name
+        self._loaded[name] = RegisteredMethod(name, table, lambda: entry, **facts, plugin=plugin)
+        return self._loaded[name]
 
 
 # What a package needs to write a method, by names that stay. Loaded when asked for: PyTorch takes seconds.
-_HOMES = {
+_HOMES = dict.fromkeys(("decode", "encode", "kmeans", "levels_for", "residual_kmeans"), "dpq.codes.additive") | {
     "AlternatingMethod": "dpq.learning.deep",
     "Backbone": "dpq.learning.backbone",
     "DeepMethod": "dpq.learning.deep",
     "EmbeddingQuantizer": "dpq.learning.on_embeddings",
-    "Execution": "dpq.learning.settings",
-    "Method": "dpq.learning.settings",
-    "Source": "dpq.learning.on_embeddings",
     "Split": "dpq.protocols.base",
-    "TrainLog": "dpq.learning.settings",
-    "TrainingConfig": "dpq.learning.settings",
-    "decode": "dpq.codes.additive",
-    "encode": "dpq.codes.additive",
-    "kmeans": "dpq.codes.additive",
-    "levels_for": "dpq.codes.additive",
-    "residual_kmeans": "dpq.codes.additive",
 }
 
 

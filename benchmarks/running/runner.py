@@ -26,8 +26,7 @@ from dpq.codes.additive import levels_for
 from dpq.files.atomic import sweep
 from dpq.learning import distributed
 from dpq.learning.health import codeword_signs, embedding_signs
-from dpq.learning.on_embeddings import Source
-from dpq.learning.settings import Execution, Method, TrainLog
+from dpq.learning.settings import Execution, Method, Source, TrainLog
 from dpq.method.dpq import codeword_usage
 from dpq.protocols import Dataset
 from dpq.ranking.evaluate import evaluate_embeddings

@@ -5,15 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from dpq.errors import InputError, one_line
 from dpq.files.atomic import write_atomically
 from dpq.files.json import parse_json
+from dpq.files.schema import Size, read_table
+
+
+@dataclass(frozen=True)
+class _Timed:
+    seconds: Annotated[float, Interval(gt=0, lt=1e12)]
+
+
+@dataclass(frozen=True)
+class _Training(_Timed):
+    epoch: Size
+    log: list[dict[str, float | list[str | float]]]
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
@@ -88,37 +102,31 @@ def restore_optimizer(prefix: str, optimizer: torch.optim.Optimizer, tensors: Ma
     Raises:
         ValueError: a tensor is of no parameter of the optimiser, or not what it keeps of one.
     """
+    keeps = {"momentum_buffer"} if isinstance(optimizer, torch.optim.SGD) else {"step", "exp_avg", "exp_avg_sq"}
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    known = {f"{prefix}.{index}": parameter for index, parameter in enumerate(parameters)}
-    state: dict[str, dict[str, Tensor]] = {}
+    known = {f"{prefix}.{index}": index for index in range(len(parameters))}
+    state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
-        if name.startswith(f"{prefix}."):
-            owner, _, entry = name.rpartition(".")
-            if owner not in known:
-                raise ValueError(f"{name} is of no parameter")
-            state.setdefault(owner, {})[entry] = value
-    wanted = _entries(optimizer)
-    for owner, entries in state.items():
-        if entries.keys() != wanted:
-            raise ValueError(f"{owner} has {', '.join(entries)}; the optimiser keeps {', '.join(sorted(wanted))}")
+        if not name.startswith(f"{prefix}."):
+            continue
+        owner, _, entry = name.rpartition(".")
+        if owner not in known:
+            raise ValueError(f"{name} is of no parameter")
+        state.setdefault(known[owner], {})[entry] = value
+    for index, entries in state.items():
+        parameter = parameters[index]
+        if entries.keys() != keeps:
+            raise ValueError(
+                f"{prefix}.{index} has {', '.join(entries)}; the optimiser keeps {', '.join(sorted(keeps))}"
+            )
         for entry, value in entries.items():
-            shape = torch.Size() if entry == "step" else known[owner].shape
+            shape = torch.Size() if entry == "step" else parameter.shape
             if value.shape != shape or not value.dtype.is_floating_point:
-                raise ValueError(f"{owner}.{entry} is {value.dtype} {list(value.shape)}, its parameter {list(shape)}")
-    numbered = {int(owner.rpartition(".")[2]): _laid_out(entries, known[owner]) for owner, entries in state.items()}
-    optimizer.load_state_dict({"state": numbered, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _laid_out(entries: Mapping[str, Tensor], parameter: Tensor) -> dict[str, Tensor]:
-    """What is kept of a parameter, in the memory layout of the parameter, which files lose and fused updates need."""
-    own = {n: v for n, v in entries.items() if v.shape == parameter.shape}
-    laid_out = {n: torch.empty_like(parameter, dtype=v.dtype, device=v.device).copy_(v) for n, v in own.items()}
-    return {**entries, **laid_out}
-
-
-def _entries(optimizer: torch.optim.Optimizer) -> set[str]:
-    """What an optimiser keeps of each parameter."""
-    return {"momentum_buffer"} if isinstance(optimizer, torch.optim.SGD) else {"step", "exp_avg", "exp_avg_sq"}
+                raise ValueError(f"{prefix}.{index}.{entry} is {value.dtype} {list(value.shape)}, not {list(shape)}")
+            if entry != "step":  # in the memory layout of the parameter, which files lose and fused updates need
+                empty = torch.empty_like(parameter, dtype=value.dtype, device=value.device)
+                entries[entry] = empty.copy_(value)
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def restore_module(module: torch.nn.Module, tensors: Mapping[str, Tensor], *, whole: bool) -> None:
@@ -140,8 +148,7 @@ def restore_module(module: torch.nn.Module, tensors: Mapping[str, Tensor], *, wh
             raise ValueError(
                 f"{name} is {value.dtype} {list(value.shape)}, not {wanted[name].dtype} {list(wanted[name].shape)}"
             )
-    missing = [name for name in wanted if name not in tensors]
-    if whole and missing:
+    if whole and (missing := sorted(wanted.keys() - tensors.keys())):
         raise ValueError(f"{missing[0]} is missing")
     module.load_state_dict(dict(tensors), strict=whole)
 
@@ -156,12 +163,10 @@ def restored_log(state: Mapping[str, Any], epochs: int) -> tuple[int, float, lis
     Raises:
         ValueError: one is missing, of another type, out of range, or they do not fit each other.
     """
-    done, log = state.get("epoch"), state.get("log")
-    if type(done) is not int or not 1 <= done <= epochs:
-        raise ValueError(f"it has {str(done)[:20]} finished epochs of {epochs}")
-    if not isinstance(log, list) or len(log) != done or not all(map(_is_report, log)):
-        raise ValueError(f"its log is not that of {done} epochs")
-    return done, restored_seconds(state), log
+    read = read_table(_Training, state, "its state")
+    if not read.epoch == len(read.log) <= epochs:
+        raise ValueError(f"it has {read.epoch} finished epochs of {epochs}, and its log is that of {len(read.log)}")
+    return read.epoch, read.seconds, state["log"]
 
 
 def restored_seconds(state: Mapping[str, Any]) -> float:
@@ -170,10 +175,7 @@ def restored_seconds(state: Mapping[str, Any]) -> float:
     Raises:
         ValueError: missing, no number, or not above zero.
     """
-    seconds: Any = state.get("seconds")
-    if type(seconds) not in (int, float) or not 0 < seconds < 1e12:
-        raise ValueError(f"it has taken {str(seconds)[:20]} seconds")
-    return float(seconds)
+    return read_table(_Timed, state, "its state", extra="ignore").seconds
 
 
 def restored_matrix(tensors: Mapping[str, Tensor], name: str, shape: tuple[int | None, ...]) -> Tensor:
@@ -189,12 +191,3 @@ def restored_matrix(tensors: Mapping[str, Tensor], name: str, shape: tuple[int |
     if value.dtype != torch.float32 or not fits or not value.isfinite().all():
         raise ValueError(f"{name} is {value.dtype} {list(value.shape)}; needs finite float32 of {list(shape)}")
     return value
-
-
-def _is_report(report: Any) -> bool:
-    """Whether it is a table of numbers, lists of numbers and lists of texts."""
-    return isinstance(report, dict) and all(
-        type(value) in (int, float)
-        or (isinstance(value, list) and all(type(one) in (int, float, str) for one in value))
-        for value in report.values()
-    )

@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 
 from dpq.errors import InputError, one_line
 from dpq.protocols.image_files import SUFFIXES, walk_images
-from dpq.protocols.store.decoding import MOST_PIXELS, decode_file, decode_files, square_pixels, upright_rgb
+from dpq.protocols.store.decoding import MOST_PIXELS, Decoded, decode_file, decode_files, square_pixels, upright_rgb
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 OneImage: TypeAlias = "str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor"
@@ -74,7 +74,9 @@ def square_images(images: ImageInput, side: int, workers: int = 0) -> Iterator[P
     if isinstance(images, np.ndarray | Tensor):
         _check_stack(images)
     elif isinstance(images, Sequence) and workers and all(isinstance(one, str | os.PathLike) for one in images):
-        yield from _decoded(images, side, workers)
+        names = [os.fspath(one) for one in images]
+        for name, decoded in zip(names, decode_files(Path(), names, side, workers), strict=True):
+            yield _usable(decoded, name)
         return
     for index, one in enumerate(_each(images)):
         yield _square(one, side, index)
@@ -119,13 +121,10 @@ def _check_stack(images: npt.NDArray[Any] | Tensor) -> None:
     _check_bytes(images, "images")
     channels = shape[-1] if array else shape[1] if len(shape) == 4 else 1
     if len(shape) not in (3, 4) or (len(shape) == 4 and channels not in (1, 3)):
-        raise InputError(f"{'arrays' if array else 'tensors'} of images are {_expected(array)}; got {list(shape)}")
+        forms = "arrays of images are [N, H, W, 3]" if array else "tensors of images are [N, 3, H, W], [N, 1, H, W]"
+        raise InputError(f"{forms} or [N, H, W]; got {list(shape)}")
     if len(shape) == 3 and shape[-1 if array else 0] == 3:
         raise InputError(f"{list(shape)} may be one image in colour or several in grey; add an axis, or give a list")
-
-
-def _expected(array: bool) -> str:
-    return "[N, H, W, 3] or [N, H, W]" if array else "[N, 3, H, W], [N, 1, H, W] or [N, H, W]"
 
 
 def _check_bytes(values: npt.NDArray[Any] | Tensor, name: str) -> None:
@@ -138,8 +137,7 @@ def _check_bytes(values: npt.NDArray[Any] | Tensor, name: str) -> None:
 def _square(image: Any, side: int, index: int) -> Pixels:
     """Pixels of one image, the `index`-th."""
     if isinstance(image, str | os.PathLike):
-        decoded = decode_file(Path(), os.fspath(image), side, nullcontext())
-        return _usable(decoded.pixels, decoded.problem, os.fspath(image))
+        return _usable(decode_file(Path(), os.fspath(image), side, nullcontext()), os.fspath(image))
     if isinstance(image, np.ndarray | Tensor):
         image = _from_array(image, index)
     if not isinstance(image, Image.Image):
@@ -167,13 +165,7 @@ def _from_array(image: npt.NDArray[Any] | Tensor, index: int) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 
-def _decoded(files: Sequence[Any], side: int, workers: int) -> Iterator[Pixels]:
-    names = [os.fspath(one) for one in files]
-    for name, decoded in zip(names, decode_files(Path(), names, side, workers), strict=True):
-        yield _usable(decoded.pixels, decoded.problem, name)
-
-
-def _usable(pixels: Pixels, problem: str | None, name: str) -> Pixels:
-    if problem is not None:
-        raise InputError(f"image {name} cannot be used: {problem}; mend it or leave it out")
-    return pixels
+def _usable(decoded: Decoded, name: str) -> Pixels:
+    if decoded.problem is not None:
+        raise InputError(f"image {name} cannot be used: {decoded.problem}; mend it or leave it out")
+    return decoded.pixels

@@ -52,7 +52,11 @@ def training_split(
     if labels is None:
         source, found, classes = _labelled(images, classes)
         kept = keep_images(square_images(source, side, workers), side, folder)
-        read = read_labels(_stacked(found), classes)
+        try:
+            labels = np.stack([np.asarray(label) for label in found])
+        except ValueError as error:
+            raise InputError(f"labels of images differ in form: {error}") from error
+        read = read_labels(labels, classes)
     else:
         read = read_labels(labels, classes)
         kept = keep_images(square_images(source, side, workers), side, folder)
@@ -94,18 +98,14 @@ def _labelled(
     """Images that bring their labels: the images, a list that has all labels once they are read, the classes."""
     if isinstance(images, str | os.PathLike):
         files = list_images(images)
-        return files, [_class_folder(file, Path(images)) for file in files], classes
+        parts = [file.relative_to(images).parts for file in files]
+        if alone := [file for file, (_, *inside) in zip(files, parts, strict=True) if not inside]:
+            raise InputError(f"{alone[0]} is in no class folder; sort images into one folder per class, or give labels")
+        return files, [folder for folder, *_ in parts], classes
     if not isinstance(images, Dataset):
         raise InputError("training needs labels; give them, a folder of class folders, or a dataset of pairs")
     found: list[Any] = []
     return _pairs(images, found), found, getattr(images, "classes", None) if classes is None else classes
-
-
-def _class_folder(file: Path, root: Path) -> str:
-    parts = file.relative_to(root).parts
-    if len(parts) < 2:
-        raise InputError(f"{file} is in no class folder; sort images into one folder per class, or give labels")
-    return parts[0]
 
 
 def _pairs(dataset: Dataset[Any], labels: list[Any]) -> Iterator[Any]:
@@ -117,24 +117,12 @@ def _pairs(dataset: Dataset[Any], labels: list[Any]) -> Iterator[Any]:
         yield pair[0]
 
 
-def _stacked(labels: list[Any]) -> npt.NDArray[Any]:
-    try:
-        return np.stack([np.asarray(label) for label in labels])
-    except ValueError as error:
-        raise InputError(f"labels of images differ in form: {error}") from error
-
-
 @dataclass(frozen=True)
 class Labels:
-    """What images are of.
+    """What images are of."""
 
-    Attributes:
-        classes: L names, in the order of the columns.
-        matrix: [N, L] bool.
-    """
-
-    classes: tuple[str, ...]
-    matrix: Tensor
+    classes: tuple[str, ...]  # L names, in the order of the columns
+    matrix: Tensor  # [N, L] bool
 
     @property
     def several(self) -> bool:
@@ -153,62 +141,49 @@ def read_labels(labels: LabelInput, classes: Sequence[str] | None = None) -> Lab
     Raises:
         InputError: labels of another form; fewer than two classes; an image without label, or a label without class.
     """
-    classes = None if classes is None else tuple(map(str, classes))
+    names = None if classes is None else tuple(map(str, classes))
     array = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
     if array.dtype == np.bool_ and array.ndim == 2:
-        found = _from_matrix(array, classes)
-    elif array.ndim == 1 and array.dtype.kind in "iu":
-        found = _from_integers(array, classes)
-    elif array.ndim == 1 and array.dtype.kind in "UO" and all(isinstance(label, str) for label in array.tolist()):
-        found = _from_names(array.tolist(), classes)
+        names = tuple(map(str, range(array.shape[1]))) if names is None else names
+        if len(names) != array.shape[1]:
+            raise InputError(f"the label matrix has {array.shape[1]} columns, but there are {len(names)} classes")
+        matrix = array.copy()
     else:
-        raise InputError(
-            f"labels are class names, integers or a boolean matrix [N, L]; got {array.dtype} {list(array.shape)}"
-        )
-    if len(found.classes) < 2 or len(set(found.classes)) < len(found.classes):
-        raise InputError(f"training tells at least two classes of different names apart; got {_few(found.classes)}")
-    if any("\ud800" <= letter <= "\udfff" for name in found.classes for letter in name):
-        raise InputError(f"class names must be texts that UTF-8 can hold; got {_few(found.classes)}")
-    unlabelled = torch.nonzero(~found.matrix.any(dim=1)).flatten()
+        texts = array.dtype.kind in "UO" and all(isinstance(label, str) for label in array.tolist())
+        if array.ndim != 1 or not (texts or array.dtype.kind in "iu"):
+            raise InputError(
+                f"labels are class names, integers or a boolean matrix [N, L]; got {array.dtype} {list(array.shape)}"
+            )
+        if names is None:
+            present, columns = np.unique(array, return_inverse=True)
+            names = tuple(map(str, present.tolist()))
+        else:
+            columns = _columns(array, names)
+        matrix = np.zeros((len(array), len(names)), dtype=np.bool_)
+        matrix[np.arange(len(array)), columns] = True
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise InputError(f"training tells at least two classes of different names apart; got {_few(names)}")
+    if any("\ud800" <= letter <= "\udfff" for name in names for letter in name):
+        raise InputError(f"class names must be texts that UTF-8 can hold; got {_few(names)}")
+    unlabelled = np.flatnonzero(~matrix.any(axis=1))
     if len(unlabelled):
-        raise InputError(
-            f"{len(unlabelled)} images have no label, the first is image {int(unlabelled[0])}; leave them out"
-        )
-    return found
+        raise InputError(f"{len(unlabelled)} images have no label, the first is image {unlabelled[0]}; leave them out")
+    return Labels(names, torch.from_numpy(matrix))
 
 
-def _from_matrix(matrix: npt.NDArray[np.bool_], classes: Sequence[str] | None) -> Labels:
-    names = tuple(map(str, range(matrix.shape[1]) if classes is None else classes))
-    if len(names) != matrix.shape[1]:
-        raise InputError(f"the label matrix has {matrix.shape[1]} columns, but there are {len(names)} classes")
-    return Labels(names, torch.from_numpy(matrix.copy()))
-
-
-def _from_integers(numbers: npt.NDArray[Any], classes: Sequence[str] | None) -> Labels:
-    if classes is None:
-        present, columns = np.unique(numbers, return_inverse=True)
-        return _one_each(tuple(map(str, present.tolist())), columns)
-    if len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(classes):
-        raise InputError(
-            f"integer labels of {len(classes)} classes are 0 to {len(classes) - 1}; "
-            f"got {numbers.min()} to {numbers.max()}"
-        )
-    return _one_each(tuple(classes), numbers)
-
-
-def _from_names(labels: list[str], classes: Sequence[str] | None) -> Labels:
-    names = tuple(sorted(set(labels)) if classes is None else classes)
+def _columns(labels: npt.NDArray[Any], names: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    """Which of the names each of N labels is, names themselves or integers."""
+    if labels.dtype.kind in "iu":
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(names):
+            raise InputError(
+                f"integer labels of {len(names)} classes are 0 to {len(names) - 1}; "
+                f"got {labels.min()} to {labels.max()}"
+            )
+        return labels.astype(np.int64)
     column = {name: index for index, name in enumerate(names)}
-    unknown = sorted(set(labels) - column.keys())
-    if unknown:
+    if unknown := sorted(set(labels.tolist()) - column.keys()):
         raise InputError(f"label {unknown[0]!r} is not among the classes {_few(names)}")
-    return _one_each(names, np.array([column[label] for label in labels], dtype=np.int64))
-
-
-def _one_each(classes: tuple[str, ...], columns: npt.NDArray[Any]) -> Labels:
-    matrix = torch.zeros(len(columns), len(classes), dtype=torch.bool)
-    matrix[torch.arange(len(columns)), torch.from_numpy(columns.astype(np.int64))] = True
-    return Labels(classes, matrix)
+    return np.array([column[label] for label in labels.tolist()], dtype=np.int64)
 
 
 def _few(names: Sequence[str]) -> str:

@@ -9,48 +9,50 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from dpq.errors import InputError, one_line
 from dpq.files.json import parse_json, read_json
+from dpq.files.schema import read_table
 from dpq.learning.distributed import gather
+
+Mean = Annotated[float, Interval(ge=-1e3, le=1e3)]
+Std = Annotated[float, Interval(ge=1e-3, le=1e3)]
+Interpolation = Literal["bilinear", "bicubic"]
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a set of weights expects of its input, for RGB in [0, 1].
+    """What a set of weights expects of its input, for RGB in [0, 1]; mean and standard deviation per channel."""
 
-    Attributes:
-        mean: per channel.
-        std: per channel.
-        interpolation: "bilinear" or "bicubic".
-    """
-
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    interpolation: str = "bicubic"
+    mean: tuple[Mean, Mean, Mean] = (0.485, 0.456, 0.406)
+    std: tuple[Std, Std, Std] = (0.229, 0.224, 0.225)
+    interpolation: Interpolation = "bicubic"
 
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A file of backbone weights, read and checked.
+    """A file of backbone weights, read and checked."""
 
-    Attributes:
-        name: file name.
-        sha256: digest of the file.
-        tensors: state dict, classifier included or not.
-        model_options: further arguments of `timm.create_model` (padding).
-        preprocessing: what the file says of its input; None where it says nothing.
-    """
+    name: str  # of the file
+    sha256: str  # of the file
+    tensors: Mapping[str, Tensor]  # state dict, classifier included or not
+    model_options: Mapping[str, Any]  # further arguments of `timm.create_model` (padding)
+    preprocessing: Preprocessing | None  # what the file says of its input; None where it says nothing
 
-    name: str
-    sha256: str
-    tensors: Mapping[str, Tensor]
-    model_options: Mapping[str, Any]
-    preprocessing: Preprocessing | None
+
+@dataclass(frozen=True)
+class _Metadata:
+    """What a file, or the one beside it, may say; keys by timm's names."""
+
+    pad_type: Literal["", "same", "valid"] | None = None
+    mean: tuple[Mean, Mean, Mean] | None = None
+    std: tuple[Std, Std, Std] | None = None
+    interpolation: Interpolation = "bicubic"
 
 
 # Weights whose own metadata leave the input range open. Key: SHA-256 of the file.
@@ -60,8 +62,6 @@ KNOWN_PREPROCESSING = {
         (0.5,) * 3, (0.5,) * 3, "bilinear"
     ),
 }
-
-PADDINGS = ("", "same", "valid")  # timm's
 
 
 def read_weights(path: Path) -> WeightFile:
@@ -82,12 +82,16 @@ def read_weights(path: Path) -> WeightFile:
         sidecar = path.with_name(path.name + ".json")
         if sidecar.is_file():
             options |= read_json(sidecar)
-        model_options = _model_options(options)
-        preprocessing = _preprocessing(options, sha256)
+        texts = {key: parse_json(options[key]) for key in ("mean", "std") if isinstance(options.get(key), str)}
+        said = read_table(_Metadata, options | texts, extra="ignore")
     except Exception as error:  # whatever the reader raises, the file is unusable
         raise InputError(
             f"{path} is no readable weight file ({one_line(error)}); expected safetensors or a torch state dict"
         ) from error
+    model_options = {} if said.pad_type is None else {"pad_type": said.pad_type}
+    preprocessing = KNOWN_PREPROCESSING.get(sha256)
+    if said.mean is not None and said.std is not None:
+        preprocessing = Preprocessing(said.mean, said.std, said.interpolation)
     return WeightFile(path.name, sha256, tensors, model_options, preprocessing)
 
 
@@ -97,50 +101,16 @@ def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
         with safe_open(path, "pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    _refuse_compressed(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:  # torch itself compresses nothing
+            if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
+                raise ValueError("it unpacks to more than its own size")
     state = torch.load(path, map_location="cpu", weights_only=True)
     state = state.get("state_dict", state)
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise ValueError(f"it holds a {type(value).__name__} where a named tensor must be")
     return dict(state), {}
-
-
-def _refuse_compressed(path: Path) -> None:
-    """Refuse an archive that takes more memory than the file has bytes; torch itself compresses nothing.
-
-    Raises:
-        ValueError: as said.
-        OSError: it cannot be read.
-    """
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
-            raise ValueError("it unpacks to more than its own size")
-
-
-def _model_options(options: Mapping[str, Any]) -> dict[str, str]:
-    if "pad_type" not in options:
-        return {}
-    if options["pad_type"] not in PADDINGS:
-        raise ValueError(f"pad_type must be one of {PADDINGS}; got {str(options['pad_type'])[:40]!r}")
-    return {"pad_type": options["pad_type"]}
-
-
-def _preprocessing(options: Mapping[str, Any], sha256: str) -> Preprocessing | None:
-    if "mean" not in options or "std" not in options:
-        return KNOWN_PREPROCESSING.get(sha256)
-    mean, std = ((parse_json(v) if isinstance(v, str) else v) for v in (options["mean"], options["std"]))
-    for three in (mean, std):
-        if not isinstance(three, list) or len(three) != 3 or not all(type(v) in (int, float) for v in three):
-            raise ValueError(f"mean and std must be three numbers each; got {str(three)[:40]}")
-    if not all(abs(v) <= 1e3 for v in mean) or not all(1e-3 <= v <= 1e3 for v in std):
-        raise ValueError(f"mean or std is out of range: {mean}, {std}")
-    interpolation = options.get("interpolation", "bicubic")
-    if interpolation not in ("bilinear", "bicubic"):
-        raise ValueError(f"interpolation must be bilinear or bicubic; got {str(interpolation)[:40]!r}")
-    return Preprocessing(tuple(mean), tuple(std), interpolation)
 
 
 class Backbone(nn.Module):

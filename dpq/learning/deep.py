@@ -74,10 +74,9 @@ class DeepMethod(nn.Module):
 
         `views` are those of the training configuration unless given.
         """
-        config = self.training_config
-        views = views or config.evaluation_views
+        config, seed = self.training_config, self.crop_seed
         return embed_images(
-            self.backbone, self.preprocessing, images, config, views=views, crop_seed=self.crop_seed, progress=progress
+            self.backbone, self.preprocessing, images, config, views=views, crop_seed=seed, progress=progress
         )
 
     def encode(self, embeddings: Tensor, bits: int | None = None) -> Tensor:
@@ -214,18 +213,10 @@ def decayed_groups(backbone: Backbone, config: TrainingConfig) -> list[dict[str,
     from timm.optim import param_groups_layer_decay
 
     groups = param_groups_layer_decay(backbone.body, config.weight_decay, layer_decay=config.layer_decay)
-    body = [
-        {
-            "params": group["params"],
-            "weight_decay": group["weight_decay"],
-            "lr": config.learning_rate * group["lr_scale"],
-        }
-        for group in groups
-    ]
     heads = backbone.heads
     rate = config.learning_rate * config.head_multiplier
     return [
-        *body,
+        *({"lr": config.learning_rate * group.pop("lr_scale")} | group for group in groups),
         {"params": [h.bias for h in heads], "weight_decay": 0.0, "lr": rate},
         {"params": [h.weight for h in heads], "weight_decay": config.weight_decay, "lr": rate},
     ]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +14,7 @@ from dpq.errors import InputError, one_line
 from dpq.files.checkpoint import load_checkpoint, restored_matrix, restored_seconds, save_checkpoint, unusable
 from dpq.learning.augment import CROPS, send, to_input
 from dpq.learning.backbone import Preprocessing, WeightFile, create_body
-from dpq.learning.settings import Execution, TrainingConfig, TrainLog, Views, autocast
+from dpq.learning.settings import Execution, Source, TrainingConfig, TrainLog, Views, autocast
 from dpq.protocols.base import Images, Split
 from dpq.seeds import derive_seed
 
@@ -29,7 +28,7 @@ def embed_images(
     images: Images,
     config: TrainingConfig,
     *,
-    views: Views = "centre",
+    views: Views | None = None,
     crop_seed: int | None = None,
     progress: bool = False,
 ) -> tuple[Tensor, Tensor]:
@@ -41,14 +40,14 @@ def embed_images(
         images: [N, 3, h, w] uint8, on any device or on disk; one batch at a time is read.
         config: image size, crop and precision.
         views: the "centre" crop alone, or the mean over it and its "mirror" image, or over the mirrored and plain
-            crops of the centre and the four corners ("ten-crop").
+            crops of the centre and the four corners ("ten-crop"); None takes those of the configuration.
         crop_seed: draw random crops and flips, as the released code does; None takes the centre crop.
         progress: draw a progress bar on a terminal.
 
     Returns:
         Embeddings [N, D] and logits [N, L], float32 on the CPU.
     """
-    device = next(network.parameters()).device
+    device, views = next(network.parameters()).device, views or config.evaluation_views
     generator = None if crop_seed is None else torch.Generator().manual_seed(crop_seed)
     was_training = network.training
     network.eval()
@@ -58,40 +57,17 @@ def embed_images(
         for start in range(0, len(images), BATCH):
             batch = send(images[start : start + BATCH], device)
             seen = []
-            for view in _views(batch, config, preprocessing, views, generator):
+            for place in CROPS[views]:
+                inputs = to_input(batch, config.image_size, preprocessing, config.augmentation, generator, place)
                 with autocast(device, config.precision):  # the network alone: pixels are not rounded
-                    seen.append(network(view))
+                    seen.append(network(inputs))
+                    if views != "centre":
+                        seen.append(network(inputs.flip(3)))
             embeddings.append(torch.stack([embedding.float() for embedding, _ in seen]).mean(dim=0))
             logits.append(torch.stack([scores.float() for _, scores in seen]).mean(dim=0))
             bar.update(len(batch))
     network.train(was_training)
     return torch.cat(embeddings).cpu(), torch.cat(logits).cpu()  # read once: reading stalls a GPU
-
-
-def _views(
-    batch: Tensor,
-    config: TrainingConfig,
-    preprocessing: Preprocessing,
-    views: Views,
-    generator: torch.Generator | None,
-) -> Iterator[Tensor]:
-    """The network inputs that a batch is seen as, one after the other."""
-    for place in CROPS[views]:
-        inputs = to_input(batch, config.image_size, preprocessing, config.augmentation, generator, place)
-        yield inputs
-        if views != "centre":
-            yield inputs.flip(3)
-
-
-class Source(Protocol):
-    """Where embeddings come from."""
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """What the backbone expects of its input."""
-
-    def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
-        """Embeddings [N, D] and class logits [N, L] of uint8 images, on the CPU."""
 
 
 class FrozenFeatures(nn.Module):
@@ -120,9 +96,7 @@ class FrozenFeatures(nn.Module):
 
     def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
         """Features [N, F] and logits [N, 0] of uint8 images, on the CPU."""
-        config = self.training_config
-        views = views or config.evaluation_views
-        return embed_images(self, self.preprocessing, images, config, views=views, progress=progress)
+        return embed_images(self, self.preprocessing, images, self.training_config, views=views, progress=progress)
 
 
 class EmbeddingQuantizer:
@@ -177,13 +151,13 @@ class EmbeddingQuantizer:
                 seconds = restored_seconds(state)
             except ValueError as error:
                 raise unusable(checkpoint, f"is of another training ({one_line(error)})") from error
-            return TrainLog(seconds=seconds, images_per_second=len(train) / seconds)
-        embeddings = self.embed(train.images)
-        started = time.perf_counter()
-        self._codebooks = self.learn(embeddings, derive_seed(seed, "codebooks", 0))
-        seconds = time.perf_counter() - started
-        if checkpoint is not None:
-            save_checkpoint(checkpoint, {"codebooks": self._codebooks}, {"seconds": seconds})
+        else:
+            embeddings = self.embed(train.images)
+            started = time.perf_counter()
+            self._codebooks = self.learn(embeddings, derive_seed(seed, "codebooks", 0))
+            seconds = time.perf_counter() - started
+            if checkpoint is not None:
+                save_checkpoint(checkpoint, {"codebooks": self._codebooks}, {"seconds": seconds})
         return TrainLog(seconds=seconds, images_per_second=len(train) / seconds)
 
     def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:

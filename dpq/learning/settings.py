@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, is_dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeVar
 
@@ -130,12 +131,6 @@ class TrainingConfig:
             )
 
 
-def _cpu() -> torch.device:
-    import torch
-
-    return torch.device("cpu")
-
-
 @dataclass(frozen=True)
 class Execution:
     """How a run is carried out; nothing here changes what is computed on one machine.
@@ -148,7 +143,7 @@ class Execution:
         progress: draw progress bars on a terminal.
     """
 
-    device: torch.device = field(default_factory=_cpu)
+    device: torch.device = field(default_factory=lambda: import_module("torch").device("cpu"))
     checkpoint: Path | None = None
     feature_checkpoint: Path | None = None
     progress: bool = True
@@ -186,7 +181,18 @@ class Epoch:
     embeddings: Callable[..., Tensor]
 
 
-class Method(Protocol):
+class Source(Protocol):
+    """Where embeddings come from."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the backbone expects of its input."""
+
+    def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
+        """Embeddings [N, D] and class logits [N, L] (L = 0 without a classifier) of uint8 images, on the CPU."""
+
+
+class Method(Source, Protocol):
     """What a method is to a benchmark: features, and additive codes of them.
 
     Attributes:
@@ -201,17 +207,10 @@ class Method(Protocol):
     def codebooks(self) -> Tensor:
         """[M, K, D]."""
 
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """What the backbone expects of its input."""
-
     def fit(
         self, train: Split, training: TrainingConfig, seed: int = 0, execution: Execution | None = None
     ) -> TrainLog:
         """Learn from the training split; go on from the checkpoint where there is one."""
-
-    def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
-        """Embeddings [N, D] and class logits [N, L] (L = 0 without a classifier) of uint8 images, on the CPU."""
 
     def embed(self, images: Images, *, views: Views | None = None, progress: bool = False) -> Tensor:
         """Embeddings [N, D] of uint8 images, on the CPU."""

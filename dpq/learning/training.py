@@ -115,7 +115,8 @@ class Trainer:
                 self.log.epochs.append(report)
                 self.epoch += 1
                 self._save()
-                log.info("epoch %d/%d: %s", self.epoch, self.config.epochs, _readable(report))
+                numbers = ", ".join(f"{name} {value:.4g}" for name, value in report.items() if isinstance(value, float))
+                log.info("epoch %d/%d: %s", self.epoch, self.config.epochs, numbers)
                 for sign in report.get("warnings", ()):
                     log.warning("warning: epoch %d: %s", self.epoch, sign)
         trained = self.steps * self.batch_size * self.config.epochs
@@ -170,9 +171,7 @@ class Trainer:
         with distributed.whole_batch_statistics(self.execution.device):
             terms: dict[str, Tensor] = self.method.losses(inputs, self.labels[rows], rows, self.epoch)
         loss = torch.stack(list(terms.values())).sum()
-        if (
-            self.execution.device.type == "cpu"
-        ):  # on a GPU reading the loss would stall it; there the epoch's sum is read
+        if self.execution.device.type == "cpu":  # reading it would stall a GPU, where the epoch's sum is read
             self._refuse_nonfinite(float(loss.detach()), f"at step {step + 1}")
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -217,7 +216,3 @@ class Trainer:
         except ValueError as error:
             raise unusable(path, f"is of another training ({one_line(error)})") from error
         log.info("resuming after epoch %d of %d from %s", self.epoch, self.config.epochs, path)
-
-
-def _readable(report: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in report.items() if isinstance(value, float))

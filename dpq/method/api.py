@@ -22,14 +22,13 @@ from dpq.codes import additive
 from dpq.errors import InputError
 from dpq.files.checkpoint import restore_module
 from dpq.inputs.images import ImageInput, batches, square_images
-from dpq.inputs.training import LabelInput, Labels, training_split
+from dpq.inputs.training import LabelInput, training_split
 from dpq.learning.backbone import Backbone, WeightFile, read_weights
 from dpq.learning.settings import Augmentation, Execution, TrainingConfig, TrainLog
 from dpq.method import dpq
 from dpq.method.config import DPQConfig
 from dpq.method.label_vectors import orthonormal_label_vectors
 from dpq.method.saved import SCHEMA_VERSION, SavedBackbone, SavedConfig, read_model, unusable, write_model
-from dpq.protocols.base import Split
 from dpq.seeds import derive_seed
 from dpq.version import __version__
 
@@ -105,9 +104,9 @@ class DPQ:
             epochs=training.epochs if epochs is None else epochs,
             batch_size=training.batch_size if batch_size is None else batch_size,
         )
-        for name in ("image_size", "epochs", "batch_size"):
-            _check_positive(name, getattr(self.training, name))
-        _check_positive("embedding_dim", embedding_dim)
+        for name in ("image_size", "epochs", "batch_size", "embedding_dim"):
+            if (value := getattr(self.training, name, embedding_dim)) < 1:
+                raise InputError(f"{name} must be at least 1; got {value}")
         self.backbone, self.weights, self.embedding_dim = backbone, weights, embedding_dim
         self.bits, self.codebook_size = bits, codebook_size
         self.config = config
@@ -174,15 +173,12 @@ class DPQ:
         """
         with tempfile.TemporaryDirectory(prefix="dpq-", ignore_cleanup_errors=True) as folder:
             split, read = training_split(images, labels, classes, side=self.side, workers=workers, folder=Path(folder))
-            self._train(split, read, seed, progress)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(derive_seed(seed, "weights"))
+                method = self._build(read.classes, read.several)
+            self.log = method.fit(split, self.training, seed, Execution(self.device, progress=progress))
+            self._method, self._labels = method, (read.classes, read.several)
         return self
-
-    def _train(self, split: Split, labels: Labels, seed: int, progress: bool) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(seed, "weights"))
-            method = self._build(labels.classes, labels.several)
-        self.log = method.fit(split, self.training, seed, Execution(self.device, progress=progress))
-        self._method, self._labels = method, (labels.classes, labels.several)
 
     def _build(self, classes: tuple[str, ...], several: bool) -> dpq.DPQMethod:
         self.weights = _read(self.weights)
@@ -272,21 +268,11 @@ class DPQ:
         method = self.method
         classes, several = self._labels or ((), False)
         options = self.weights.model_options if isinstance(self.weights, WeightFile) else {}
-        backbone = SavedBackbone(
-            self.backbone, str(options.get("pad_type", "")), self.embedding_dim, method.preprocessing
-        )
-        config = SavedConfig(
-            SCHEMA_VERSION,
-            __version__,
-            backbone,
-            classes,
-            several,
-            self.bits,
-            self.codebook_size,
-            self.config,
-            self.training,
-        )
-        write_model(Path(path), config, method.state_dict())
+        padding = str(options.get("pad_type", ""))
+        backbone = SavedBackbone(self.backbone, padding, self.embedding_dim, method.preprocessing)
+        sizes = self.bits, self.codebook_size
+        saved = SavedConfig(SCHEMA_VERSION, __version__, backbone, classes, several, *sizes, self.config, self.training)
+        write_model(Path(path), saved, method.state_dict())
 
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike[str], *, device: str | torch.device = "auto") -> Self:
@@ -299,10 +285,14 @@ class DPQ:
         """
         folder, chosen = Path(path), _device(device)
         saved, tensors = read_model(folder)
+        # The network, in the form of weights to start from.
+        prefix = "backbone.body."
+        body = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        options = {"pad_type": saved.backbone.pad_type} if saved.backbone.pad_type else {}
         try:
             loaded = cls(
                 saved.backbone.name,
-                weights=_network(saved, tensors, folder),
+                weights=WeightFile(folder.name, saved.sha256, body, options, saved.backbone.preprocessing),
                 bits=saved.bits,
                 codebook_size=saved.codebook_size,
                 embedding_dim=saved.backbone.embedding_dim,
@@ -320,23 +310,10 @@ class DPQ:
         return loaded
 
 
-def _network(saved: SavedConfig, tensors: dict[str, Tensor], folder: Path) -> WeightFile:
-    """The network of a saved model, in the form of weights to start from."""
-    prefix = "backbone.body."
-    body = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    options = {"pad_type": saved.backbone.pad_type} if saved.backbone.pad_type else {}
-    return WeightFile(folder.name, saved.sha256, body, options, saved.backbone.preprocessing)
-
-
 def _read(weights: str | os.PathLike[str] | WeightFile | None) -> WeightFile | str | None:
     if weights is None or weights == "none":
         return None
     return weights if isinstance(weights, WeightFile) or weights == "timm" else read_weights(Path(weights))
-
-
-def _check_positive(name: str, value: int) -> None:
-    if value < 1:
-        raise InputError(f"{name} must be at least 1; got {value}")
 
 
 def _device(device: str | torch.device) -> torch.device:

@@ -14,7 +14,7 @@ from dpq.errors import InputError
 from dpq.inputs.images import ImageInput, list_images
 from dpq.learning.settings import Score
 from dpq.method.api import DPQ
-from dpq.method.saved import saved_digest
+from dpq.method.saved import read_config
 from dpq.protocols.archives import leaves_root
 from dpq.search.file import Origin
 from dpq.search.index import CodeIndex, Found
@@ -63,7 +63,7 @@ class ImageIndex:
         trained, root = DPQ.from_pretrained(model, device=device), Path(folder).resolve()
         files = list_images(root)
         codes = trained.encode(files, bits, workers=workers, progress=progress)
-        origin = Origin(str(Path(model).resolve()), saved_digest(Path(model)), str(root))
+        origin = Origin(str(Path(model).resolve()), read_config(Path(model)).sha256, str(root))
         codebooks = trained.codebooks[: codes.shape[1]]
         index = CodeIndex(codes, codebooks, score, names=[_name(file, root) for file in files], origin=origin)
         if lists:
@@ -92,7 +92,7 @@ class ImageIndex:
         """
         index = load_named(path)
         at = Path(model) if model is not None else Path(index.origin.model)
-        if saved_digest(at) != index.origin.model_sha256:
+        if read_config(at).sha256 != index.origin.model_sha256:
             raise InputError(
                 f"{at} is another model than the one {path} was built with; give that one, or build the index again"
             )

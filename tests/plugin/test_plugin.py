@@ -16,7 +16,7 @@ from benchmarks.report.pages.publish import check_all
 from benchmarks.setting import experiment as config
 from benchmarks.setting.experiment import describe, parse_experiment, with_settings
 from benchmarks.setting.methods import BUILT_IN, METHODS
-from dpq import InputError, registry
+from dpq import InputError
 from tests.benchmarks.conftest import TINY, make_record
 from tests.plugin.installed import EXAMPLE, install, install_example, write_metadata
 
@@ -32,7 +32,6 @@ def site(tmp_path, monkeypatch):
     (tmp_path / "configs/tiny.toml").write_text(TINY)
     monkeypatch.setattr(config, "CONFIGS", tmp_path / "configs")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    monkeypatch.setattr(METHODS, "_said", set())
     for module in MODULES:
         monkeypatch.delitem(sys.modules, module, raising=False)
     _forget()
@@ -43,8 +42,8 @@ def site(tmp_path, monkeypatch):
 
 
 def _forget():
-    registry.declared.cache_clear()
-    registry.load_declared.cache_clear()
+    METHODS.__dict__.pop("declared", None)
+    METHODS._loaded.clear()
     importlib.invalidate_caches()
 
 

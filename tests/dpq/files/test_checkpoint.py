@@ -88,19 +88,19 @@ def test_tensors_that_overlap_or_lie_outside_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"epoch": 0}, "0 finished epochs of 4"),
+        ({"epoch": 0}, "its state.epoch must be at least 1; got 0"),
         ({"epoch": 5}, "5 finished epochs of 4"),
-        ({"epoch": True}, "True finished epochs of 4"),
-        ({"epoch": None}, "None finished epochs"),
-        ({"epoch": 2}, "its log is not that of 2 epochs"),
-        ({"log": {}}, "its log is not"),
-        ({"log": [[]]}, "its log is not"),
-        ({"log": [{"margin": None}]}, "its log is not"),
-        ({"log": [{"margin": [[]]}]}, "its log is not"),
-        ({"seconds": "1"}, "it has taken 1 seconds"),
-        ({"seconds": 0}, "it has taken 0 seconds"),
-        ({"seconds": -1.0}, "it has taken -1.0 seconds"),
-        ({"seconds": 10**400}, "it has taken 1000"),
+        ({"epoch": True}, "its state.epoch must be a whole number; got True"),
+        ({"epoch": None}, "its state.epoch must be a whole number; got None"),
+        ({"epoch": 2}, "2 finished epochs of 4, and its log is that of 1"),
+        ({"log": {}}, "its state.log must be a list"),
+        ({"log": [[]]}, r"its state.log\[0\] must be a table"),
+        ({"log": [{"margin": None}]}, r"its state.log\[0\].margin must be "),
+        ({"log": [{"margin": [[]]}]}, r"its state.log\[0\].margin.* must be "),
+        ({"seconds": "1"}, "its state.seconds must be a number; got '1'"),
+        ({"seconds": 0}, "its state.seconds must be above 0; got 0"),
+        ({"seconds": -1.0}, "its state.seconds must be above 0; got -1.0"),
+        ({"seconds": 10**400}, "its state.seconds must be .*; got "),
     ],
 )
 def test_a_state_of_another_form_is_refused(change, words):
@@ -135,7 +135,7 @@ def test_an_optimiser_takes_its_own_tensors_and_no_others(kind):
         (tensors | {"o.x": torch.tensor(1.0)}, "o.x is of no parameter"),
         (tensors | {"o.0.more": torch.tensor(1.0)}, "o.0 has .*more"),
         ({name: value for name, value in tensors.items() if name != entry} | {"o.0.y": tensors[entry]}, "o.0 has"),
-        (tensors | {entry: torch.zeros(3, 2)}, "its parameter"),
+        (tensors | {entry: torch.zeros(3, 2)}, r"\[3, 2\], not \[2, 3\]"),
         (tensors | {entry: torch.zeros(2, 3, dtype=torch.int64)}, "int64"),
     ):
         with pytest.raises(ValueError, match=words):

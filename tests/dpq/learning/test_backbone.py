@@ -92,15 +92,18 @@ def test_what_is_no_table_of_tensors_is_refused(tmp_path, state):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ('{"mean": [0, 0], "std": [1, 1, 1]}', "three numbers each"),
-        ('{"mean": "[0, 0, true]", "std": [1, 1, 1]}', "three numbers each"),
-        ('{"mean": 0.5, "std": [1, 1, 1]}', "three numbers each"),
-        ('{"mean": [0, 0, 0], "std": [1, 0, 1]}', "out of range"),
-        ('{"mean": [0, 0, 1e9], "std": [1, 1, 1]}', "out of range"),
+        ('{"mean": [0, 0], "std": [1, 1, 1]}', r"mean\[2\] is missing"),
+        ('{"mean": "[0, 0, true]", "std": [1, 1, 1]}', r"mean\[2\] must be a number; got True"),
+        ('{"mean": 0.5, "std": [1, 1, 1]}', "mean must be a list; got 0.5"),
+        ('{"mean": [0, 0, 0], "std": [1, 0, 1]}', r"std\[1\] must be at least 0.001; got 0"),
+        ('{"mean": [0, 0, 1e9], "std": [1, 1, 1]}', r"mean\[2\] must be at most 1000; got 1000000000"),
         ('{"mean": [0, 0, NaN], "std": [1, 1, 1]}', "NaN is no JSON number"),
-        ('{"mean": [0, 0, 0], "std": [1, 1, 1], "interpolation": "lanczos"}', "must be bilinear or bicubic"),
-        ('{"pad_type": "reflect"}', "pad_type must be one of"),
-        ('{"pad_type": []}', "pad_type must be one of"),
+        (
+            '{"mean": [0, 0, 0], "std": [1, 1, 1], "interpolation": "lanczos"}',
+            "be 'bilinear' or 'bicubic'; got 'l",
+        ),
+        ('{"pad_type": "reflect"}', "pad_type must be '', 'same' or 'valid'; got 'reflect'"),
+        ('{"pad_type": []}', "pad_type must be '', 'same' or 'valid'; got "),
         ("[1]", "no readable weight file"),
     ],
 )
