@@ -11,7 +11,6 @@ from benchmarks.setting.options import Option, shared
 from benchmarks.setting.overrides import PROTOCOL
 from dpq.errors import InputError
 from dpq.protocols import PROTOCOLS, load_protocol
-from dpq.protocols.base import ReadOptions
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +78,7 @@ def run(options: argparse.Namespace) -> None:
     from benchmarks.running.copies import SHOWN, check_copy, check_folder
     from benchmarks.running.environment import check_writable
     from dpq.files.atomic import write_atomically
+    from dpq.protocols import ReadOptions
 
     report = options.report or Path(f"check-{protocol}.txt")
     check_writable(report.parent, "--report")

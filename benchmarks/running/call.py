@@ -13,17 +13,16 @@ from tabulate import tabulate
 from benchmarks.records.record import Record
 from benchmarks.records.store import read_record
 from benchmarks.running.environment import check_writable, keep_freed_memory, resolve_device
-from benchmarks.running.jobs import submit, take_shard
+from benchmarks.running.jobs import submit
 from benchmarks.running.loading import load_data
 from benchmarks.running.locks import in_turn, locked
-from benchmarks.running.plan import Run, plan, plan_ablations
+from benchmarks.running.plan import Run, plan, plan_ablations, take_shard
 from benchmarks.running.runner import assist, carry_out, forget
-from benchmarks.setting.ablations import choose_ablations
 from benchmarks.setting.building import check_files, read_ingredients
 from benchmarks.setting.experiment import Experiment, with_settings
-from benchmarks.setting.methods import BUILT_IN, suited
+from benchmarks.setting.methods import METHODS, suited
 from benchmarks.setting.options import without_submission
-from benchmarks.setting.overrides import recorded_call
+from benchmarks.setting.overrides import choose_ablations, recorded_call
 from dpq.codes.additive import check_enough, levels_for
 from dpq.learning import distributed
 from dpq.learning.backbone import create_body
@@ -97,13 +96,13 @@ def _run_split(
     read = dict.fromkeys(planned, ingredients)
     if ablations is not None:
         read = plan_ablations(planned, ablations, dataset, ingredients)
-    runs = list(read) if options.shard is None else take_shard(list(read), options.shard, turn)
+    runs = list(read) if options.shard is None else take_shard(list(read), options.shard[0], options.shard[1], turn)
     if not distributed.leads():
         if runs:
             assist({run: read[run] for run in runs}, dataset, device)
         return
     if not runs:
-        log.info("%s: there are fewer trainings than shards, and shard %s has none", experiment.name, options.shard)
+        log.info("%s: there are fewer trainings than shards, and shard %d/%d has none", experiment.name, *options.shard)
         return
     missing = runs if options.force else [one for one in runs if not one.record.exists()]
     if options.dry_run:
@@ -144,7 +143,7 @@ def _forget_all(runs: Sequence[Run]) -> None:
 
 def _say_what_stays(methods: list[str]) -> None:
     """Name the controls whose records are of a training that is made anew without them."""
-    left = [name for name, entry in BUILT_IN.items() if entry.source in methods and name not in methods]
+    left = [name for name, entry in METHODS.own.items() if entry.source in methods and name not in methods]
     if left:
         log.info("records of %s stay as they are; name them with --method to make them anew too", ", ".join(left))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.records.raw import RawResult
 from benchmarks.records.record import KS, Length, Record
-from benchmarks.setting.methods import recorded_query_precision
+from benchmarks.setting.methods import METHODS
 from dpq.codes.additive import levels_for
 from dpq.learning.settings import Score
 from dpq.ranking.evaluate import evaluate_codes
@@ -83,6 +83,11 @@ def evaluate_again(record: Record, raw: RawResult) -> tuple[Length, ...]:
         further_cuts=record.further_cuts,
         progress=True,
     )
+
+
+def recorded_query_precision(record: Record) -> str:
+    """The precision that the queries of a record were rounded to (see `Experiment.ranking_of`)."""
+    return str(record.config.methods[METHODS[record.method].configs[0]].get("query_precision", "float32"))
 
 
 def _by_text(value: Any) -> Any:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records.store import digest, record_path
+from benchmarks.records.record import digest
+from benchmarks.records.store import record_path
 from benchmarks.running.locks import lock_path
 from benchmarks.setting.ablations import WORDS
 from benchmarks.setting.building import Ingredients, with_label_vectors
 from benchmarks.setting.experiment import Experiment, describe
-from benchmarks.setting.methods import METHODS, reported_lengths, with_variant
+from benchmarks.setting.methods import METHODS, reported_lengths
 from dpq.learning.backbone import WeightFile
 from dpq.protocols import Dataset
 
@@ -118,7 +119,7 @@ def plan(
     call: tuple[str, ...] = (),
 ) -> list[Run]:
     """The runs that a call asks for, done or not, in the order of the registry."""
-    complete = with_variant(experiment, variant)
+    complete = experiment.with_variant(variant)
     runs = []
     for seed in seeds:
         for method in sorted(methods, key=list(METHODS).index):
@@ -148,6 +149,32 @@ def plan_ablations(
             changed = replace(run, experiment=setting, ablation=name, ablation_of=run.identity)
             made[_named(changed, dataset, own)] = own
     return made
+
+
+def take_shard(runs: Sequence[Run], index: int, count: int, turn: int = 0) -> list[Run]:
+    """The runs of a shard, in their order; runs that share a training or stored embeddings stay together.
+
+    A function of the runs that a call asks for, whatever is done already: the shards of one call never overlap, at
+    whatever time and on whatever machine each is started, and together they leave what one would. The longest pieces
+    are dealt first, each to the shard that has least.
+
+    Args:
+        runs: of the whole call.
+        index: which shard, from 1.
+        count: of shards.
+        turn: of several lists of runs, which this is; shards take turns at what comes first.
+    """
+    pieces: dict[Path, float] = {}  # by lock: trainings; a run without one takes about a tenth of one
+    for run in runs:
+        pieces[run.lock] = pieces.get(run.lock, 0.0) + (0.1 if METHODS[run.method].source else 1.0)
+    loads = [0.0] * count
+    mine: set[Path] = set()
+    for lock, load in sorted(pieces.items(), key=lambda piece: -piece[1]):
+        least = loads.index(min(loads))
+        loads[least] += load
+        if (least + turn) % count == index - 1:
+            mine.add(lock)
+    return [run for run in runs if run.lock in mine]
 
 
 def _named(run: Run, dataset: Dataset, ingredients: Ingredients) -> Run:

@@ -21,7 +21,7 @@ from benchmarks.running.plan import plan, recorded_weights
 from benchmarks.running.runner import carry_out
 from benchmarks.setting.building import Ingredients, build_method, read_ingredients
 from benchmarks.setting.experiment import Experiment, describe, known_tables, read_experiment, with_settings
-from benchmarks.setting.methods import BUILT_IN
+from benchmarks.setting.methods import METHODS
 from dpq.errors import InputError, one_line
 from dpq.files.atomic import write_atomically
 from dpq.files.json import read_json
@@ -160,7 +160,7 @@ def measure(
             experiment,
             dataset,
             ingredients,
-            methods=list(BUILT_IN),
+            methods=list(METHODS.own),
             seeds=list(seeds),
             variant="paper",
             output=output,
@@ -198,7 +198,7 @@ def probe(experiment: Experiment, dataset: Dataset, ingredients: Ingredients) ->
     labels = torch.eye(classes, dtype=torch.bool)[torch.randint(classes, (PROBED,), generator=generator)]
     rows = torch.arange(training.batch_size)
     terms: dict[str, float] = {}
-    for name, entry in BUILT_IN.items():
+    for name, entry in METHODS.own.items():
         if entry.source is not None:
             continue
         method: Any = build_method(name, experiment, dataset, ingredients, 0)

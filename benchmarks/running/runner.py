@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.records.raw import RawResult, write_raw
-from benchmarks.records.record import SCHEMA_VERSION, Record
-from benchmarks.records.store import digest, read_record, write_record
+from benchmarks.records.record import SCHEMA_VERSION, Record, digest
+from benchmarks.records.store import read_record, write_record
 from benchmarks.running.environment import describe_environment, peak_memory_mb
 from benchmarks.running.evaluation import evaluate_lengths, reconstruction_errors
 from benchmarks.running.features import StoredSource
 from benchmarks.running.locks import locked, record_lock
 from benchmarks.running.plan import Run, recorded_config, recorded_weights
 from benchmarks.setting.building import Ingredients, build_method, frozen_features
-from benchmarks.setting.methods import BUILT_IN, METHODS, query_precision_of, score_of
+from benchmarks.setting.methods import METHODS
 from dpq.codes.additive import levels_for
 from dpq.files.atomic import sweep
 from dpq.learning import distributed
@@ -52,7 +52,7 @@ def carry_out(
     execution = Execution(device, run.checkpoint, run.feature_checkpoint)
     trained = _fit(run, method, dataset, execution)
     embedder: Source = method
-    if run.ablation is None and any(entry.source == run.method for entry in BUILT_IN.values()):
+    if run.ablation is None and any(entry.source == run.method for entry in METHODS.own.values()):
         embedder = source = StoredSource(method, run.embeddings)
     measured, raw = _measure(run, method, embedder, source, trained, dataset, device)
     table = _header(run, dataset, ingredients, method) | measured | {"environment": environment}
@@ -153,7 +153,7 @@ def _header(run: Run, dataset: Dataset, ingredients: Ingredients, method: Method
             "std": list(method.preprocessing.std),
             "interpolation": method.preprocessing.interpolation,
         },
-        "score": score_of(run.method, run.experiment),
+        "score": run.experiment.ranking_of(run.method)[0],
         "ap_denominator": dataset.denominator,
         "cut": dataset.cut,
         **({"further_cuts": list(dataset.further_cuts)} if dataset.further_cuts else {}),
@@ -169,7 +169,7 @@ def _measure(
     dataset: Dataset,
     device: torch.device,
 ) -> tuple[dict[str, Any], RawResult]:
-    score, query_precision = score_of(run.method, run.experiment), query_precision_of(run.method, run.experiment)
+    score, query_precision = run.experiment.ranking_of(run.method)
     read = source.spared if source else 0.0
     started = time.perf_counter()
     queries, logits = embedder.predict(dataset.query.images, progress=True)

@@ -13,7 +13,7 @@ from annotated_types import Interval
 from benchmarks.setting.methods import METHODS
 from dpq.errors import InputError, one_line
 from dpq.files.json import read_text
-from dpq.learning.settings import Count, Pixels, TrainingConfig, added_later, as_recorded
+from dpq.learning.settings import Count, Pixels, Score, TrainingConfig, added_later, as_recorded
 
 T = TypeVar("T")
 
@@ -96,6 +96,21 @@ class Experiment:
             return settings
         kind: Any = METHODS[table].entry.config
         return read_settings(kind, settings, f"{self.name}.methods.{table}")
+
+    def ranking_of(self, method: str) -> tuple[Score, str]:
+        """The score that a method ranks by, and the precision that queries are rounded to before.
+
+        Quantizers of another method's embeddings rank as that method does; DPQ's released code rounds queries.
+        """
+        settings = self.settings_of(METHODS[method].configs[0])
+        return settings.score, getattr(settings, "query_precision", "float32")
+
+    def with_variant(self, variant: str) -> Experiment:
+        """The experiment with the variant's switches written out, as the record keeps it."""
+        if variant == "paper":
+            return self
+        having = [method.table for method in METHODS.own.values() if method.table and variant in method.variants]
+        return replace(self, methods={**self.methods, **{name: self.settings_of(name).released() for name in having}})
 
     def splits(self) -> list[Experiment]:
         """The experiment on each of its splits."""

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from benchmarks.running.jobs import CLUSTERS, HOURS, shard
 from benchmarks.setting.ablations import ABLATIONS
 from benchmarks.setting.experiment import Experiment, known_experiments
 from benchmarks.setting.methods import METHODS, VARIANTS
 from dpq.cli.parser import one_of, positive
+
+HOURS = 24.0  # of a job, unless it is given another limit
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,17 @@ def numbers(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected numbers separated by commas, got {text!r}") from None
+
+
+def shard(text: str) -> tuple[int, int]:
+    """`i/n`, one of n parts of the work, counted from 1."""
+    try:
+        index, count = (int(part) for part in text.split("/"))
+    except ValueError:
+        index = count = 0
+    if not 1 <= index <= count:
+        raise argparse.ArgumentTypeError(f"expected i/n with i from 1 to n, got {text!r}")
+    return index, count
 
 
 def listed(several: tuple[int, ...]) -> str:
@@ -187,8 +199,8 @@ SUBMISSION = (  # a job is given all others
     Option(
         "--submit",
         "do nothing here, but submit the shards as an array job of Slurm, or as jobs of this machine",
-        "|".join(CLUSTERS),
-        one_of("cluster", CLUSTERS),
+        "slurm|local",
+        one_of("cluster", ("slurm", "local")),
     ),
     Option("--jobs", "with --submit: the number of shards, one a job", "N", int),
     Option(

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.setting.ablations import WORDS, choose_ablations
+from benchmarks.setting.ablations import WORDS
 from benchmarks.setting.experiment import describe, load_experiment
-from benchmarks.setting.methods import METHODS, reported_lengths, with_variant
+from benchmarks.setting.methods import METHODS, reported_lengths
 from benchmarks.setting.options import SETTING, listed
-from benchmarks.setting.overrides import NO_FILE, as_called
+from benchmarks.setting.overrides import NO_FILE, as_called, choose_ablations
 from dpq.errors import InputError
 
 Record = Mapping[str, Any]
@@ -105,8 +105,7 @@ def _changes(record: Record) -> list[str]:
 def _without_options(record: Record) -> dict[str, Any]:
     """What the record would keep of a call without options that change the setting."""
     experiment = as_called(load_experiment(record["experiment"]))
-    experiment = replace(experiment, split_seeds=(record["config"]["split_seed"],))
-    experiment = with_variant(experiment, record["variant"])
+    experiment = replace(experiment, split_seeds=(record["config"]["split_seed"],)).with_variant(record["variant"])
     if (name := record.get("ablation")) is not None:
         words = record["config"]["label_vectors"]["source"] if name == WORDS else None
         experiment = choose_ablations([name], experiment, words)[name]
