@@ -83,23 +83,22 @@ def _run_split(
     methods = suited(methods, dataset.train, experiment.codebook_size, named=options.method != ["all"])
     ingredients = read_ingredients(experiment, dataset)
     check_enough(len(dataset.train), experiment.codebook_size)
-    planned = plan(
+    runs = plan(
         experiment,
-        dataset,
         ingredients,
         methods=methods,
-        seeds=list(experiment.seeds),
+        seeds=experiment.seeds,
         variant=options.variant,
         output=options.output,
         call=recorded_call(options),
     )
-    read = dict.fromkeys(planned, ingredients)
     if ablations is not None:
-        read = plan_ablations(planned, ablations, dataset, ingredients)
-    runs = list(read) if options.shard is None else take_shard(list(read), options.shard[0], options.shard[1], turn)
+        runs = plan_ablations(runs, ablations)
+    if options.shard is not None:
+        runs = take_shard(runs, options.shard, turn)
     if not distributed.leads():
         if runs:
-            assist({run: read[run] for run in runs}, dataset, device)
+            assist(runs, device)
         return
     if not runs:
         log.info("%s: there are fewer trainings than shards, and shard %d/%d has none", experiment.name, *options.shard)
@@ -108,7 +107,7 @@ def _run_split(
     if options.dry_run:
         from benchmarks.running.cost import print_plan
 
-        print_plan(runs, missing, dataset, ingredients, device)
+        print_plan(runs, missing, device)
         return
     if missing:  # a backbone that cannot be built is refused before anything is written
         create_body(experiment.backbone.name, ingredients.weights)
@@ -125,7 +124,7 @@ def _run_split(
         log.info("run %d of %d: %s", runs.index(one) + 1, len(runs), one.identity)
         if one.record.exists() and not options.force:
             log.info("another process has done it meanwhile")
-        print(summary(one, carry_out(one, dataset, read[one], device, force=options.force)))
+        print(summary(one, carry_out(one, device, force=options.force)))
 
     in_turn(missing, lambda one: one.lock, do)
     distributed.tell("")  # that was all: the others may go on

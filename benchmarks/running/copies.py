@@ -29,19 +29,12 @@ SHOWN = 10  # of everything that the report names in full
 
 @dataclass(frozen=True)
 class Findings:
-    """What a check of a copy found.
+    """What a check of a copy found."""
 
-    Attributes:
-        summary: what everybody should read, line by line.
-        details: titles, and under each all the images it concerns, if any.
-        verdict: one line.
-        fit: the copy is the published data, and may stand beside the papers' numbers.
-    """
-
-    summary: Sequence[str]
-    details: Mapping[str, Sequence[str]]
-    verdict: str
-    fit: bool
+    summary: Sequence[str]  # what everybody should read, line by line
+    details: Mapping[str, Sequence[str]]  # titles, and under each all the images it concerns, if any
+    verdict: str  # one line
+    fit: bool  # the copy is the published data, and may stand beside the papers' numbers
 
     def text(self, shown: int | None = None) -> str:
         """The summary, with everything that is wrong, or with so many of each kind."""

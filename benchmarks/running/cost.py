@@ -9,21 +9,18 @@ from typing import Any
 import torch
 
 from benchmarks.running.plan import Run
-from benchmarks.setting.building import Ingredients, build_method
 from benchmarks.setting.methods import METHODS
 from dpq.learning.on_embeddings import BATCH
 from dpq.learning.settings import Execution
 from dpq.learning.training import Trainer
-from dpq.protocols import Dataset
 
 
-def print_plan(
-    runs: list[Run], missing: list[Run], dataset: Dataset, ingredients: Ingredients, device: torch.device
-) -> None:
+def print_plan(runs: list[Run], missing: list[Run], device: torch.device) -> None:
     """Print every run, whether it is done, and an estimate of the time that the `missing` ones need."""
     for run in runs:
         state = "done" if run not in missing else "resume" if run.checkpoint.exists() else "train"
         print(f"{state:7} {run.identity} -> {run.record}")
+    dataset = runs[0].ingredients.dataset
     print(
         f"data: {dataset.name}, {len(dataset.train)} train, {len(dataset.query)} query, "
         f"{len(dataset.database)} database"
@@ -41,7 +38,7 @@ def print_plan(
         return
     # Of a frozen backbone no gradient is computed: it is no measure for the others.
     longest = max(own, key=lambda run: run.experiment.settings_of("dpq").train_backbone)
-    train, encode = estimate_seconds(longest, dataset, ingredients, device)
+    train, encode = estimate_seconds(longest, device)
     total = len(own) * (train + encode)
     print(
         f"{len(own)} trainings on {device}: each at most {train / 60:.1f} min training and {encode / 60:.1f} min "
@@ -57,10 +54,10 @@ def trainings(missing: list[Run]) -> list[Run]:
     return list({run.training: run for run in deep}.values())
 
 
-def estimate_seconds(run: Run, dataset: Dataset, ingredients: Ingredients, device: torch.device) -> tuple[float, float]:
+def estimate_seconds(run: Run, device: torch.device) -> tuple[float, float]:
     """Seconds for training and for encoding, extrapolated from the third of three batches (two warm up)."""
-    method: Any = build_method(run.method, run.experiment, dataset, ingredients, run.seed)
-    training = run.experiment.training
+    method: Any = run.build()
+    training, dataset = run.experiment.training, run.ingredients.dataset
     batch = min(training.batch_size, len(dataset.train))
     sample = dataset.train.take(torch.arange(batch))
     method.training_config = training

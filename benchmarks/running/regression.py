@@ -17,7 +17,7 @@ from annotated_types import MinLen
 from benchmarks.records.record import Record
 from benchmarks.report.statistics import entries_of
 from benchmarks.running.environment import describe_environment
-from benchmarks.running.plan import plan, recorded_weights
+from benchmarks.running.plan import plan
 from benchmarks.running.runner import carry_out
 from benchmarks.setting.building import Ingredients, build_method, read_ingredients
 from benchmarks.setting.experiment import Experiment, describe, known_tables, read_experiment, with_settings
@@ -41,19 +41,12 @@ PROBE_TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class Reference:
-    """What a check compares with; the file also says which seeds and machine made it.
+    """What a check compares with; the file also says which seeds and machine made it."""
 
-    Attributes:
-        settings: everything that decides the numbers, as `settings` has it.
-        made_of: fingerprint of the data, digest of the weights.
-        terms: loss terms of random embeddings.
-        metrics: values over the seeds.
-    """
-
-    settings: Mapping[str, Any]
-    made_of: Mapping[str, Scalar]
-    terms: Mapping[str, float]
-    metrics: Mapping[str, Annotated[tuple[float, ...], MinLen(2)]]
+    settings: Mapping[str, Any]  # everything that decides the numbers, as `settings` has it
+    made_of: Mapping[str, Scalar]  # fingerprint of the data, digest of the weights
+    terms: Mapping[str, float]  # loss terms of random embeddings
+    metrics: Mapping[str, Annotated[tuple[float, ...], MinLen(2)]]  # values over the seeds
 
 
 class Moved(Exception):
@@ -81,16 +74,16 @@ def check(experiment: Experiment, dataset: Dataset, device: torch.device) -> int
     path = REFERENCES / f"{experiment.name}.json"
     reference = read_reference(path)
     ingredients = read_ingredients(experiment, dataset)
-    if (found := _data_and_weights(dataset, ingredients)) != reference.made_of:
+    if (found := _made_of(ingredients)) != reference.made_of:
         raise InputError(
             f"{experiment.name}: data and weights are {found}, the reference was made of {reference.made_of}; "
             "give those, or make a reference of your own with --update"
         )
     moved = _changed_settings(settings(experiment), reference.settings)
-    terms = probe(experiment, dataset, ingredients)
+    terms = probe(experiment, ingredients)
     moved += _compare_terms(terms, reference.terms)
     if not moved:  # what changed is known already; training would only blur it
-        measured = measure(experiment, dataset, ingredients, device, SEEDS[:1])
+        measured = measure(experiment, ingredients, device, SEEDS[:1])
         moved += _compare_metrics({key: values[0] for key, values in measured.items()}, reference.metrics)
     if moved:
         raise Moved("\n".join(f"{experiment.name}: {line}" for line in moved))
@@ -119,19 +112,20 @@ def update(experiment: Experiment, dataset: Dataset, device: torch.device) -> Pa
     environment = describe_environment(device)
     reference = {
         "settings": settings(experiment),
-        "made_of": _data_and_weights(dataset, ingredients),
+        "made_of": _made_of(ingredients),
         "seeds": SEEDS,
         "environment": environment,
-        "terms": probe(experiment, dataset, ingredients),
-        "metrics": measure(experiment, dataset, ingredients, device, SEEDS),
+        "terms": probe(experiment, ingredients),
+        "metrics": measure(experiment, ingredients, device, SEEDS),
     }
     path = REFERENCES / f"{experiment.name}.json"
     write_atomically(path, json.dumps(reference, indent=1, allow_nan=False) + "\n")
     return path
 
 
-def _data_and_weights(dataset: Dataset, ingredients: Ingredients) -> dict[str, Any]:
-    return {"fingerprint": dataset.fingerprint, "weights_sha256": recorded_weights(ingredients)["weights_sha256"]}
+def _made_of(ingredients: Ingredients) -> dict[str, Any]:
+    weights = ingredients.recorded_weights["weights_sha256"]
+    return {"fingerprint": ingredients.dataset.fingerprint, "weights_sha256": weights}
 
 
 def settings(experiment: Experiment) -> dict[str, Any]:
@@ -150,24 +144,17 @@ def _flatten(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 def measure(
-    experiment: Experiment, dataset: Dataset, ingredients: Ingredients, device: torch.device, seeds: Sequence[int]
+    experiment: Experiment, ingredients: Ingredients, device: torch.device, seeds: Sequence[int]
 ) -> dict[str, list[float]]:
     """Train and evaluate every method; values over the seeds, by "method, length, metric"."""
     measured: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder)
         runs = plan(
-            experiment,
-            dataset,
-            ingredients,
-            methods=list(METHODS.own),
-            seeds=list(seeds),
-            variant="paper",
-            output=output,
+            experiment, ingredients, methods=list(METHODS.own), seeds=seeds, variant="paper", output=Path(folder)
         )
         for number, run in enumerate(runs, 1):
             log.info("%s: run %d of %d: %s", experiment.name, number, len(runs), run.identity)
-            for key, value in _values(carry_out(run, dataset, ingredients, device)):
+            for key, value in _values(carry_out(run, device)):
                 measured.setdefault(key, []).append(value)
     return measured
 
@@ -185,13 +172,13 @@ def _values(record: Record) -> Iterator[tuple[str, float]]:
             yield f"{method}, trained at {longest} bits, {name} loss", value
 
 
-def probe(experiment: Experiment, dataset: Dataset, ingredients: Ingredients) -> dict[str, float]:
+def probe(experiment: Experiment, ingredients: Ingredients) -> dict[str, float]:
     """Weighted loss terms of every deep method on random embeddings, by "method, term".
 
     They hardly depend on the machine, so a changed coefficient shows whatever training would make of it. Always on the
     CPU, whose random generator draws DTQ's negatives alike everywhere.
     """
-    training, dim, classes = experiment.training, experiment.backbone.embedding_dim, len(dataset.classes)
+    training, dim, classes = experiment.training, experiment.backbone.embedding_dim, len(ingredients.dataset.classes)
     generator = torch.Generator().manual_seed(0)
     embeddings = torch.randn(PROBED, dim, generator=generator).tanh()
     logits = torch.randn(PROBED, classes, generator=generator)
@@ -201,7 +188,7 @@ def probe(experiment: Experiment, dataset: Dataset, ingredients: Ingredients) ->
     for name, entry in METHODS.own.items():
         if entry.source is not None:
             continue
-        method: Any = build_method(name, experiment, dataset, ingredients, 0)
+        method: Any = build_method(name, experiment, ingredients, 0)
         method.training_config = training
         start = method.codes_start(training.epochs)
         method.before_epoch(Epoch(start, training.epochs, 0, lambda views: embeddings))

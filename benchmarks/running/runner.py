@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,8 +19,8 @@ from benchmarks.running.environment import describe_environment, peak_memory_mb
 from benchmarks.running.evaluation import evaluate_lengths, reconstruction_errors
 from benchmarks.running.features import StoredSource
 from benchmarks.running.locks import locked, record_lock
-from benchmarks.running.plan import Run, recorded_config, recorded_weights
-from benchmarks.setting.building import Ingredients, build_method, frozen_features
+from benchmarks.running.plan import Run
+from benchmarks.setting.building import frozen_features
 from benchmarks.setting.methods import METHODS
 from dpq.codes.additive import levels_for
 from dpq.files.atomic import sweep
@@ -29,15 +29,12 @@ from dpq.learning.health import codeword_signs, embedding_signs
 from dpq.learning.on_embeddings import Source
 from dpq.learning.settings import Execution, Method, TrainLog
 from dpq.method.dpq import codeword_usage
-from dpq.protocols import Dataset
 from dpq.ranking.evaluate import evaluate_embeddings
 
 log = logging.getLogger(__name__)
 
 
-def carry_out(
-    run: Run, dataset: Dataset, ingredients: Ingredients, device: torch.device, *, force: bool = False
-) -> Record:
+def carry_out(run: Run, device: torch.device, *, force: bool = False) -> Record:
     """Do what is left of a run and return its record.
 
     A run whose record exists is only read, unless `force` asks for a new one. An interrupted training goes on from
@@ -47,39 +44,36 @@ def carry_out(
         return read_record(run.record)
     _sweep(run)
     environment = describe_environment(device)  # before training: sources may change meanwhile
-    source = _source(run, dataset, ingredients, device)
-    method = _build(run, dataset, ingredients, source)
-    execution = Execution(device, run.checkpoint, run.feature_checkpoint)
-    trained = _fit(run, method, dataset, execution)
+    source = _source(run, device)
+    method = run.build(source)
+    trained = _fit(run, method, Execution(device, run.checkpoint, run.feature_checkpoint))
     embedder: Source = method
     if run.ablation is None and any(entry.source == run.method for entry in METHODS.own.values()):
         embedder = source = StoredSource(method, run.embeddings)
-    measured, raw = _measure(run, method, embedder, source, trained, dataset, device)
-    table = _header(run, dataset, ingredients, method) | measured | {"environment": environment}
-    table["config"] = recorded_config(run.experiment, ingredients, run.method, run.source)
+    measured, raw = _measure(run, method, embedder, source, trained, device)
+    table = _header(run, method) | measured | {"environment": environment, "config": run.config}
     with locked(record_lock(run.record)):
         write_raw(run.record.with_suffix(".npz"), raw)
         return write_record(run.record, table)
 
 
-def _fit(run: Run, method: Method, dataset: Dataset, execution: Execution) -> TrainLog:
+def _fit(run: Run, method: Method, execution: Execution) -> TrainLog:
     """Train, together with the processes that `assist`."""
     if METHODS[run.method].source is None:
         distributed.tell(run.training)
-    return method.fit(dataset.train, run.experiment.training, run.seed, execution)
+    return method.fit(run.ingredients.dataset.train, run.experiment.training, run.seed, execution)
 
 
-def assist(runs: Mapping[Run, Ingredients], dataset: Dataset, device: torch.device) -> None:
+def assist(runs: Sequence[Run], device: torch.device) -> None:
     """Train with the first process whatever it trains of these runs, until it is done with all of them.
 
     It alone decides what is to be done, evaluates, and writes.
     """
-    sources = {run.source: read for run, read in runs.items() if run.source is not None}
-    known = {run.training: (run, read) for run, read in (sources | dict(runs)).items()}
+    known = {run.training: run for run in (*(run.source for run in runs if run.source is not None), *runs)}
     while training := distributed.tell():
-        run, ingredients = known[training]
+        run = known[training]
         execution = Execution(device, run.checkpoint, run.feature_checkpoint, progress=False)
-        _build(run, dataset, ingredients).fit(dataset.train, run.experiment.training, run.seed, execution)
+        run.build().fit(run.ingredients.dataset.train, run.experiment.training, run.seed, execution)
 
 
 def _sweep(run: Run) -> None:
@@ -99,30 +93,26 @@ def forget(runs: Sequence[Run]) -> None:
         shutil.rmtree(run.embeddings, ignore_errors=True)
 
 
-def _build(run: Run, dataset: Dataset, ingredients: Ingredients, source: Source | None = None) -> Method:
-    return build_method(run.method, run.experiment, dataset, ingredients, run.seed, source)
-
-
-def _source(run: Run, dataset: Dataset, ingredients: Ingredients, device: torch.device) -> StoredSource | None:
+def _source(run: Run, device: torch.device) -> StoredSource | None:
     """Where the run's embeddings come from, if not from a training of its own."""
     if METHODS[run.method].source == "backbone":
-        config = recorded_config(run.experiment, ingredients, run.method)
-        decisive = {"backbone": config["backbone"], "training": config["training"], **recorded_weights(ingredients)}
+        decisive = {key: run.config[key] for key in ("backbone", "training")} | run.ingredients.recorded_weights
         folder = run.folder / "embeddings" / f"backbone-{digest(decisive)}"
-        return StoredSource(frozen_features(run.experiment, ingredients, device), folder)
+        return StoredSource(frozen_features(run.experiment, run.ingredients, device), folder)
     if run.source is None:
         return None
     parent = run.source
-    method = _build(parent, dataset, ingredients)
+    method = parent.build()
 
     def train() -> None:
         log.info("embeddings of %s", parent.training)
-        _fit(parent, method, dataset, Execution(device, parent.checkpoint))
+        _fit(parent, method, Execution(device, parent.checkpoint))
 
     return StoredSource(method, parent.embeddings, train)
 
 
-def _header(run: Run, dataset: Dataset, ingredients: Ingredients, method: Method) -> dict[str, Any]:
+def _header(run: Run, method: Method) -> dict[str, Any]:
+    dataset = run.ingredients.dataset
     return {
         "schema_version": SCHEMA_VERSION,
         "id": run.identity,
@@ -146,7 +136,7 @@ def _header(run: Run, dataset: Dataset, ingredients: Ingredients, method: Method
         },
         "backbone": {
             "name": run.experiment.backbone.name,
-            **recorded_weights(ingredients),
+            **run.ingredients.recorded_weights,
             "image_size": run.experiment.training.image_size,
             "embedding_dim": method.codebooks.shape[2],
             "mean": list(method.preprocessing.mean),
@@ -166,9 +156,9 @@ def _measure(
     embedder: Source,
     source: StoredSource | None,
     trained: TrainLog,
-    dataset: Dataset,
     device: torch.device,
 ) -> tuple[dict[str, Any], RawResult]:
+    dataset = run.ingredients.dataset
     score, query_precision = run.experiment.ranking_of(run.method)
     read = source.spared if source else 0.0
     started = time.perf_counter()

@@ -22,27 +22,16 @@ HOURS = 24.0  # of a job, unless it is given another limit
 
 @dataclass(frozen=True)
 class Option:
-    """One argument of a command.
+    """One argument of a command."""
 
-    Attributes:
-        flag: as it is written; a name without dashes stands in its place on the line.
-        help: what it does; a function where names have to be looked up.
-        metavar: what its value looks like; empty for a switch.
-        read: makes the value of its text, or refuses it.
-        default: without it; None leaves a field as the experiment's file has it.
-        count: "+" for several values.
-        environment: variable that holds the default.
-        path: of the field of `Experiment` that it sets, with dots.
-    """
-
-    flag: str
-    help: str | Callable[[], str]
-    metavar: str = ""
-    read: Callable[[str], Any] = str
-    default: Any = None
-    count: str | None = None
-    environment: str = ""
-    path: str = ""
+    flag: str  # as it is written; a name without dashes stands in its place on the line
+    help: str | Callable[[], str]  # what it does; a function where names have to be looked up
+    metavar: str = ""  # what its value looks like; empty for a switch
+    read: Callable[[str], Any] = str  # makes the value of its text, or refuses it
+    default: Any = None  # without it; None leaves a field as the experiment's file has it
+    count: str | None = None  # "+" for several values
+    environment: str = ""  # variable that holds the default
+    path: str = ""  # of the field of `Experiment` that it sets, with dots
 
     @property
     def name(self) -> str:

@@ -30,8 +30,8 @@ def subject_of(name):
         if read == "backbone":
             source = frozen_features(chosen, ingredients, torch.device("cpu"))
         elif read is not None:
-            source = build_method(read, chosen, dataset, ingredients, seed)
-        return build_method(name, chosen, dataset, ingredients, seed, source)
+            source = build_method(read, chosen, ingredients, seed)
+        return build_method(name, chosen, ingredients, seed, source)
 
     return conformance.Subject(make, METHODS.own[name].progressive, dataset, experiment().training)
 

@@ -118,7 +118,7 @@ def test_the_methods_learn_from_several_labels(run, copy, tmp_path):
     dataset = load_protocol("nuswide21", copy, tmp_path / "cache", ReadOptions(40, lacking("nuswide21")))
     assert (dataset.train.labels.sum(dim=1) > 1).any()
     experiment = replace(load_experiment("nuswide21"))
-    method = build_method("dpq", experiment, dataset, read_ingredients(experiment, dataset), 0)
+    method = build_method("dpq", experiment, read_ingredients(experiment, dataset), 0)
     assert method.multi_label
     method.training_config = experiment.training
     terms = method.losses(torch.zeros(4, 3, 32, 32), dataset.train.labels[:4], torch.arange(4), 0)
