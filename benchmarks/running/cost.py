@@ -28,7 +28,9 @@ def print_plan(runs: list[Run], missing: list[Run], device: torch.device) -> Non
     if not missing:
         print("nothing to do: every record exists (--force does them again)")
         return
-    deep = trainings(missing)
+    # The deep runs that have to train: the missing ones, and those whose embeddings others need and nobody kept.
+    sources = [run.source for run in missing if run.source is not None and not run.source.embeddings.exists()]
+    deep = {run.training: run for run in (*missing, *sources) if METHODS[run.method].source is None}.values()
     own = [run for run in deep if METHODS[run.method].plugin is None]
     if not deep:
         print(f"{len(missing)} runs on {device}: k-means on embeddings that are computed once, no training")
@@ -45,13 +47,6 @@ def print_plan(runs: list[Run], missing: list[Run], device: torch.device) -> Non
         f"encoding, {total / 60:.0f} min in all (less where runs resume or share feature epochs; k-means "
         "and evaluation come on top)"
     )
-
-
-def trainings(missing: list[Run]) -> list[Run]:
-    """The deep runs that have to train: the missing ones, and those whose embeddings others need and nobody kept."""
-    sources = [run.source for run in missing if run.source is not None and not run.source.embeddings.exists()]
-    deep = [run for run in (*missing, *sources) if METHODS[run.method].source is None]
-    return list({run.training: run for run in deep}.values())
 
 
 def estimate_seconds(run: Run, device: torch.device) -> tuple[float, float]:

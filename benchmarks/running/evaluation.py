@@ -57,18 +57,13 @@ def evaluate_lengths(
             further_cuts=further_cuts,
             progress=progress,
         )
-        measured = {key: _by_text(value) for key, value in vars(result).items()}
+        measured: dict[str, Any] = {
+            key: {str(rank): one for rank, one in value.items()} if isinstance(value, dict) else value
+            for key, value in vars(result).items()  # with keys as JSON has them
+        }
         ranks = min(cut or len(codes), len(codes))
-        lengths.append(
-            Length(
-                bits=bits,
-                map_at_r=result.map,
-                r=ranks,
-                bytes_per_image=bits / 8,
-                reconstruction_mse=error,
-                **measured,
-            )
-        )
+        measured |= {"map_at_r": result.map, "r": ranks, "bytes_per_image": bits / 8, "reconstruction_mse": error}
+        lengths.append(Length(bits=bits, **measured))
     return tuple(lengths)
 
 
@@ -88,11 +83,6 @@ def evaluate_again(record: Record, raw: RawResult) -> tuple[Length, ...]:
 def recorded_query_precision(record: Record) -> str:
     """The precision that the queries of a record were rounded to (see `Experiment.ranking_of`)."""
     return str(record.config.methods[METHODS[record.method].configs[0]].get("query_precision", "float32"))
-
-
-def _by_text(value: Any) -> Any:
-    """With keys as JSON has them."""
-    return {str(key): one for key, one in value.items()} if isinstance(value, dict) else value
 
 
 def ranked_queries(raw: RawResult, query_precision: str) -> Tensor:

@@ -8,22 +8,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.setting.options import HOURS
+from benchmarks.setting.options import HOURS, without_submission
 from dpq.errors import InputError
 
 
-def submit(options: argparse.Namespace, arguments: Sequence[str], folder: Path) -> None:
+def submit(options: argparse.Namespace, folder: Path) -> None:
     """Submit the shards; on a cluster say which jobs they are, on this machine wait for them.
 
     Args:
         options: of `run`.
-        arguments: of `run` that each job is given, all but those of jobs.
         folder: where jobs keep their logs.
 
     Raises:
         InputError: submitit is not installed; the cluster refuses; a job of this machine failed.
     """
     executor = _executor(options, folder)
+    arguments = without_submission(options.arguments)
     commands = [_command(arguments, f"{index}/{options.jobs}") for index in range(1, options.jobs + 1)]
     try:
         with executor.batch():
@@ -47,20 +47,18 @@ def _executor(options: argparse.Namespace, folder: Path) -> Any:
         import submitit
     except ImportError as error:
         raise InputError("--submit needs submitit; pip install -e '.[cluster]'") from error
-    asked = dict(_asked(text) for text in options.slurm)
+    asked: dict[str, int | str] = {}
+    for text in options.slurm:
+        key, _, value = text.partition("=")
+        if not key or not value:
+            raise InputError(f"--slurm takes KEY=VALUE, got {text!r}")
+        asked[f"slurm_{key}"] = int(value) if value.isdecimal() else value
     try:
         executor = submitit.AutoExecutor(folder, cluster=options.submit)
         executor.update_parameters(name="dpq", timeout_min=int(HOURS * 60), **asked)
     except (NameError, RuntimeError) as error:
         raise InputError(f"{options.submit} cannot take jobs here: {error}") from error
     return executor
-
-
-def _asked(text: str) -> tuple[str, int | str]:
-    key, separator, value = text.partition("=")
-    if not separator or not key or not value:
-        raise InputError(f"--slurm takes KEY=VALUE, got {text!r}")
-    return f"slurm_{key}", int(value) if value.isdecimal() else value
 
 
 def _command(arguments: Sequence[str], shard: str) -> Any:

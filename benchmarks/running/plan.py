@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -55,6 +56,13 @@ class Run:
         table["backbone"]["weights"] = self.ingredients.recorded_weights["weights"]
         table["label_vectors"] = self.ingredients.label_vectors_source
         return table
+
+    def forget(self) -> None:
+        """Delete what the training has left, so that it starts anew; the record stays until it is replaced."""
+        for checkpoint in (self.checkpoint, self.feature_checkpoint):
+            if checkpoint is not None:
+                checkpoint.unlink(missing_ok=True)
+        shutil.rmtree(self.embeddings, ignore_errors=True)
 
     @property
     def arguments(self) -> list[str]:

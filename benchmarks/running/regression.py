@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +20,7 @@ from benchmarks.running.environment import describe_environment
 from benchmarks.running.plan import plan
 from benchmarks.running.runner import carry_out
 from benchmarks.setting.building import Ingredients, build_method, read_ingredients
-from benchmarks.setting.experiment import Experiment, describe, known_tables, read_experiment, with_settings
+from benchmarks.setting.experiment import Experiment, describe, flat, known_tables, read_experiment, with_settings
 from benchmarks.setting.methods import METHODS
 from dpq.errors import InputError, one_line
 from dpq.files.atomic import write_atomically
@@ -79,12 +79,11 @@ def check(experiment: Experiment, dataset: Dataset, device: torch.device) -> int
             f"{experiment.name}: data and weights are {found}, the reference was made of {reference.made_of}; "
             "give those, or make a reference of your own with --update"
         )
-    moved = _changed_settings(settings(experiment), reference.settings)
-    terms = probe(experiment, ingredients)
-    moved += _compare_terms(terms, reference.terms)
+    moved = [*_compare(settings(experiment), reference.settings, _changed_setting)]
+    moved += _compare(probe(experiment, ingredients), reference.terms, _changed_term)
     if not moved:  # what changed is known already; training would only blur it
         measured = measure(experiment, ingredients, device, SEEDS[:1])
-        moved += _compare_metrics({key: values[0] for key, values in measured.items()}, reference.metrics)
+        moved += _compare({key: values[0] for key, values in measured.items()}, reference.metrics, _moved_metric)
     if moved:
         raise Moved("\n".join(f"{experiment.name}: {line}" for line in moved))
     return len(reference.terms) + len(reference.metrics)
@@ -109,12 +108,11 @@ def read_reference(path: Path) -> Reference:
 def update(experiment: Experiment, dataset: Dataset, device: torch.device) -> Path:
     """Make the reference anew from all seeds."""
     ingredients = read_ingredients(experiment, dataset)
-    environment = describe_environment(device)
     reference = {
         "settings": settings(experiment),
         "made_of": _made_of(ingredients),
         "seeds": SEEDS,
-        "environment": environment,
+        "environment": describe_environment(device),
         "terms": probe(experiment, ingredients),
         "metrics": measure(experiment, ingredients, device, SEEDS),
     }
@@ -132,15 +130,7 @@ def settings(experiment: Experiment) -> dict[str, Any]:
     """Everything that decides the numbers, flattened to `table.key`; paths of weights are left out."""
     table = describe(experiment, known_tables())
     del table["backbone"]["weights"]
-    return dict(_flatten(json.loads(json.dumps(table))))
-
-
-def _flatten(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
+    return flat(json.loads(json.dumps(table)))
 
 
 def measure(
@@ -213,38 +203,31 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return mean - reach, mean + reach
 
 
-def _changed_settings(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
-    return _missing(now, then) + [
-        f"setting {key} is {now[key]!r}; the reference has {then[key]!r}"
-        for key in sorted(now.keys() & then.keys())
-        if now[key] != then[key]
-    ]
+def _compare(
+    now: Mapping[str, Any], then: Mapping[str, Any], said: Callable[[str, Any, Any], str | None]
+) -> Iterator[str]:
+    """What is new or gone, and what is `said` of a key and its values now and then, if anything."""
+    for key in sorted(now.keys() ^ then.keys()):
+        yield f"{key} is {'new' if key in now else 'gone'}; renew the reference with --update"
+    yield from filter(None, (said(key, now[key], then[key]) for key in sorted(now.keys() & then.keys())))
 
 
-def _compare_terms(now: Mapping[str, float], then: Mapping[str, float]) -> list[str]:
-    return _missing(now, then) + [
-        f"{key} loss of random embeddings is {now[key]:.6g}; the reference has {then[key]:.6g} "
-        f"({_change(now[key], then[key])})"
-        for key in now.keys() & then.keys()
-        if abs(now[key] - then[key]) > PROBE_TOLERANCE * abs(then[key])
-    ]
+def _changed_setting(key: str, now: Any, then: Any) -> str | None:
+    return None if now == then else f"setting {key} is {now!r}; the reference has {then!r}"
 
 
-def _compare_metrics(now: Mapping[str, float], then: Mapping[str, Sequence[float]]) -> list[str]:
-    lines = _missing(now, then)
-    for key in sorted(now.keys() & then.keys()):
-        low, high = interval(then[key])
-        if not low <= now[key] <= high:
-            change = _change(now[key], float(np.mean(then[key])))
-            lines.append(f"{key} is {now[key]:.4g}, outside {low:.4g} to {high:.4g} ({change} of the reference's mean)")
-    return lines
+def _changed_term(key: str, now: float, then: float) -> str | None:
+    if abs(now - then) <= PROBE_TOLERANCE * abs(then):
+        return None
+    return f"{key} loss of random embeddings is {now:.6g}; the reference has {then:.6g} ({_change(now, then)})"
 
 
-def _missing(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{key} is {'new' if key in now else 'gone'}; renew the reference with --update"
-        for key in sorted(now.keys() ^ then.keys())
-    ]
+def _moved_metric(key: str, now: float, then: Sequence[float]) -> str | None:
+    low, high = interval(then)
+    if low <= now <= high:
+        return None
+    change = _change(now, float(np.mean(then)))
+    return f"{key} is {now:.4g}, outside {low:.4g} to {high:.4g} ({change} of the reference's mean)"
 
 
 def _change(now: float, then: float) -> str:

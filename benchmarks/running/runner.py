@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -42,11 +41,15 @@ def carry_out(run: Run, device: torch.device, *, force: bool = False) -> Record:
     """
     if run.record.exists() and not force:
         return read_record(run.record)
-    _sweep(run)
+    # What was being written when a process was killed; `StoredSource` deletes it for stored embeddings.
+    files = [run.record, run.record.with_suffix(".npz"), run.checkpoint, run.feature_checkpoint]
+    for path in [*files, run.source.checkpoint if run.source else None]:
+        if path is not None:
+            sweep(path)
     environment = describe_environment(device)  # before training: sources may change meanwhile
     source = _source(run, device)
     method = run.build(source)
-    trained = _fit(run, method, Execution(device, run.checkpoint, run.feature_checkpoint))
+    trained = _fit(run, method, device)
     embedder: Source = method
     if run.ablation is None and any(entry.source == run.method for entry in METHODS.own.values()):
         embedder = source = StoredSource(method, run.embeddings)
@@ -57,10 +60,12 @@ def carry_out(run: Run, device: torch.device, *, force: bool = False) -> Record:
         return write_record(run.record, table)
 
 
-def _fit(run: Run, method: Method, execution: Execution) -> TrainLog:
-    """Train, together with the processes that `assist`."""
-    if METHODS[run.method].source is None:
+def _fit(run: Run, method: Method, device: torch.device) -> TrainLog:
+    """Train; the first process together with those that `assist`."""
+    leads = distributed.leads()
+    if leads and METHODS[run.method].source is None:
         distributed.tell(run.training)
+    execution = Execution(device, run.checkpoint, run.feature_checkpoint, progress=leads)
     return method.fit(run.ingredients.dataset.train, run.experiment.training, run.seed, execution)
 
 
@@ -71,26 +76,7 @@ def assist(runs: Sequence[Run], device: torch.device) -> None:
     """
     known = {run.training: run for run in (*(run.source for run in runs if run.source is not None), *runs)}
     while training := distributed.tell():
-        run = known[training]
-        execution = Execution(device, run.checkpoint, run.feature_checkpoint, progress=False)
-        run.build().fit(run.ingredients.dataset.train, run.experiment.training, run.seed, execution)
-
-
-def _sweep(run: Run) -> None:
-    """Delete what was being written when a process was killed; `StoredSource` does it for stored embeddings."""
-    files = [run.record, run.record.with_suffix(".npz"), run.checkpoint, run.feature_checkpoint]
-    for path in [*files, run.source.checkpoint if run.source else None]:
-        if path is not None:
-            sweep(path)
-
-
-def forget(runs: Sequence[Run]) -> None:
-    """Delete what the trainings of these runs have left, so that they start anew; records stay until replaced."""
-    for run in runs:
-        for checkpoint in (run.checkpoint, run.feature_checkpoint):
-            if checkpoint is not None:
-                checkpoint.unlink(missing_ok=True)
-        shutil.rmtree(run.embeddings, ignore_errors=True)
+        _fit(known[training], known[training].build(), device)
 
 
 def _source(run: Run, device: torch.device) -> StoredSource | None:
@@ -106,7 +92,7 @@ def _source(run: Run, device: torch.device) -> StoredSource | None:
 
     def train() -> None:
         log.info("embeddings of %s", parent.training)
-        _fit(parent, method, Execution(device, parent.checkpoint))
+        _fit(parent, method, device)
 
     return StoredSource(method, parent.embeddings, train)
 
@@ -159,7 +145,7 @@ def _measure(
     device: torch.device,
 ) -> tuple[dict[str, Any], RawResult]:
     dataset = run.ingredients.dataset
-    score, query_precision = run.experiment.ranking_of(run.method)
+    score, precision = run.experiment.ranking_of(run.method)
     read = source.spared if source else 0.0
     started = time.perf_counter()
     queries, logits = embedder.predict(dataset.query.images, progress=True)
@@ -176,19 +162,22 @@ def _measure(
         {bits: by_level[levels_for(bits, run.experiment.codebook_size) - 1] for bits in run.experiment.bits},
         dataset.cut,
         score,
-        query_precision,
+        precision,
         further_cuts=dataset.further_cuts,
         progress=True,
     )
     float_map = evaluate_embeddings(queries, labels[0], embeddings, labels[1], dataset.cut, score, progress=True)
     evaluated = time.perf_counter()
     images = len(dataset.query) + len(dataset.database)
+    accuracy = None  # share of queries whose best class is right; not without a classifier, nor for unseen classes
+    if logits.shape[1] and not dataset.unseen:
+        accuracy = float(labels[0][torch.arange(len(logits)), logits.argmax(dim=1)].float().mean())
     usage = codeword_usage(codes, codebooks.shape[1])
     return {
         "lengths": [length.table for length in lengths],
         "float_map": float_map,
         "embedding_mean_squared_norm": float(embeddings.square().sum(dim=1).mean()),
-        "classification_accuracy": None if dataset.unseen else _accuracy(logits, labels[0]),
+        "classification_accuracy": accuracy,
         "queries_without_relevant": lengths[0].queries_without_relevant,
         **usage,
         "seconds": {
@@ -217,10 +206,3 @@ def _warnings(run: Run, embeddings: Tensor, usage: dict[str, list[float]], train
     by_epoch = enumerate((report.get("warnings", ()) for report in trained.epochs), 1)
     signs = [f"epoch {epoch}: {sign}" for epoch, several in by_epoch for sign in several] + found
     return {"warnings": signs} if signs else {}
-
-
-def _accuracy(logits: Tensor, labels: Tensor) -> float | None:
-    """Share of queries whose best class is right; None without a classifier."""
-    if not logits.shape[1]:
-        return None
-    return float(labels[torch.arange(len(logits)), logits.argmax(dim=1)].float().mean())

@@ -188,3 +188,11 @@ def describe(experiment: Experiment, tables: Sequence[str]) -> dict[str, Any]:
     table["methods"] = {name: as_recorded(experiment.settings_of(name)) for name in tables}
     del table["seeds"], table["split_seeds"]
     return table
+
+
+def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of a table and of those inside it, by their paths with dots."""
+    fields: dict[str, Any] = {}
+    for key, value in table.items():
+        fields |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return fields

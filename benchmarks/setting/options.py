@@ -14,8 +14,9 @@ from typing import Any, get_args, get_type_hints
 
 from benchmarks.setting.ablations import ABLATIONS
 from benchmarks.setting.experiment import Experiment, known_experiments
-from benchmarks.setting.methods import METHODS, VARIANTS
+from benchmarks.setting.methods import METHODS
 from dpq.cli.parser import one_of, positive
+from dpq.registry import Variant
 
 HOURS = 24.0  # of a job, unless it is given another limit
 
@@ -111,8 +112,8 @@ WHAT = (
     Option(
         "--variant",
         "DPQ and DTQ as their papers say (default) or as their released codes do",
-        "|".join(VARIANTS),
-        one_of("variant", VARIANTS),
+        "|".join(get_args(Variant)),
+        one_of("variant", get_args(Variant)),
         default="paper",
     ),
     Option(
