@@ -6,6 +6,7 @@ Environments are kept and reused, so a second call starts within seconds; after 
 
 from __future__ import annotations
 
+import argparse
 import os
 import runpy
 from pathlib import Path
@@ -30,14 +31,12 @@ def _has_gpu(session: nox.Session) -> bool:
     return session.run("python", "-c", probe, silent=True, log=False) == "True\n"
 
 
-def _given(arguments: list[str], option: str) -> list[str]:
-    """An option of `run` among its arguments, with its value; empty where it is not given."""
-    for index, argument in enumerate(arguments):
-        if argument == option:
-            return arguments[index : index + 2]
-        if argument.startswith(f"{option}="):
-            return [argument]
-    return []
+def _take(arguments: list[str], option: str) -> tuple[str | None, list[str]]:
+    """The value of an option, None where it is not given; and the other arguments."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(option, dest="value", metavar="VALUE")
+    given, others = parser.parse_known_args(arguments)
+    return given.value, others
 
 
 def _reproduce(session: nox.Session, experiment: str, arguments: list[str]) -> None:
@@ -46,8 +45,9 @@ def _reproduce(session: nox.Session, experiment: str, arguments: list[str]) -> N
     session.run(*benchmarks, "run", experiment, *arguments)
     if "--dry-run" in arguments:
         return
+    output, _ = _take(arguments, "--output")
     for command in ("table", "figures"):
-        session.run(*benchmarks, command, experiment, *_given(arguments, "--output"))
+        session.run(*benchmarks, command, experiment, *(["--output", output] if output else []))
 
 
 @nox.session(name="reproduce-digits")
@@ -57,24 +57,11 @@ def reproduce_digits(session: nox.Session) -> None:
     _reproduce(session, "digits", list(session.posargs))
 
 
-def _take_experiment(session: nox.Session, arguments: list[str]) -> str | None:
-    """Take `--experiment NAME` out of the arguments, if it is there."""
-    given = _given(arguments, "--experiment")
-    if not given:
-        return None
-    if given == ["--experiment"]:
-        session.error("--experiment needs a name; python -m benchmarks run --help lists them")
-    at = arguments.index(given[0])
-    del arguments[at : at + len(given)]
-    return given[-1].removeprefix("--experiment=")
-
-
 @nox.session(name="reproduce-cifar10")
 def reproduce_cifar10(session: nox.Session) -> None:
     """Reproduce the CIFAR-10 table; what follows `--` goes to `python -m benchmarks run`."""
     _install(session, "benchmarks,figures")
-    arguments = list(session.posargs)
-    experiment = _take_experiment(session, arguments)
+    experiment, arguments = _take(session.posargs, "--experiment")
     if experiment is None:
         experiment = "cifar10" if _has_gpu(session) else "cifar10-cpu"
         session.log(f"setting {experiment}, which suits this device; -- --experiment NAME takes another")
@@ -84,9 +71,10 @@ def reproduce_cifar10(session: nox.Session) -> None:
 def _reproduce_own_images(session: nox.Session, experiment: str) -> None:
     """As `_reproduce`, for data sets that cannot be shipped; without a data root, say what to get."""
     _install(session, "benchmarks,figures")
-    arguments = list(session.posargs)
-    experiment = _take_experiment(session, arguments) or experiment
-    if not (_given(arguments, "--data-root") or {"--help", "-h"} & {*arguments} or os.environ.get("DPQ_DATA_ROOT")):
+    named, arguments = _take(session.posargs, "--experiment")
+    experiment = named or experiment
+    data_root = _take(arguments, "--data-root")[0] or os.environ.get("DPQ_DATA_ROOT")
+    if not data_root and not {"--help", "-h"} & {*arguments}:
         session.run("python", "-m", "benchmarks", "check-data", experiment, success_codes=[0, 2])
         session.error(f"no images: nox -s {session.name} -- --data-root DIR")
     _reproduce(session, experiment, arguments)

@@ -11,7 +11,7 @@ from dpq.cli.interrupts import NOT_BEGUN, interruption
 if __name__ == "__main__":  # before all else
     interruption.install()
 
-from benchmarks.commands import check_data, evaluate, exhibit, figures, regress, results, run, table
+from benchmarks.commands import Command, check_data, evaluate, exhibit, figures, regress, results, run, table
 from benchmarks.commands.advice import advice_for
 from dpq.cli.parser import Parser, status_of
 
@@ -21,18 +21,8 @@ EXAMPLES = """examples:
   python -m benchmarks run cifar10 --dry-run           what would be done, and what it costs
   python -m benchmarks table digits                    tables from the records
 """
-COMMANDS = {
-    command.name: command
-    for command in (
-        run.COMMAND,
-        table.COMMAND,
-        figures.COMMAND,
-        results.COMMAND,
-        check_data.COMMAND,
-        regress.COMMAND,
-        evaluate.COMMAND,
-        exhibit.COMMAND,
-    )
+COMMANDS: dict[str, Command] = {
+    file.COMMAND.name: file.COMMAND for file in (run, table, figures, results, check_data, regress, evaluate, exhibit)
 }
 
 

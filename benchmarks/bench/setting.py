@@ -51,7 +51,7 @@ def generated_method(name: str, experiment: Experiment, split: Split) -> Any:
     """A fresh method, as a run builds it."""
     dataset = Dataset("generated", "generated", CLASSES, split, split, split, "")
     vectors = orthonormal_label_vectors(len(CLASSES), experiment.backbone.embedding_dim)
-    return build_method(name, experiment, dataset, Ingredients(None, vectors, {}), 0)
+    return build_method(name, experiment, Ingredients(dataset, None, vectors, {}), 0)
 
 
 def prepared_trainer(name: str, experiment: Experiment, split: Split, device: torch.device) -> Trainer:

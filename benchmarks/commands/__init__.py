@@ -17,25 +17,15 @@ WHOLE = "files are whole, new or old; the same command makes all of them"
 
 @dataclass(frozen=True)
 class Command:
-    """One command.
+    """One command."""
 
-    Attributes:
-        name: on the command line.
-        action: does it; an exit status, if another than 0.
-        options: that it takes.
-        advice: how to go on after Ctrl-C.
-        help: one line.
-        description: in its own help, where a line is too little.
-        groups: further options, by a title.
-    """
-
-    name: str
-    action: Callable[[argparse.Namespace], int | None]
-    options: Sequence[Option]
-    advice: str
-    help: str
-    description: str | None = None
-    groups: Mapping[str, Sequence[Option]] = field(default_factory=dict)
+    name: str  # on the command line
+    action: Callable[[argparse.Namespace], int | None]  # does it; an exit status, if another than 0
+    options: Sequence[Option]  # that it takes
+    advice: str  # how to go on after Ctrl-C
+    help: str  # one line
+    description: str | None = None  # in its own help, where a line is too little
+    groups: Mapping[str, Sequence[Option]] = field(default_factory=dict)  # further options, by a title
 
     def add_to(self, subparsers: argparse._SubParsersAction[Parser]) -> None:
         """Have the command line take it."""

@@ -11,19 +11,8 @@ from benchmarks.setting.options import Option, shared
 from benchmarks.setting.overrides import PROTOCOL
 from dpq.errors import InputError
 from dpq.protocols import PROTOCOLS, load_protocol
-from dpq.protocols.base import ReadOptions
 
 log = logging.getLogger(__name__)
-
-_NUSWIDE = """nuswide21: NUS-WIDE with its 21 most frequent concepts (Chua et al. 2009), 195,834 of 269,648 images.
-The images cannot be shipped. Put into one folder DIR:
-  Flickr/<folder>/<nnnn>_<photo id>.jpg        the images: see the official page ("NUS-WIDE", Lab for Media Search,
-                                               National University of Singapore), or a copy that you hold
-  nuswide21/train.txt, nuswide21/query.txt     the published lists: repository cfm-uestc/DPQ, folder data/nus21
-  Groundtruth/AllLabels/Labels_*.txt           "Groundtruth" and "Image List" of the official page, from which the
-  ImageList/Imagelist.txt                      database is made; or database.txt of data/nus21 in their place
-Flickr deletes images, so no download is complete any more: see how many yours lacks before you use it.
-"""
 
 _IMAGENET = """{name}: 100 classes of ImageNet (Russakovsky et al. 2015) {draw}.
 The images cannot be shipped. Put into one folder DIR:
@@ -32,16 +21,17 @@ The images cannot be shipped. Put into one folder DIR:
 {source}
 """
 
-_FOLDER = """folder: images of your own, one folder FOLDER laid out in one of three ways (docs/own-data.md).
-  FOLDER/<class>/<file>                        splits are drawn: of every class a tenth are queries, half train, and the
-                                               others are the database
-  FOLDER/{train,query,database}/<class>/<file>
-  FOLDER/manifest.csv                          a header path,labels,split, and a line for every image: a path below
-                                               FOLDER, labels separated by '|', and train, query or database
-"""
-
-GUIDES = {
-    "nuswide21": _NUSWIDE,
+GUIDES = {  # what to get of a protocol's data
+    "nuswide21": """\
+nuswide21: NUS-WIDE with its 21 most frequent concepts (Chua et al. 2009), 195,834 of 269,648 images.
+The images cannot be shipped. Put into one folder DIR:
+  Flickr/<folder>/<nnnn>_<photo id>.jpg        the images: see the official page ("NUS-WIDE", Lab for Media Search,
+                                               National University of Singapore), or a copy that you hold
+  nuswide21/train.txt, nuswide21/query.txt     the published lists: repository cfm-uestc/DPQ, folder data/nus21
+  Groundtruth/AllLabels/Labels_*.txt           "Groundtruth" and "Image List" of the official page, from which the
+  ImageList/Imagelist.txt                      database is made; or database.txt of data/nus21 in their place
+Flickr deletes images, so no download is complete any more: see how many yours lacks before you use it.
+""",
     "imagenet100": _IMAGENET.format(
         name="imagenet100",
         draw="as DPQ drew them",
@@ -56,7 +46,14 @@ GUIDES = {
         source="""    the published lists: repository thuml/HashNet, folder caffe/data/imagenet: train.txt;
     test/test0.txt to test7.txt joined to query.txt, test/database0.txt to database7.txt joined to database.txt""",
     ),
-    PROTOCOL: _FOLDER,
+    PROTOCOL: """\
+folder: images of your own, one folder FOLDER laid out in one of three ways (docs/own-data.md).
+  FOLDER/<class>/<file>                        splits are drawn: of every class a tenth are queries, half train, and the
+                                               others are the database
+  FOLDER/{train,query,database}/<class>/<file>
+  FOLDER/manifest.csv                          a header path,labels,split, and a line for every image: a path below
+                                               FOLDER, labels separated by '|', and train, query or database
+""",
 }
 
 
@@ -74,11 +71,17 @@ def run(options: argparse.Namespace) -> None:
         print(f"fingerprint: {dataset.fingerprint}\nfit: complete and readable")
         return
     if root is None:
-        print(guide(protocol))
+        experiment = "own" if protocol == PROTOCOL else protocol
+        print(
+            f"{GUIDES[protocol]}Then (lists with absolute paths: --strip-prefix takes off another machine's folders):\n"
+            f"  python -m benchmarks check-data {protocol} --data-root DIR\n"
+            f"  python -m benchmarks run {experiment} --data-root DIR\n"
+        )
         raise InputError("give --data-root DIR, the folder with your copy")
     from benchmarks.running.copies import SHOWN, check_copy, check_folder
     from benchmarks.running.environment import check_writable
     from dpq.files.atomic import write_atomically
+    from dpq.protocols import ReadOptions
 
     report = options.report or Path(f"check-{protocol}.txt")
     check_writable(report.parent, "--report")
@@ -90,16 +93,6 @@ def run(options: argparse.Namespace) -> None:
         what = "cannot be used as it is" if protocol == PROTOCOL else f"is not the published {protocol}"
         raise InputError(f"{root} {what}; {report} names all of it")
     log.info("report: %s", report)
-
-
-def guide(protocol: str) -> str:
-    """What to get of a protocol's data, and the commands to go on with."""
-    experiment = "own" if protocol == PROTOCOL else protocol
-    return (
-        f"{GUIDES[protocol]}Then (lists with absolute paths: --strip-prefix takes off another machine's folders):\n"
-        f"  python -m benchmarks check-data {protocol} --data-root DIR\n"
-        f"  python -m benchmarks run {experiment} --data-root DIR\n"
-    )
 
 
 COMMAND = Command(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import Any
 
 from benchmarks.commands import Command
 from benchmarks.setting.options import shared
@@ -12,10 +10,16 @@ from dpq.errors import InputError
 
 
 def run(options: argparse.Namespace) -> None:
-    """Compute the metrics; a record that differs is renewed."""
+    """Compute the metrics; a record that differs is renewed.
+
+    Raises:
+        InputError: codes that do not fit, or another process has written a record since it was read.
+    """
     from benchmarks.records.raw import check_fits, read_raw
-    from benchmarks.records.store import read_record
+    from benchmarks.records.store import read_record, write_record
     from benchmarks.running.evaluation import differ, evaluate_again
+    from benchmarks.running.locks import locked, record_lock
+    from dpq.files.atomic import sweep
 
     for path in options.records:
         record = read_record(path)
@@ -25,23 +29,15 @@ def run(options: argparse.Namespace) -> None:
         renewed = [old | new.table for old, new in zip(record.raw["lengths"], lengths, strict=True)]
         changed = differ(renewed, record.raw["lengths"])
         if changed:
-            _renew(path, record.raw, record.raw | {"lengths": renewed})
+            table = record.raw | {"lengths": renewed}
+            with locked(record_lock(path)):
+                if read_record(path).raw not in (record.raw, table):
+                    raise InputError(f"{path} was written by another process meanwhile; evaluate it again")
+                sweep(path)
+                write_record(path, table)
         for old, new in zip(record.lengths, lengths, strict=True):
             print(f"{record.id} {new.bits} bits: mAP {new.map:.6f} (was {old.map:.6f})")
         print(f"{path}: {'renewed' if changed else 'unchanged'}")
-
-
-def _renew(path: Path, table: dict[str, Any], renewed: dict[str, Any]) -> None:
-    """Write the table of a record, unless another process has written it since it was read."""
-    from benchmarks.records.store import read_record, write_record
-    from benchmarks.running.locks import locked, record_lock
-    from dpq.files.atomic import sweep
-
-    with locked(record_lock(path)):
-        if read_record(path).raw not in (table, renewed):
-            raise InputError(f"{path} was written by another process meanwhile; evaluate it again")
-        sweep(path)
-        write_record(path, renewed)
 
 
 COMMAND = Command(

@@ -7,7 +7,6 @@ import argparse
 from benchmarks.commands import Command
 from benchmarks.exhibits import PARTS
 from benchmarks.setting.options import Option, shared
-from dpq.protocols.base import ReadOptions
 
 
 def run(options: argparse.Namespace) -> None:
@@ -15,6 +14,7 @@ def run(options: argparse.Namespace) -> None:
     from benchmarks.exhibits.make import Images, check_parts, check_raw, make, paths_of
     from benchmarks.records.raw import read_raw
     from benchmarks.records.store import read_record
+    from dpq.protocols import ReadOptions
 
     parts = check_parts(options.parts)
     images = Images(options.data_root, ReadOptions(strip_prefix=options.strip_prefix, workers=options.workers))

@@ -17,7 +17,7 @@ def run(options: argparse.Namespace) -> int:
     from benchmarks.running import regression as suites
     from benchmarks.running.environment import keep_freed_memory, resolve_device
     from benchmarks.running.loading import load_data
-    from benchmarks.setting.methods import BUILT_IN
+    from benchmarks.setting.methods import METHODS
 
     device = resolve_device(options.device)
     keep_freed_memory()
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
             print(suites.update(experiment, dataset, device))
             continue
         try:
-            print(f"{name}: {suites.check(experiment, dataset, device)} values of {len(BUILT_IN)} methods hold")
+            print(f"{name}: {suites.check(experiment, dataset, device)} values of {len(METHODS.own)} methods hold")
         except suites.Moved as moved:
             print(f"regression:\n{moved}", file=sys.stderr)
             return 1

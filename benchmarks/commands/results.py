@@ -1,22 +1,83 @@
-"""`results`: every table, figure and page of the committed results, or a check of the written ones."""
+"""`results`: every table, figure and page of the committed results, or a check of the written ones, byte for byte."""
 
 from __future__ import annotations
 
 import argparse
+import logging
+from pathlib import Path
 
 from benchmarks.commands import WHOLE, Command
+from benchmarks.setting.experiment import UNPUBLISHED, known_experiments
 from benchmarks.setting.options import Option, shared
+from dpq.errors import InputError
+
+log = logging.getLogger(__name__)
+
+# The order of the page; experiments that are not named here follow by name.
+ORDER = ("cifar10-cpu", "cifar10", "cifar10-unseen")
 
 
 def run(options: argparse.Namespace) -> None:
     """Write the results, or check them."""
-    from benchmarks.report.pages.publish import check_all, write_all
+    from benchmarks.report import generated
 
+    files, possible = make_all(options.output)
     if options.check:
-        print(f"{check_all(options.output)} files under {options.output} are what the records give")
+        checked = generated.check(options.output, files, possible, "results")
+        print(f"{checked} files under {options.output} are what the records give")
         return
-    for path in write_all(options.output):
+    for path in generated.write(options.output, files, possible):
         print(path)
+
+
+def published(output: Path) -> list[str]:
+    """The experiments that have records and are published.
+
+    Raises:
+        InputError: there are none.
+    """
+    names = [name for name in known_experiments() if any((output / name / "runs").glob("*.json"))]
+    names = [name for name in names if name not in UNPUBLISHED]
+    if not names:
+        raise InputError(f"no records of a published experiment under {output}; make some: python -m benchmarks run")
+    return sorted(names, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+
+
+def make_all(output: Path) -> tuple[dict[str, str | bytes], set[str]]:
+    """Every generated file by its path below `output`, and the paths of those that are not made of all records.
+
+    Raises:
+        InputError: no records, one of another package's method, or matplotlib is not installed.
+    """
+    from benchmarks.bench import report as bench
+    from benchmarks.figures import figure_files, make_figures
+    from benchmarks.report import generated
+    from benchmarks.report.claims import find, make_claims_page
+    from benchmarks.report.pages.results import CLAIMS_PAGE, make_results_page
+    from benchmarks.report.pages.rows import make_row_page
+    from benchmarks.report.study import Study
+    from benchmarks.report.tables import ABLATIONS_CSV, make_tables
+
+    files: dict[str, str | bytes] = {}
+    pages = (path for path in (output / bench.FOLDER).glob("*") if path.suffix in (".md", ".svg", ".png"))
+    possible = {f"{bench.FOLDER}/{path.name}" for path in pages}
+    studies = [Study.read(output, name) for name in published(output)]
+    for study in studies:
+        for record in study.records:
+            if record.plugin is not None:
+                raise InputError(
+                    f"{study.experiment}/runs/{record.id}.json is of a method of {record.plugin.package}, and these "
+                    "pages are of this repository's methods alone; keep such runs under another --output"
+                )
+        log.info("%s", study.experiment)
+        made: generated.Files = {**make_tables(study), "rows.md": make_row_page(study), **make_figures(study)}
+        files |= {f"{study.experiment}/{file}": content for file, content in made.items()}
+        possible |= {f"{study.experiment}/{file}" for file in (ABLATIONS_CSV, *figure_files())}
+    files |= bench.make_pages(output)
+    findings = find(studies)
+    files[CLAIMS_PAGE] = make_claims_page(findings)
+    files["README.md"] = make_results_page(studies, findings, sorted(files))
+    return files, possible
 
 
 COMMAND = Command(

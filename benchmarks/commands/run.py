@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from benchmarks.commands import Command
-from benchmarks.setting.ablations import methods_to_ablate
-from benchmarks.setting.methods import BUILT_IN, METHODS
+from benchmarks.setting.ablations import METHOD
+from benchmarks.setting.methods import METHODS
 from benchmarks.setting.options import GROUPS, shared
 from benchmarks.setting.overrides import experiment_of
 from dpq.errors import InputError
@@ -21,11 +21,15 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _methods(options: argparse.Namespace) -> list[str]:
-    """The methods that were asked for; "all" are those of this repository that have the variant."""
+    """The methods that were asked for; "all" are those of this repository that have the variant, of ablations DPQ."""
     variant: str = options.variant
     if options.ablation:
-        return methods_to_ablate(options.method, variant)
-    having = [name for name, entry in BUILT_IN.items() if variant in entry.variants]
+        if others := [name for name in options.method if name not in (METHOD, "all")]:
+            raise InputError(f"ablations are of {METHOD} alone; leave out --method {' '.join(others)}")
+        if variant != "paper":
+            raise InputError(f"ablations are of the paper variant; leave out --variant {variant}")
+        return [METHOD]
+    having = [name for name, entry in METHODS.own.items() if variant in entry.variants]
     names = [one for name in options.method for one in (having if name == "all" else [name])]
     for name in names:
         if name not in METHODS:

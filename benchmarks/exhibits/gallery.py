@@ -11,8 +11,7 @@ from benchmarks.exhibits.exhibit import Gallery, Image, Nearest, Query
 from benchmarks.exhibits.sprite import COLUMNS, join_tiles, tiles_of
 from benchmarks.records.raw import RawResult
 from benchmarks.records.record import Record
-from benchmarks.running.evaluation import ranked_queries
-from benchmarks.setting.methods import recorded_query_precision
+from benchmarks.running.evaluation import ranked_queries, recorded_query_precision
 from dpq.codes.additive import levels_for
 from dpq.codes.scores import DistinctCodes, lookup_tables, norm_offsets
 from dpq.errors import InputError

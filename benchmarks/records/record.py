@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,6 +16,11 @@ from dpq.learning.settings import Score, TrainingConfig
 
 SCHEMA_VERSION = 1
 KS = (1, 10, 100, 500, 1000)  # ranks that every record has a precision at
+
+
+def digest(value: Any) -> str:
+    """Ten hexadecimal digits that stand for a JSON-able value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:10]
 
 
 @dataclass(frozen=True, kw_only=True)

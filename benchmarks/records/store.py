@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -10,16 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.records.record import KS, SCHEMA_VERSION, Length, Plugin, Record
-from benchmarks.setting.methods import BUILT_IN, METHODS
+from benchmarks.setting.methods import METHODS
 from dpq.errors import InputError, one_line
 from dpq.files.atomic import write_atomically
 from dpq.files.json import read_json
 from dpq.files.schema import read_table, refuse
-
-
-def digest(value: Any) -> str:
-    """Ten hexadecimal digits that stand for a JSON-able value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def record_path(output: Path, experiment: str, identity: str) -> Path:
@@ -120,8 +114,8 @@ def _check_method(record: Record) -> None:
     name, config, said = record.method, record.config, record.plugin
     if name not in list(METHODS):
         refuse("method", f"one of {', '.join(map(repr, METHODS))}", name)
-    if config.source is not None and config.source.method not in BUILT_IN:
-        refuse("config.source.method", f"one of {', '.join(map(repr, BUILT_IN))}", config.source.method)
+    if config.source is not None and config.source.method not in METHODS.own:
+        refuse("config.source.method", f"one of {', '.join(map(repr, METHODS.own))}", config.source.method)
     if not config.methods:
         refuse("config.methods", "the settings of the method", dict(config.methods))
     method = METHODS[name]

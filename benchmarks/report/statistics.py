@@ -12,9 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.records.record import Length, Record
+from benchmarks.records.record import Length, Record, digest
 from benchmarks.records.reported import OTHER_DATA, UNKNOWN_CUT, reported_value
-from benchmarks.records.store import digest
 from benchmarks.setting.ablations import ABLATIONS
 from benchmarks.setting.methods import METHODS
 from dpq.errors import InputError

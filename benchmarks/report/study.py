@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from benchmarks.exhibits.exhibit import Gallery, Projection, Ties
-from benchmarks.records.record import Record
-from benchmarks.records.store import digest, read_records
+from benchmarks.records.record import Record, digest
+from benchmarks.records.store import read_records
 from benchmarks.report.statistics import ablation_rows, rows_of, summarise, summarise_ablations, tidy
 from benchmarks.setting.experiment import load_experiment
 from benchmarks.setting.methods import METHODS

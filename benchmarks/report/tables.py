@@ -16,7 +16,7 @@ from benchmarks.report.ablations import ablation_section
 from benchmarks.report.details import as_markdown, detail_tables, method_settings, row_by_length, with_deviation
 from benchmarks.report.study import Section, Study
 from benchmarks.setting.experiment import read_notes
-from benchmarks.setting.methods import BUILT_IN, METHODS
+from benchmarks.setting.methods import METHODS
 from dpq.learning.settings import TrainingConfig
 from dpq.registry import LAST
 
@@ -89,7 +89,7 @@ def main_table(section: Section) -> pd.DataFrame:
     ]
     if first.comparable:
         ours = {METHODS[record.method].title for record in section.records if record.plugin is None}
-        places = {method.title: method.order for method in reversed(BUILT_IN.values())} | PRINTED_ONLY
+        places = {method.title: method.order for method in reversed(METHODS.own.values())} | PRINTED_ONLY
         for name in reported_methods(first.protocol):
             if name not in ours:
                 cells = {f"{b} bits": marked(reported_value(first.protocol, name, b)) for b in lengths}

@@ -13,18 +13,17 @@ from tabulate import tabulate
 from benchmarks.records.record import Record
 from benchmarks.records.store import read_record
 from benchmarks.running.environment import check_writable, keep_freed_memory, resolve_device
-from benchmarks.running.jobs import submit, take_shard
+from benchmarks.running.jobs import submit
 from benchmarks.running.loading import load_data
 from benchmarks.running.locks import in_turn, locked
-from benchmarks.running.plan import Run, plan, plan_ablations
-from benchmarks.running.runner import assist, carry_out, forget
-from benchmarks.setting.ablations import choose_ablations
+from benchmarks.running.plan import Run, plan, plan_ablations, take_shard
+from benchmarks.running.runner import assist, carry_out
 from benchmarks.setting.building import check_files, read_ingredients
 from benchmarks.setting.experiment import Experiment, with_settings
-from benchmarks.setting.methods import BUILT_IN, suited
-from benchmarks.setting.options import without_submission
-from benchmarks.setting.overrides import recorded_call
+from benchmarks.setting.methods import METHODS
+from benchmarks.setting.overrides import choose_ablations, recorded_call
 from dpq.codes.additive import check_enough, levels_for
+from dpq.errors import InputError
 from dpq.learning import distributed
 from dpq.learning.backbone import create_body
 from dpq.protocols import Dataset, ReadOptions
@@ -52,7 +51,7 @@ def carry_out_call(options: argparse.Namespace, experiment: Experiment, methods:
         levels_for(bits, experiment.codebook_size)
     check_files(experiment)  # before hours of decoding
     if options.submit is not None:
-        submit(options, without_submission(options.arguments), options.output / experiment.name / "jobs")
+        submit(options, options.output / experiment.name / "jobs")
         return
     device = resolve_device(options.device)
     if not options.dry_run and distributed.start(device) and not distributed.leads():
@@ -81,35 +80,34 @@ def _run_split(
     options: argparse.Namespace,
     turn: int,
 ) -> None:
-    methods = suited(methods, dataset.train, experiment.codebook_size, named=options.method != ["all"])
+    methods = _suited(methods, dataset, experiment.codebook_size, named=options.method != ["all"])
     ingredients = read_ingredients(experiment, dataset)
     check_enough(len(dataset.train), experiment.codebook_size)
-    planned = plan(
+    runs = plan(
         experiment,
-        dataset,
         ingredients,
         methods=methods,
-        seeds=list(experiment.seeds),
+        seeds=experiment.seeds,
         variant=options.variant,
         output=options.output,
         call=recorded_call(options),
     )
-    read = dict.fromkeys(planned, ingredients)
     if ablations is not None:
-        read = plan_ablations(planned, ablations, dataset, ingredients)
-    runs = list(read) if options.shard is None else take_shard(list(read), options.shard, turn)
+        runs = plan_ablations(runs, ablations)
+    if options.shard is not None:
+        runs = take_shard(runs, options.shard, turn)
     if not distributed.leads():
         if runs:
-            assist({run: read[run] for run in runs}, dataset, device)
+            assist(runs, device)
         return
     if not runs:
-        log.info("%s: there are fewer trainings than shards, and shard %s has none", experiment.name, options.shard)
+        log.info("%s: there are fewer trainings than shards, and shard %d/%d has none", experiment.name, *options.shard)
         return
     missing = runs if options.force else [one for one in runs if not one.record.exists()]
     if options.dry_run:
         from benchmarks.running.cost import print_plan
 
-        print_plan(runs, missing, dataset, ingredients, device)
+        print_plan(runs, missing, device)
         return
     if missing:  # a backbone that cannot be built is refused before anything is written
         create_body(experiment.backbone.name, ingredients.weights)
@@ -118,15 +116,21 @@ def _run_split(
     if not missing:
         log.info("nothing to do: every record exists (--force does them again)")
     if options.force:
-        _forget_all(runs)
-        if ablations is None:
-            _say_what_stays(methods)
+        for lock in dict.fromkeys(run.lock for run in runs):  # before the first of those that share a training
+            with locked(lock):  # never under another process
+                for run in runs:
+                    if run.lock == lock:
+                        run.forget()
+        # Controls whose records are of a training that is made anew without them.
+        left = [name for name, entry in METHODS.own.items() if entry.source in methods and name not in methods]
+        if left and ablations is None:
+            log.info("records of %s stay as they are; name them with --method to make them anew too", ", ".join(left))
 
     def do(one: Run) -> None:
         log.info("run %d of %d: %s", runs.index(one) + 1, len(runs), one.identity)
         if one.record.exists() and not options.force:
             log.info("another process has done it meanwhile")
-        print(summary(one, carry_out(one, dataset, read[one], device, force=options.force)))
+        print(summary(one, carry_out(one, device, force=options.force)))
 
     in_turn(missing, lambda one: one.lock, do)
     distributed.tell("")  # that was all: the others may go on
@@ -135,18 +139,24 @@ def _run_split(
     print(overview(runs))
 
 
-def _forget_all(runs: Sequence[Run]) -> None:
-    """`forget`, before the first of those that share a training is done again; never under another process."""
-    for lock in dict.fromkeys(run.lock for run in runs):
-        with locked(lock):
-            forget([run for run in runs if run.lock == lock])
+def _suited(methods: Sequence[str], dataset: Dataset, codebook_size: int, *, named: bool) -> list[str]:
+    """The methods that are made for these images; those that nobody named are left out where they are not.
 
-
-def _say_what_stays(methods: list[str]) -> None:
-    """Name the controls whose records are of a training that is made anew without them."""
-    left = [name for name, entry in BUILT_IN.items() if entry.source in methods and name not in methods]
-    if left:
-        log.info("records of %s stay as they are; name them with --method to make them anew too", ", ".join(left))
+    Raises:
+        InputError: a method was named that is not.
+    """
+    kept = []
+    for name in methods:
+        check = METHODS[name].entry.check
+        try:
+            if check is not None:
+                check(dataset.train, codebook_size)
+            kept.append(name)
+        except InputError as error:
+            if named:
+                raise
+            log.info("left out: %s", error)
+    return kept
 
 
 def overview(runs: list[Run]) -> str:

@@ -18,31 +18,18 @@ from dpq.protocols.listed.load import find_copy
 from dpq.protocols.store.read import Inspection
 from dpq.protocols.store.write import inspect_images
 
-_WHOLE = "fit: the published lists, whole and readable (digests of the images were never published)"
-_FROM = {
-    "classes": "class folders; splits are drawn",
-    "splits": "folders of splits and classes",
-    "manifest": "a manifest",
-}
 _TWINS = "of the same content as another image"
 SHOWN = 10  # of everything that the report names in full
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a check of a copy found.
+    """What a check of a copy found."""
 
-    Attributes:
-        summary: what everybody should read, line by line.
-        details: titles, and under each all the images it concerns, if any.
-        verdict: one line.
-        fit: the copy is the published data, and may stand beside the papers' numbers.
-    """
-
-    summary: Sequence[str]
-    details: Mapping[str, Sequence[str]]
-    verdict: str
-    fit: bool
+    summary: Sequence[str]  # what everybody should read, line by line
+    details: Mapping[str, Sequence[str]]  # titles, and under each all the images it concerns, if any
+    verdict: str  # one line
+    fit: bool  # the copy is the published data, and may stand beside the papers' numbers
 
     def text(self, shown: int | None = None) -> str:
         """The summary, with everything that is wrong, or with so many of each kind."""
@@ -84,9 +71,18 @@ def check_copy(protocol: str, data_root: Path, options: ReadOptions) -> Findings
     if leaks:
         verdict = "not fit: queries must be in no other list, and no image twice in one; mend the lists"
     elif fit:
-        verdict = f"{_WHOLE}. {_beside(protocol)}"
+        verdict = (
+            "fit: the published lists, whole and readable (digests of the images were never published). "
+            + _beside(protocol)
+        )
     else:
-        verdict = _unfit(sum(missing.values()), whole, bool(departures))
+        lacking = sum(missing.values())
+        lists = ", but its lists are not the published ones" if whole else " and of other lists" if departures else ""
+        need = f"A run needs --allow-missing {lacking}, the published images that it lacks. " if lacking else ""
+        verdict = (
+            f"{'whole' if whole else 'incomplete'}{lists}. {need}Its records and tables say so, and stand beside no "
+            "paper's numbers"
+        )
     return Findings(summary, details | find_unlabelled(copy.listing.splits), verdict, fit)
 
 
@@ -99,8 +95,10 @@ def check_folder(data_root: Path, options: ReadOptions) -> Findings:
     images = find_images(data_root, options)
     inspection = inspect_images(images.root, images.files, workers=options.workers)
     division = divide(images.entries, inspection.digests, seed=0)
+    layouts = {"classes": "class folders; splits are drawn", "splits": "folders of splits and classes"}
+    layout = layouts.get(images.layout, "a manifest")
     summary = [
-        f"{data_root}: {len(images.files):,} images of {len(images.classes)} classes, from {_FROM[images.layout]}",
+        f"{data_root}: {len(images.files):,} images of {len(images.classes)} classes, from {layout}",
         "",
         _splits_table("images", {name: images.labels[division.rows[name]] for name in SPLITS}),
         "",
@@ -173,14 +171,6 @@ def _splits_table(
             }
         )
     return str(tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True))
-
-
-def _unfit(lacking: int, whole: bool, departing: bool) -> str:
-    """What keeps a copy from being the published data, and what a run on it needs."""
-    what = "whole" if whole else "incomplete"
-    lists = ", but its lists are not the published ones" if whole else " and of other lists" if departing else ""
-    need = f"A run needs --allow-missing {lacking}, the published images that it lacks. " if lacking else ""
-    return f"{what}{lists}. {need}Its records and tables say so, and stand beside no paper's numbers"
 
 
 def _beside(protocol: str) -> str:

@@ -9,21 +9,18 @@ from typing import Any
 import torch
 
 from benchmarks.running.plan import Run
-from benchmarks.setting.building import Ingredients, build_method
 from benchmarks.setting.methods import METHODS
 from dpq.learning.on_embeddings import BATCH
 from dpq.learning.settings import Execution
 from dpq.learning.training import Trainer
-from dpq.protocols import Dataset
 
 
-def print_plan(
-    runs: list[Run], missing: list[Run], dataset: Dataset, ingredients: Ingredients, device: torch.device
-) -> None:
+def print_plan(runs: list[Run], missing: list[Run], device: torch.device) -> None:
     """Print every run, whether it is done, and an estimate of the time that the `missing` ones need."""
     for run in runs:
         state = "done" if run not in missing else "resume" if run.checkpoint.exists() else "train"
         print(f"{state:7} {run.identity} -> {run.record}")
+    dataset = runs[0].ingredients.dataset
     print(
         f"data: {dataset.name}, {len(dataset.train)} train, {len(dataset.query)} query, "
         f"{len(dataset.database)} database"
@@ -31,7 +28,9 @@ def print_plan(
     if not missing:
         print("nothing to do: every record exists (--force does them again)")
         return
-    deep = trainings(missing)
+    # The deep runs that have to train: the missing ones, and those whose embeddings others need and nobody kept.
+    sources = [run.source for run in missing if run.source is not None and not run.source.embeddings.exists()]
+    deep = {run.training: run for run in (*missing, *sources) if METHODS[run.method].source is None}.values()
     own = [run for run in deep if METHODS[run.method].plugin is None]
     if not deep:
         print(f"{len(missing)} runs on {device}: k-means on embeddings that are computed once, no training")
@@ -41,7 +40,7 @@ def print_plan(
         return
     # Of a frozen backbone no gradient is computed: it is no measure for the others.
     longest = max(own, key=lambda run: run.experiment.settings_of("dpq").train_backbone)
-    train, encode = estimate_seconds(longest, dataset, ingredients, device)
+    train, encode = estimate_seconds(longest, device)
     total = len(own) * (train + encode)
     print(
         f"{len(own)} trainings on {device}: each at most {train / 60:.1f} min training and {encode / 60:.1f} min "
@@ -50,17 +49,10 @@ def print_plan(
     )
 
 
-def trainings(missing: list[Run]) -> list[Run]:
-    """The deep runs that have to train: the missing ones, and those whose embeddings others need and nobody kept."""
-    sources = [run.source for run in missing if run.source is not None and not run.source.embeddings.exists()]
-    deep = [run for run in (*missing, *sources) if METHODS[run.method].source is None]
-    return list({run.training: run for run in deep}.values())
-
-
-def estimate_seconds(run: Run, dataset: Dataset, ingredients: Ingredients, device: torch.device) -> tuple[float, float]:
+def estimate_seconds(run: Run, device: torch.device) -> tuple[float, float]:
     """Seconds for training and for encoding, extrapolated from the third of three batches (two warm up)."""
-    method: Any = build_method(run.method, run.experiment, dataset, ingredients, run.seed)
-    training = run.experiment.training
+    method: Any = run.build()
+    training, dataset = run.experiment.training, run.ingredients.dataset
     batch = min(training.batch_size, len(dataset.train))
     sample = dataset.train.take(torch.arange(batch))
     method.training_config = training

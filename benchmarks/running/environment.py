@@ -58,10 +58,9 @@ def commit() -> str:
 
     A checkout without git history can name its commit in the environment variable DPQ_COMMIT.
     """
-    present = [name for name in SOURCES if (ROOT / name).is_dir()]
     try:
         head = _git("rev-parse", "HEAD")
-        return head + ("-dirty" if _git("status", "--porcelain", "--", *present) else "")
+        return head + ("-dirty" if _git("status", "--porcelain", "--", *SOURCES) else "")
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("DPQ_COMMIT", "unknown")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.records.raw import RawResult
 from benchmarks.records.record import KS, Length, Record
-from benchmarks.setting.methods import recorded_query_precision
+from benchmarks.setting.methods import METHODS
 from dpq.codes.additive import levels_for
 from dpq.learning.settings import Score
 from dpq.ranking.evaluate import evaluate_codes
@@ -57,18 +57,13 @@ def evaluate_lengths(
             further_cuts=further_cuts,
             progress=progress,
         )
-        measured = {key: _by_text(value) for key, value in vars(result).items()}
+        measured: dict[str, Any] = {
+            key: {str(rank): one for rank, one in value.items()} if isinstance(value, dict) else value
+            for key, value in vars(result).items()  # with keys as JSON has them
+        }
         ranks = min(cut or len(codes), len(codes))
-        lengths.append(
-            Length(
-                bits=bits,
-                map_at_r=result.map,
-                r=ranks,
-                bytes_per_image=bits / 8,
-                reconstruction_mse=error,
-                **measured,
-            )
-        )
+        measured |= {"map_at_r": result.map, "r": ranks, "bytes_per_image": bits / 8, "reconstruction_mse": error}
+        lengths.append(Length(bits=bits, **measured))
     return tuple(lengths)
 
 
@@ -85,9 +80,9 @@ def evaluate_again(record: Record, raw: RawResult) -> tuple[Length, ...]:
     )
 
 
-def _by_text(value: Any) -> Any:
-    """With keys as JSON has them."""
-    return {str(key): one for key, one in value.items()} if isinstance(value, dict) else value
+def recorded_query_precision(record: Record) -> str:
+    """The precision that the queries of a record were rounded to (see `Experiment.ranking_of`)."""
+    return str(record.config.methods[METHODS[record.method].configs[0]].get("query_precision", "float32"))
 
 
 def ranked_queries(raw: RawResult, query_precision: str) -> Tensor:

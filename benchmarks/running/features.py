@@ -38,7 +38,9 @@ class StoredSource:
 
     def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
         """Embeddings [N, D] and class logits [N, L] of uint8 images, on the CPU."""
-        digest = hashlib.sha256(f"{_content(images)} {views} {list(images.shape)}".encode())
+        content = images.digest if isinstance(images, StoredImages) else None
+        content = content or hashlib.sha256(images[:].contiguous().numpy().data).hexdigest()
+        digest = hashlib.sha256(f"{content} {views} {list(images.shape)}".encode())
         path = self.folder / f"{digest.hexdigest()[:16]}.safetensors"
         if path.exists():
             started = time.perf_counter()
@@ -61,10 +63,3 @@ class StoredSource:
         sweep(path)
         save_checkpoint(path, {"embeddings": embeddings, "logits": logits}, {"seconds": seconds})
         return embeddings, logits
-
-
-def _content(images: Images) -> str:
-    """A digest that stands for the images."""
-    if isinstance(images, StoredImages):
-        return images.digest
-    return hashlib.sha256(images[:].contiguous().numpy().data).hexdigest()

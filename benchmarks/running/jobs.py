@@ -1,92 +1,29 @@
-"""One list of runs over several machines: each does a shard, and together they leave what one would.
-
-Shards are started by hand, or as jobs: of a Slurm cluster, or of this machine. Jobs need the extra `cluster`.
-"""
+"""The shards of a call as jobs: of a Slurm cluster, or of this machine. Jobs need the extra `cluster`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from benchmarks.setting.methods import METHODS
+from benchmarks.setting.options import HOURS, without_submission
 from dpq.errors import InputError
 
-if TYPE_CHECKING:
-    from benchmarks.running.plan import Run
 
-CLUSTERS = ("slurm", "local")
-HOURS = 24.0  # unless a job is given another limit
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One of `count` parts of the work; its index is from 1."""
-
-    index: int
-    count: int
-
-    def __str__(self) -> str:
-        """As on the command line."""
-        return f"{self.index}/{self.count}"
-
-
-def shard(text: str) -> Shard:
-    """Read `i/n`."""
-    try:
-        index, count = (int(part) for part in text.split("/"))
-    except ValueError:
-        index = count = 0
-    if not 1 <= index <= count:
-        raise argparse.ArgumentTypeError(f"expected i/n with i from 1 to n, got {text!r}")
-    return Shard(index, count)
-
-
-def take_shard(runs: Sequence[Run], shard: Shard, turn: int = 0) -> list[Run]:
-    """The runs of a shard, in their order; runs that share a training or stored embeddings stay together.
-
-    A function of the runs that a call asks for, whatever is done already: the shards of one call never overlap, at
-    whatever time and on whatever machine each is started. The longest pieces are dealt first, each to the shard that
-    has least.
-
-    Args:
-        runs: of the whole call.
-        shard: which part.
-        turn: of several lists of runs, which this is; shards take turns at what comes first.
-    """
-    pieces: dict[str, list[Run]] = {}
-    for run in runs:
-        pieces.setdefault(run.lock.name, []).append(run)
-    loads = [0.0] * shard.count
-    mine: set[str] = set()
-    for name, piece in sorted(pieces.items(), key=lambda item: -_load(item[1])):
-        least = loads.index(min(loads))
-        loads[least] += _load(piece)
-        if (least + turn) % shard.count == shard.index - 1:
-            mine.add(name)
-    return [run for run in runs if run.lock.name in mine]
-
-
-def _load(piece: Sequence[Run]) -> float:
-    """Trainings in a piece; a run without one takes about a tenth of one."""
-    return sum(0.1 if METHODS[run.method].source else 1.0 for run in piece)
-
-
-def submit(options: argparse.Namespace, arguments: Sequence[str], folder: Path) -> None:
+def submit(options: argparse.Namespace, folder: Path) -> None:
     """Submit the shards; on a cluster say which jobs they are, on this machine wait for them.
 
     Args:
         options: of `run`.
-        arguments: of `run` that each job is given, all but those of jobs.
         folder: where jobs keep their logs.
 
     Raises:
         InputError: submitit is not installed; the cluster refuses; a job of this machine failed.
     """
     executor = _executor(options, folder)
+    arguments = without_submission(options.arguments)
     commands = [_command(arguments, f"{index}/{options.jobs}") for index in range(1, options.jobs + 1)]
     try:
         with executor.batch():
@@ -110,20 +47,18 @@ def _executor(options: argparse.Namespace, folder: Path) -> Any:
         import submitit
     except ImportError as error:
         raise InputError("--submit needs submitit; pip install -e '.[cluster]'") from error
-    asked = dict(_asked(text) for text in options.slurm)
+    asked: dict[str, int | str] = {}
+    for text in options.slurm:
+        key, _, value = text.partition("=")
+        if not key or not value:
+            raise InputError(f"--slurm takes KEY=VALUE, got {text!r}")
+        asked[f"slurm_{key}"] = int(value) if value.isdecimal() else value
     try:
         executor = submitit.AutoExecutor(folder, cluster=options.submit)
         executor.update_parameters(name="dpq", timeout_min=int(HOURS * 60), **asked)
     except (NameError, RuntimeError) as error:
         raise InputError(f"{options.submit} cannot take jobs here: {error}") from error
     return executor
-
-
-def _asked(text: str) -> tuple[str, int | str]:
-    key, separator, value = text.partition("=")
-    if not separator or not key or not value:
-        raise InputError(f"--slurm takes KEY=VALUE, got {text!r}")
-    return f"slurm_{key}", int(value) if value.isdecimal() else value
 
 
 def _command(arguments: Sequence[str], shard: str) -> Any:

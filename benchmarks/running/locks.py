@@ -45,18 +45,20 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
         Busy: another process holds it, and the caller does not wait.
         InputError: the folder cannot be written.
     """
-    lock = FileLock(path)
+    lock, holder = FileLock(path), path.with_suffix(".holder")  # taking a lock empties its own file
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            holder = _read_holder(path)
+            who = "another process"  # whose name is being written just now
+            with suppress(OSError, ValueError):
+                who = holder.read_text() or who
             if not wait:
-                raise Busy(holder) from None
-            log.info("waiting for %s, which works on %s", holder, path.stem)
+                raise Busy(who) from None
+            log.info("waiting for %s, which works on %s", who, path.stem)
             lock.acquire()
-        _holder(path).write_text(f"process {os.getpid()} on {platform.node()}")
+        holder.write_text(f"process {os.getpid()} on {platform.node()}")
     except OSError as error:
         lock.release()
         raise InputError(
@@ -81,14 +83,3 @@ def in_turn(items: Sequence[T], lock_of: Callable[[T], Path], do: Callable[[T], 
     for item in busy:
         with locked(lock_of(item)):
             do(item)
-
-
-def _holder(path: Path) -> Path:
-    """Beside the lock, for taking a lock empties its file."""
-    return path.with_suffix(".holder")
-
-
-def _read_holder(path: Path) -> str:
-    with suppress(OSError, ValueError):
-        return _holder(path).read_text() or "another process"  # it is being written just now
-    return "another process"

@@ -2,54 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records.store import digest, record_path
+from benchmarks.records.record import digest
+from benchmarks.records.store import record_path
 from benchmarks.running.locks import lock_path
 from benchmarks.setting.ablations import WORDS
-from benchmarks.setting.building import Ingredients, with_label_vectors
+from benchmarks.setting.building import Ingredients, build_method, read_ingredients
 from benchmarks.setting.experiment import Experiment, describe
-from benchmarks.setting.methods import METHODS, reported_lengths, with_variant
-from dpq.learning.backbone import WeightFile
-from dpq.protocols import Dataset
+from benchmarks.setting.methods import METHODS, reported_lengths
+from dpq.learning.on_embeddings import Source
+from dpq.learning.settings import Method
 
 
 @dataclass(frozen=True)
 class Run:
-    """One record to be: a method, a variant and a seed in one setting.
+    """One record to be: a method, a variant and a seed in one setting."""
 
-    Attributes:
-        experiment: with the variant's switches written out; its longest code is trained, its `bits` are reported.
-        method: name.
-        variant: "paper" or "released".
-        seed: master seed.
-        output: folder of all results.
-        identity: file name of the record; a function of everything that decides its numbers.
-        training: file name of the checkpoint; a function of everything that decides the trained weights, so that
-            one training serves several ways of evaluating it.
-        features: file name of the checkpoint after the feature epochs, which trainings of other code lengths start
-            from; None where one training serves all lengths.
-        source: the run whose embeddings this one quantizes.
-        ablation: name of the one change that was made to the setting; None for the setting itself.
-        ablation_of: identity of the run without that change.
-        call: experiment and changed settings of the command that made it (`overrides.recorded_call`).
-    """
-
-    experiment: Experiment
+    experiment: Experiment  # with the variant's switches; its longest code is trained, its `bits` are reported
+    ingredients: Ingredients = field(compare=False, repr=False)
     method: str
-    variant: str
-    seed: int
-    output: Path
+    variant: str  # "paper" or "released"
+    seed: int  # master seed
+    output: Path  # folder of all results
+    # File name of the record; a function of everything that decides its numbers.
     identity: str = ""
+    # File name of the checkpoint; a function of everything that decides the trained weights, so that one training
+    # serves several ways of evaluating it.
     training: str = ""
+    # File name of the checkpoint after the feature epochs, which trainings of other code lengths start from; None where
+    # one training serves all lengths.
     features: str | None = None
-    source: Run | None = None
-    ablation: str | None = None
-    ablation_of: str | None = None
-    call: tuple[str, ...] = ()
+    source: Run | None = None  # whose embeddings this one quantizes
+    ablation: str | None = None  # name of the one change that was made to the setting; None for the setting itself
+    ablation_of: str | None = None  # identity of the run without that change
+    call: tuple[str, ...] = ()  # experiment and changes of the command that made it (`overrides.recorded_call`)
+
+    def build(self, source: Source | None = None) -> Method:
+        """The method, untrained; `source` has the embeddings, for one that quantizes those of another."""
+        return build_method(self.method, self.experiment, self.ingredients, self.seed, source)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration as a record keeps it; with the longest code of its source, if it has one."""
+        table = describe(self.experiment, METHODS[self.method].configs)
+        if self.source is not None:
+            table["source"] = {"method": self.source.method, "bits": max(self.source.experiment.bits)}
+        # The file's name: its folder decides nothing.
+        table["backbone"]["weights"] = self.ingredients.recorded_weights["weights"]
+        table["label_vectors"] = self.ingredients.label_vectors_source
+        return table
+
+    def forget(self) -> None:
+        """Delete what the training has left, so that it starts anew; the record stays until it is replaced."""
+        for checkpoint in (self.checkpoint, self.feature_checkpoint):
+            if checkpoint is not None:
+                checkpoint.unlink(missing_ok=True)
+        shutil.rmtree(self.embeddings, ignore_errors=True)
 
     @property
     def arguments(self) -> list[str]:
@@ -108,54 +121,76 @@ class Run:
 
 def plan(
     experiment: Experiment,
-    dataset: Dataset,
     ingredients: Ingredients,
     *,
-    methods: list[str],
-    seeds: list[int],
+    methods: Sequence[str],
+    seeds: Sequence[int],
     variant: str,
     output: Path,
     call: tuple[str, ...] = (),
 ) -> list[Run]:
     """The runs that a call asks for, done or not, in the order of the registry."""
-    complete = with_variant(experiment, variant)
+    complete = experiment.with_variant(variant)
     runs = []
     for seed in seeds:
         for method in sorted(methods, key=list(METHODS).index):
             named, source = METHODS[method].source, None
-            base = Run(complete, method, variant, seed, output, call=call)
+            base = Run(complete, ingredients, method, variant, seed, output, call=call)
             if named is not None and named in METHODS:
-                source = _named(replace(base, method=named), dataset, ingredients)
+                source = _named(replace(base, method=named))
             for bits in reported_lengths(method, complete.bits):
-                run = replace(base, experiment=replace(complete, bits=bits), source=source)
-                runs.append(_named(run, dataset, ingredients))
+                runs.append(_named(replace(base, experiment=replace(complete, bits=bits), source=source)))
     return runs
 
 
-def plan_ablations(
-    base: list[Run], settings: Mapping[str, Experiment], dataset: Dataset, ingredients: Ingredients
-) -> dict[Run, Ingredients]:
+def plan_ablations(base: Sequence[Run], settings: Mapping[str, Experiment]) -> list[Run]:
     """The same runs in the setting of every ablation, by its name; each with the label vectors of that setting.
 
     Raises:
         InputError: label vectors are missing, unreadable or do not fit.
     """
-    made: dict[Run, Ingredients] = {}
+    made = []
     for name, experiment in settings.items():
-        own = with_label_vectors(ingredients.weights, experiment, dataset)
+        own = read_ingredients(experiment, base[0].ingredients.dataset, base[0].ingredients)
         for run in base:
             setting = replace(experiment, bits=run.experiment.bits)
-            changed = replace(run, experiment=setting, ablation=name, ablation_of=run.identity)
-            made[_named(changed, dataset, own)] = own
+            changed = replace(run, experiment=setting, ingredients=own, ablation=name, ablation_of=run.identity)
+            made.append(_named(changed))
     return made
 
 
-def _named(run: Run, dataset: Dataset, ingredients: Ingredients) -> Run:
+def take_shard(runs: Sequence[Run], shard: tuple[int, int], turn: int = 0) -> list[Run]:
+    """The runs of a shard, in their order; runs that share a training or stored embeddings stay together.
+
+    A function of the runs that a call asks for, whatever is done already: the shards of one call never overlap, at
+    whatever time and on whatever machine each is started, and together they leave what one would. The longest pieces
+    are dealt first, each to the shard that has least.
+
+    Args:
+        runs: of the whole call.
+        shard: which one, from 1, and of how many.
+        turn: of several lists of runs, which this is; shards take turns at what comes first.
+    """
+    pieces: dict[Path, float] = {}  # by lock: trainings; a run without one takes about a tenth of one
+    for run in runs:
+        pieces[run.lock] = pieces.get(run.lock, 0.0) + (0.1 if METHODS[run.method].source else 1.0)
+    index, count = shard
+    loads = [0.0] * count
+    mine: set[Path] = set()
+    for lock, load in sorted(pieces.items(), key=lambda piece: -piece[1]):
+        least = loads.index(min(loads))
+        loads[least] += load
+        if (least + turn) % count == index - 1:
+            mine.add(lock)
+    return [run for run in runs if run.lock in mine]
+
+
+def _named(run: Run) -> Run:
     """The run with the names of its files, which follow from all the rest."""
     method = METHODS[run.method]
-    setting = recorded_config(run.experiment, ingredients, run.method, run.source) | {
-        "fingerprint": dataset.fingerprint,
-        "weights_sha256": recorded_weights(ingredients)["weights_sha256"],
+    setting = run.config | {
+        "fingerprint": run.ingredients.dataset.fingerprint,
+        "weights_sha256": run.ingredients.recorded_weights["weights_sha256"],
         **method.origin,
     }
     trained = setting | {"training": {k: v for k, v in setting["training"].items() if k != "evaluation_views"}}
@@ -167,24 +202,3 @@ def _named(run: Run, dataset: Dataset, ingredients: Ingredients) -> Run:
         stem = f"{stem}-{max(run.experiment.bits)}bits"
     training = f"{stem}-{digest(setting if method.source else trained)}"
     return replace(run, identity=f"{stem}-{digest(setting)}", training=training, features=features)
-
-
-def recorded_config(
-    experiment: Experiment, ingredients: Ingredients, method: str, source: Run | None = None
-) -> dict[str, Any]:
-    """The configuration as a record keeps it; with the longest code that its source was trained for, if it has one."""
-    table = describe(experiment, METHODS[method].configs)
-    if source is not None:
-        table["source"] = {"method": source.method, "bits": max(source.experiment.bits)}
-    # The file's name: its folder decides nothing.
-    table["backbone"]["weights"] = recorded_weights(ingredients)["weights"]
-    table["label_vectors"] = ingredients.label_vectors_source
-    return table
-
-
-def recorded_weights(ingredients: Ingredients) -> dict[str, Any]:
-    """Name and digest of the backbone's weights, as a record keeps them."""
-    weights = ingredients.weights
-    if isinstance(weights, WeightFile):
-        return {"weights": weights.name, "weights_sha256": weights.sha256}
-    return {"weights": weights or "none", "weights_sha256": None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,11 +17,11 @@ from annotated_types import MinLen
 from benchmarks.records.record import Record
 from benchmarks.report.statistics import entries_of
 from benchmarks.running.environment import describe_environment
-from benchmarks.running.plan import plan, recorded_weights
+from benchmarks.running.plan import plan
 from benchmarks.running.runner import carry_out
 from benchmarks.setting.building import Ingredients, build_method, read_ingredients
-from benchmarks.setting.experiment import Experiment, describe, known_tables, read_experiment, with_settings
-from benchmarks.setting.methods import BUILT_IN
+from benchmarks.setting.experiment import Experiment, describe, flat, known_tables, read_experiment, with_settings
+from benchmarks.setting.methods import METHODS
 from dpq.errors import InputError, one_line
 from dpq.files.atomic import write_atomically
 from dpq.files.json import read_json
@@ -41,19 +41,12 @@ PROBE_TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class Reference:
-    """What a check compares with; the file also says which seeds and machine made it.
+    """What a check compares with; the file also says which seeds and machine made it."""
 
-    Attributes:
-        settings: everything that decides the numbers, as `settings` has it.
-        made_of: fingerprint of the data, digest of the weights.
-        terms: loss terms of random embeddings.
-        metrics: values over the seeds.
-    """
-
-    settings: Mapping[str, Any]
-    made_of: Mapping[str, Scalar]
-    terms: Mapping[str, float]
-    metrics: Mapping[str, Annotated[tuple[float, ...], MinLen(2)]]
+    settings: Mapping[str, Any]  # everything that decides the numbers, as `settings` has it
+    made_of: Mapping[str, Scalar]  # fingerprint of the data, digest of the weights
+    terms: Mapping[str, float]  # loss terms of random embeddings
+    metrics: Mapping[str, Annotated[tuple[float, ...], MinLen(2)]]  # values over the seeds
 
 
 class Moved(Exception):
@@ -81,17 +74,16 @@ def check(experiment: Experiment, dataset: Dataset, device: torch.device) -> int
     path = REFERENCES / f"{experiment.name}.json"
     reference = read_reference(path)
     ingredients = read_ingredients(experiment, dataset)
-    if (found := _data_and_weights(dataset, ingredients)) != reference.made_of:
+    if (found := _made_of(ingredients)) != reference.made_of:
         raise InputError(
             f"{experiment.name}: data and weights are {found}, the reference was made of {reference.made_of}; "
             "give those, or make a reference of your own with --update"
         )
-    moved = _changed_settings(settings(experiment), reference.settings)
-    terms = probe(experiment, dataset, ingredients)
-    moved += _compare_terms(terms, reference.terms)
+    moved = [*_compare(settings(experiment), reference.settings, _changed_setting)]
+    moved += _compare(probe(experiment, ingredients), reference.terms, _changed_term)
     if not moved:  # what changed is known already; training would only blur it
-        measured = measure(experiment, dataset, ingredients, device, SEEDS[:1])
-        moved += _compare_metrics({key: values[0] for key, values in measured.items()}, reference.metrics)
+        measured = measure(experiment, ingredients, device, SEEDS[:1])
+        moved += _compare({key: values[0] for key, values in measured.items()}, reference.metrics, _moved_metric)
     if moved:
         raise Moved("\n".join(f"{experiment.name}: {line}" for line in moved))
     return len(reference.terms) + len(reference.metrics)
@@ -116,58 +108,43 @@ def read_reference(path: Path) -> Reference:
 def update(experiment: Experiment, dataset: Dataset, device: torch.device) -> Path:
     """Make the reference anew from all seeds."""
     ingredients = read_ingredients(experiment, dataset)
-    environment = describe_environment(device)
     reference = {
         "settings": settings(experiment),
-        "made_of": _data_and_weights(dataset, ingredients),
+        "made_of": _made_of(ingredients),
         "seeds": SEEDS,
-        "environment": environment,
-        "terms": probe(experiment, dataset, ingredients),
-        "metrics": measure(experiment, dataset, ingredients, device, SEEDS),
+        "environment": describe_environment(device),
+        "terms": probe(experiment, ingredients),
+        "metrics": measure(experiment, ingredients, device, SEEDS),
     }
     path = REFERENCES / f"{experiment.name}.json"
     write_atomically(path, json.dumps(reference, indent=1, allow_nan=False) + "\n")
     return path
 
 
-def _data_and_weights(dataset: Dataset, ingredients: Ingredients) -> dict[str, Any]:
-    return {"fingerprint": dataset.fingerprint, "weights_sha256": recorded_weights(ingredients)["weights_sha256"]}
+def _made_of(ingredients: Ingredients) -> dict[str, Any]:
+    weights = ingredients.recorded_weights["weights_sha256"]
+    return {"fingerprint": ingredients.dataset.fingerprint, "weights_sha256": weights}
 
 
 def settings(experiment: Experiment) -> dict[str, Any]:
     """Everything that decides the numbers, flattened to `table.key`; paths of weights are left out."""
     table = describe(experiment, known_tables())
     del table["backbone"]["weights"]
-    return dict(_flatten(json.loads(json.dumps(table))))
-
-
-def _flatten(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
+    return flat(json.loads(json.dumps(table)))
 
 
 def measure(
-    experiment: Experiment, dataset: Dataset, ingredients: Ingredients, device: torch.device, seeds: Sequence[int]
+    experiment: Experiment, ingredients: Ingredients, device: torch.device, seeds: Sequence[int]
 ) -> dict[str, list[float]]:
     """Train and evaluate every method; values over the seeds, by "method, length, metric"."""
     measured: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder)
         runs = plan(
-            experiment,
-            dataset,
-            ingredients,
-            methods=list(BUILT_IN),
-            seeds=list(seeds),
-            variant="paper",
-            output=output,
+            experiment, ingredients, methods=list(METHODS.own), seeds=seeds, variant="paper", output=Path(folder)
         )
         for number, run in enumerate(runs, 1):
             log.info("%s: run %d of %d: %s", experiment.name, number, len(runs), run.identity)
-            for key, value in _values(carry_out(run, dataset, ingredients, device)):
+            for key, value in _values(carry_out(run, device)):
                 measured.setdefault(key, []).append(value)
     return measured
 
@@ -185,23 +162,23 @@ def _values(record: Record) -> Iterator[tuple[str, float]]:
             yield f"{method}, trained at {longest} bits, {name} loss", value
 
 
-def probe(experiment: Experiment, dataset: Dataset, ingredients: Ingredients) -> dict[str, float]:
+def probe(experiment: Experiment, ingredients: Ingredients) -> dict[str, float]:
     """Weighted loss terms of every deep method on random embeddings, by "method, term".
 
     They hardly depend on the machine, so a changed coefficient shows whatever training would make of it. Always on the
     CPU, whose random generator draws DTQ's negatives alike everywhere.
     """
-    training, dim, classes = experiment.training, experiment.backbone.embedding_dim, len(dataset.classes)
+    training, dim, classes = experiment.training, experiment.backbone.embedding_dim, len(ingredients.dataset.classes)
     generator = torch.Generator().manual_seed(0)
     embeddings = torch.randn(PROBED, dim, generator=generator).tanh()
     logits = torch.randn(PROBED, classes, generator=generator)
     labels = torch.eye(classes, dtype=torch.bool)[torch.randint(classes, (PROBED,), generator=generator)]
     rows = torch.arange(training.batch_size)
     terms: dict[str, float] = {}
-    for name, entry in BUILT_IN.items():
+    for name, entry in METHODS.own.items():
         if entry.source is not None:
             continue
-        method: Any = build_method(name, experiment, dataset, ingredients, 0)
+        method: Any = build_method(name, experiment, ingredients, 0)
         method.training_config = training
         start = method.codes_start(training.epochs)
         method.before_epoch(Epoch(start, training.epochs, 0, lambda views: embeddings))
@@ -226,38 +203,31 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return mean - reach, mean + reach
 
 
-def _changed_settings(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
-    return _missing(now, then) + [
-        f"setting {key} is {now[key]!r}; the reference has {then[key]!r}"
-        for key in sorted(now.keys() & then.keys())
-        if now[key] != then[key]
-    ]
+def _compare(
+    now: Mapping[str, Any], then: Mapping[str, Any], said: Callable[[str, Any, Any], str | None]
+) -> Iterator[str]:
+    """What is new or gone, and what is `said` of a key and its values now and then, if anything."""
+    for key in sorted(now.keys() ^ then.keys()):
+        yield f"{key} is {'new' if key in now else 'gone'}; renew the reference with --update"
+    yield from filter(None, (said(key, now[key], then[key]) for key in sorted(now.keys() & then.keys())))
 
 
-def _compare_terms(now: Mapping[str, float], then: Mapping[str, float]) -> list[str]:
-    return _missing(now, then) + [
-        f"{key} loss of random embeddings is {now[key]:.6g}; the reference has {then[key]:.6g} "
-        f"({_change(now[key], then[key])})"
-        for key in now.keys() & then.keys()
-        if abs(now[key] - then[key]) > PROBE_TOLERANCE * abs(then[key])
-    ]
+def _changed_setting(key: str, now: Any, then: Any) -> str | None:
+    return None if now == then else f"setting {key} is {now!r}; the reference has {then!r}"
 
 
-def _compare_metrics(now: Mapping[str, float], then: Mapping[str, Sequence[float]]) -> list[str]:
-    lines = _missing(now, then)
-    for key in sorted(now.keys() & then.keys()):
-        low, high = interval(then[key])
-        if not low <= now[key] <= high:
-            change = _change(now[key], float(np.mean(then[key])))
-            lines.append(f"{key} is {now[key]:.4g}, outside {low:.4g} to {high:.4g} ({change} of the reference's mean)")
-    return lines
+def _changed_term(key: str, now: float, then: float) -> str | None:
+    if abs(now - then) <= PROBE_TOLERANCE * abs(then):
+        return None
+    return f"{key} loss of random embeddings is {now:.6g}; the reference has {then:.6g} ({_change(now, then)})"
 
 
-def _missing(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{key} is {'new' if key in now else 'gone'}; renew the reference with --update"
-        for key in sorted(now.keys() ^ then.keys())
-    ]
+def _moved_metric(key: str, now: float, then: Sequence[float]) -> str | None:
+    low, high = interval(then)
+    if low <= now <= high:
+        return None
+    change = _change(now, float(np.mean(then)))
+    return f"{key} is {now:.4g}, outside {low:.4g} to {high:.4g} ({change} of the reference's mean)"
 
 
 def _change(now: float, then: float) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,30 +12,27 @@ import torch
 from torch import Tensor
 
 from benchmarks.records.raw import RawResult, write_raw
-from benchmarks.records.record import SCHEMA_VERSION, Record
-from benchmarks.records.store import digest, read_record, write_record
+from benchmarks.records.record import SCHEMA_VERSION, Record, digest
+from benchmarks.records.store import read_record, write_record
 from benchmarks.running.environment import describe_environment, peak_memory_mb
 from benchmarks.running.evaluation import evaluate_lengths, reconstruction_errors
 from benchmarks.running.features import StoredSource
 from benchmarks.running.locks import locked, record_lock
-from benchmarks.running.plan import Run, recorded_config, recorded_weights
-from benchmarks.setting.building import Ingredients, build_method, frozen_features
-from benchmarks.setting.methods import BUILT_IN, METHODS, query_precision_of, score_of
+from benchmarks.running.plan import Run
+from benchmarks.setting.building import frozen_features
+from benchmarks.setting.methods import METHODS
 from dpq.codes.additive import levels_for
 from dpq.files.atomic import sweep
 from dpq.learning import distributed
 from dpq.learning.health import codeword_signs, embedding_signs
 from dpq.learning.settings import Execution, Method, Source, TrainLog
 from dpq.method.dpq import codeword_usage
-from dpq.protocols import Dataset
 from dpq.ranking.evaluate import evaluate_embeddings
 
 log = logging.getLogger(__name__)
 
 
-def carry_out(
-    run: Run, dataset: Dataset, ingredients: Ingredients, device: torch.device, *, force: bool = False
-) -> Record:
+def carry_out(run: Run, device: torch.device, *, force: bool = False) -> Record:
     """Do what is left of a run and return its record.
 
     A run whose record exists is only read, unless `force` asks for a new one. An interrupted training goes on from
@@ -44,84 +40,64 @@ def carry_out(
     """
     if run.record.exists() and not force:
         return read_record(run.record)
-    _sweep(run)
+    # What was being written when a process was killed; `StoredSource` deletes it for stored embeddings.
+    files = [run.record, run.record.with_suffix(".npz"), run.checkpoint, run.feature_checkpoint]
+    for path in [*files, run.source.checkpoint if run.source else None]:
+        if path is not None:
+            sweep(path)
     environment = describe_environment(device)  # before training: sources may change meanwhile
-    source = _source(run, dataset, ingredients, device)
-    method = _build(run, dataset, ingredients, source)
-    execution = Execution(device, run.checkpoint, run.feature_checkpoint)
-    trained = _fit(run, method, dataset, execution)
+    source = _source(run, device)
+    method = run.build(source)
+    trained = _fit(run, method, device)
     embedder: Source = method
-    if run.ablation is None and any(entry.source == run.method for entry in BUILT_IN.values()):
+    if run.ablation is None and any(entry.source == run.method for entry in METHODS.own.values()):
         embedder = source = StoredSource(method, run.embeddings)
-    measured, raw = _measure(run, method, embedder, source, trained, dataset, device)
-    table = _header(run, dataset, ingredients, method) | measured | {"environment": environment}
-    table["config"] = recorded_config(run.experiment, ingredients, run.method, run.source)
+    measured, raw = _measure(run, method, embedder, source, trained, device)
+    table = _header(run, method) | measured | {"environment": environment, "config": run.config}
     with locked(record_lock(run.record)):
         write_raw(run.record.with_suffix(".npz"), raw)
         return write_record(run.record, table)
 
 
-def _fit(run: Run, method: Method, dataset: Dataset, execution: Execution) -> TrainLog:
-    """Train, together with the processes that `assist`."""
-    if METHODS[run.method].source is None:
+def _fit(run: Run, method: Method, device: torch.device) -> TrainLog:
+    """Train; the first process together with those that `assist`."""
+    leads = distributed.leads()
+    if leads and METHODS[run.method].source is None:
         distributed.tell(run.training)
-    return method.fit(dataset.train, run.experiment.training, run.seed, execution)
+    execution = Execution(device, run.checkpoint, run.feature_checkpoint, progress=leads)
+    return method.fit(run.ingredients.dataset.train, run.experiment.training, run.seed, execution)
 
 
-def assist(runs: Mapping[Run, Ingredients], dataset: Dataset, device: torch.device) -> None:
+def assist(runs: Sequence[Run], device: torch.device) -> None:
     """Train with the first process whatever it trains of these runs, until it is done with all of them.
 
     It alone decides what is to be done, evaluates, and writes.
     """
-    sources = {run.source: read for run, read in runs.items() if run.source is not None}
-    known = {run.training: (run, read) for run, read in (sources | dict(runs)).items()}
+    known = {run.training: run for run in (*(run.source for run in runs if run.source is not None), *runs)}
     while training := distributed.tell():
-        run, ingredients = known[training]
-        execution = Execution(device, run.checkpoint, run.feature_checkpoint, progress=False)
-        _build(run, dataset, ingredients).fit(dataset.train, run.experiment.training, run.seed, execution)
+        _fit(known[training], known[training].build(), device)
 
 
-def _sweep(run: Run) -> None:
-    """Delete what was being written when a process was killed; `StoredSource` does it for stored embeddings."""
-    files = [run.record, run.record.with_suffix(".npz"), run.checkpoint, run.feature_checkpoint]
-    for path in [*files, run.source.checkpoint if run.source else None]:
-        if path is not None:
-            sweep(path)
-
-
-def forget(runs: Sequence[Run]) -> None:
-    """Delete what the trainings of these runs have left, so that they start anew; records stay until replaced."""
-    for run in runs:
-        for checkpoint in (run.checkpoint, run.feature_checkpoint):
-            if checkpoint is not None:
-                checkpoint.unlink(missing_ok=True)
-        shutil.rmtree(run.embeddings, ignore_errors=True)
-
-
-def _build(run: Run, dataset: Dataset, ingredients: Ingredients, source: Source | None = None) -> Method:
-    return build_method(run.method, run.experiment, dataset, ingredients, run.seed, source)
-
-
-def _source(run: Run, dataset: Dataset, ingredients: Ingredients, device: torch.device) -> StoredSource | None:
+def _source(run: Run, device: torch.device) -> StoredSource | None:
     """Where the run's embeddings come from, if not from a training of its own."""
     if METHODS[run.method].source == "backbone":
-        config = recorded_config(run.experiment, ingredients, run.method)
-        decisive = {"backbone": config["backbone"], "training": config["training"], **recorded_weights(ingredients)}
+        decisive = {key: run.config[key] for key in ("backbone", "training")} | run.ingredients.recorded_weights
         folder = run.folder / "embeddings" / f"backbone-{digest(decisive)}"
-        return StoredSource(frozen_features(run.experiment, ingredients, device), folder)
+        return StoredSource(frozen_features(run.experiment, run.ingredients, device), folder)
     if run.source is None:
         return None
     parent = run.source
-    method = _build(parent, dataset, ingredients)
+    method = parent.build()
 
     def train() -> None:
         log.info("embeddings of %s", parent.training)
-        _fit(parent, method, dataset, Execution(device, parent.checkpoint))
+        _fit(parent, method, device)
 
     return StoredSource(method, parent.embeddings, train)
 
 
-def _header(run: Run, dataset: Dataset, ingredients: Ingredients, method: Method) -> dict[str, Any]:
+def _header(run: Run, method: Method) -> dict[str, Any]:
+    dataset = run.ingredients.dataset
     return {
         "schema_version": SCHEMA_VERSION,
         "id": run.identity,
@@ -145,14 +121,14 @@ def _header(run: Run, dataset: Dataset, ingredients: Ingredients, method: Method
         },
         "backbone": {
             "name": run.experiment.backbone.name,
-            **recorded_weights(ingredients),
+            **run.ingredients.recorded_weights,
             "image_size": run.experiment.training.image_size,
             "embedding_dim": method.codebooks.shape[2],
             "mean": list(method.preprocessing.mean),
             "std": list(method.preprocessing.std),
             "interpolation": method.preprocessing.interpolation,
         },
-        "score": score_of(run.method, run.experiment),
+        "score": run.experiment.ranking_of(run.method)[0],
         "ap_denominator": dataset.denominator,
         "cut": dataset.cut,
         **({"further_cuts": list(dataset.further_cuts)} if dataset.further_cuts else {}),
@@ -165,10 +141,10 @@ def _measure(
     embedder: Source,
     source: StoredSource | None,
     trained: TrainLog,
-    dataset: Dataset,
     device: torch.device,
 ) -> tuple[dict[str, Any], RawResult]:
-    score, query_precision = score_of(run.method, run.experiment), query_precision_of(run.method, run.experiment)
+    dataset = run.ingredients.dataset
+    score, precision = run.experiment.ranking_of(run.method)
     read = source.spared if source else 0.0
     started = time.perf_counter()
     queries, logits = embedder.predict(dataset.query.images, progress=True)
@@ -185,19 +161,22 @@ def _measure(
         {bits: by_level[levels_for(bits, run.experiment.codebook_size) - 1] for bits in run.experiment.bits},
         dataset.cut,
         score,
-        query_precision,
+        precision,
         further_cuts=dataset.further_cuts,
         progress=True,
     )
     float_map = evaluate_embeddings(queries, labels[0], embeddings, labels[1], dataset.cut, score, progress=True)
     evaluated = time.perf_counter()
     images = len(dataset.query) + len(dataset.database)
+    accuracy = None  # share of queries whose best class is right; not without a classifier, nor for unseen classes
+    if logits.shape[1] and not dataset.unseen:
+        accuracy = float(labels[0][torch.arange(len(logits)), logits.argmax(dim=1)].float().mean())
     usage = codeword_usage(codes, codebooks.shape[1])
     return {
         "lengths": [length.table for length in lengths],
         "float_map": float_map,
         "embedding_mean_squared_norm": float(embeddings.square().sum(dim=1).mean()),
-        "classification_accuracy": None if dataset.unseen else _accuracy(logits, labels[0]),
+        "classification_accuracy": accuracy,
         "queries_without_relevant": lengths[0].queries_without_relevant,
         **usage,
         "seconds": {
@@ -226,10 +205,3 @@ def _warnings(run: Run, embeddings: Tensor, usage: dict[str, list[float]], train
     by_epoch = enumerate((report.get("warnings", ()) for report in trained.epochs), 1)
     signs = [f"epoch {epoch}: {sign}" for epoch, several in by_epoch for sign in several] + found
     return {"warnings": signs} if signs else {}
-
-
-def _accuracy(logits: Tensor, labels: Tensor) -> float | None:
-    """Share of queries whose best class is right; None without a classifier."""
-    if not logits.shape[1]:
-        return None
-    return float(labels[torch.arange(len(logits)), logits.argmax(dim=1)].float().mean())

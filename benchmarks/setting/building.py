@@ -24,38 +24,34 @@ from dpq.seeds import derive_seed
 
 @dataclass(frozen=True)
 class Ingredients:
-    """Files that a run reads besides the images, read once for all runs.
+    """What runs are made from, read once for all of them."""
 
-    Attributes:
-        weights: of the backbone: a file, "timm", or None.
-        label_vectors: [L, D].
-        label_vectors_source: what the record says of them.
-    """
+    dataset: Dataset
+    weights: WeightFile | str | None  # of the backbone: a file, "timm", or None
+    label_vectors: Tensor  # [L, D]
+    label_vectors_source: dict[str, Any]  # what the record says of them
 
-    weights: WeightFile | str | None
-    label_vectors: Tensor
-    label_vectors_source: dict[str, Any]
+    @property
+    def recorded_weights(self) -> dict[str, Any]:
+        """Name and digest of the backbone's weights, as a record keeps them."""
+        if isinstance(self.weights, WeightFile):
+            return {"weights": self.weights.name, "weights_sha256": self.weights.sha256}
+        return {"weights": self.weights or "none", "weights_sha256": None}
 
 
 def build_method(
-    name: str,
-    experiment: Experiment,
-    dataset: Dataset,
-    ingredients: Ingredients,
-    seed: int,
-    source: Source | None = None,
+    name: str, experiment: Experiment, ingredients: Ingredients, seed: int, source: Source | None = None
 ) -> Method:
     """A fresh, untrained method; its random weights come from the seed.
 
     Args:
         name: of the method.
         experiment: with the variant's switches written out; its longest code is to be trained.
-        dataset: for classes and labels.
-        ingredients: weights and label vectors.
+        ingredients: weights, label vectors, and the data set, for classes and labels.
         seed: master seed.
         source: of the embeddings, for a method that quantizes those of another.
     """
-    method, network = METHODS[name], experiment.backbone
+    method, network, train = METHODS[name], experiment.backbone, ingredients.dataset.train
 
     def backbone(classes: int) -> Backbone:
         return Backbone(network.name, classes, network.embedding_dim, experiment.training.dropout, ingredients.weights)
@@ -64,11 +60,11 @@ def build_method(
         experiment.settings_of(method.table) if method.table else None,
         max(experiment.bits),
         experiment.codebook_size,
-        len(dataset.classes),
+        len(ingredients.dataset.classes),
         ingredients.label_vectors,
         backbone,
         source,
-        bool((dataset.train.labels.sum(dim=1) > 1).any()),
+        bool((train.labels.sum(dim=1) > 1).any()),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "weights"))
@@ -93,15 +89,6 @@ def check_files(experiment: Experiment) -> None:
         raise InputError(f"cannot read label vectors from {experiment.label_vectors}: there is no such file")
 
 
-def read_ingredients(experiment: Experiment, dataset: Dataset) -> Ingredients:
-    """Read the backbone's weights and the label vectors that the experiment names.
-
-    Raises:
-        InputError: a file is missing, unreadable or does not fit.
-    """
-    return with_label_vectors(_weights(experiment), experiment, dataset)
-
-
 def _weights(experiment: Experiment) -> WeightFile | str | None:
     named = experiment.backbone.weights
     if named == "timm":
@@ -109,16 +96,22 @@ def _weights(experiment: Experiment) -> WeightFile | str | None:
     return None if named == "none" else read_weights(Path(named))
 
 
-def with_label_vectors(weights: WeightFile | str | None, experiment: Experiment, dataset: Dataset) -> Ingredients:
-    """Weights that were read before, and the label vectors that the experiment names.
+def read_ingredients(experiment: Experiment, dataset: Dataset, read: Ingredients | None = None) -> Ingredients:
+    """Read the backbone's weights and the label vectors that the experiment names.
+
+    Args:
+        experiment: names the files.
+        dataset: of the experiment.
+        read: for another experiment with the same weights, which are taken from there.
 
     Raises:
-        InputError: the file is missing, unreadable or does not fit.
+        InputError: a file is missing, unreadable or does not fit.
     """
+    weights = read.weights if read else _weights(experiment)
     classes, dim = len(dataset.classes), experiment.backbone.embedding_dim
     if experiment.label_vectors == "orthonormal":
-        return Ingredients(weights, orthonormal_label_vectors(classes, dim), {"source": "orthonormal"})
+        return Ingredients(dataset, weights, orthonormal_label_vectors(classes, dim), {"source": "orthonormal"})
     path = Path(experiment.label_vectors)
     vectors = read_label_vectors(path, classes, dim)
     source = {"source": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    return Ingredients(weights, vectors, source)
+    return Ingredients(dataset, weights, vectors, source)

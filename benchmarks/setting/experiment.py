@@ -13,7 +13,7 @@ from annotated_types import Interval
 from benchmarks.setting.methods import METHODS
 from dpq.errors import InputError, one_line
 from dpq.files.json import read_text
-from dpq.learning.settings import Count, Pixels, TrainingConfig, added_later, as_recorded
+from dpq.learning.settings import Count, Pixels, Score, TrainingConfig, added_later, as_recorded
 
 T = TypeVar("T")
 
@@ -27,53 +27,32 @@ Seed = Annotated[int, Interval(ge=0, le=2**31 - 1)]
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """Which network, and where its first weights come from.
+    """Which network, and where its first weights come from."""
 
-    Attributes:
-        name: timm model name.
-        weights: "timm" for its own download, "none" for random weights, or a path.
-        embedding_dim: D.
-    """
-
-    name: str
-    weights: str = "timm"
-    embedding_dim: Pixels = 300
+    name: str  # timm model name
+    weights: str = "timm"  # for its own download; "none" for random weights, or a path
+    embedding_dim: Pixels = 300  # D
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that decides the numbers of an experiment, but the seed and the method.
+    """Everything that decides the numbers of an experiment, but the seed and the method."""
 
-    Attributes:
-        name: of the experiment; also the folder of its results.
-        protocol: data protocol.
-        backbone: network and weights.
-        training: optimisation, resolution, augmentation.
-        methods: the file's tables of methods, or settings in their place; `settings_of` reads one when it is asked
-            for, as a method's settings are a class of its file, which imports PyTorch.
-        bits: code lengths to report.
-        seeds: repetitions that a run without `--seeds` makes.
-        codebook_size: codewords per level K.
-        split_seeds: of the splits, each the same for all methods and repetitions; a run has one.
-        label_vectors: "orthonormal", or a text file of word vectors.
-        limit: class-balanced subset of every split; None uses all.
-        validation: replace query and database by held-out training images.
-        stored_side: side in pixels to which images of protocols with lists are resized once; None elsewhere.
-    """
-
-    name: str
-    protocol: str
-    backbone: BackboneConfig
-    training: TrainingConfig
+    name: str  # also the folder of its results
+    protocol: str  # of data
+    backbone: BackboneConfig  # network and weights
+    training: TrainingConfig  # optimisation, resolution, augmentation
+    # The file's tables of methods, or settings in their place; `settings_of` reads one when it is asked for, as a
+    # method's settings are a class of its file, which imports PyTorch.
     methods: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    bits: tuple[Annotated[int, Interval(ge=1, le=1024)], ...] = (8, 16, 24, 32)
-    seeds: tuple[Seed, ...] = (0,)
-    codebook_size: Annotated[int, Interval(ge=2, le=256)] = 256
-    split_seeds: tuple[Seed, ...] = (0,)
-    label_vectors: str = "orthonormal"
-    limit: Count | None = None
-    validation: bool = False
-    stored_side: Pixels | None = added_later(None)
+    bits: tuple[Annotated[int, Interval(ge=1, le=1024)], ...] = (8, 16, 24, 32)  # code lengths to report
+    seeds: tuple[Seed, ...] = (0,)  # repetitions that a run without `--seeds` makes
+    codebook_size: Annotated[int, Interval(ge=2, le=256)] = 256  # codewords per level K
+    split_seeds: tuple[Seed, ...] = (0,)  # of the splits, each the same for all methods and repetitions; a run has one
+    label_vectors: str = "orthonormal"  # or a text file of word vectors
+    limit: Count | None = None  # class-balanced subset of every split; None uses all
+    validation: bool = False  # replace query and database by held-out training images
+    stored_side: Pixels | None = added_later(None)  # pixels that images of protocols with lists are resized to once
 
     def __post_init__(self) -> None:
         """Refuse lists that are empty or name a number twice, and tables that no method has."""
@@ -96,6 +75,21 @@ class Experiment:
             return settings
         kind: Any = METHODS[table].entry.config
         return read_settings(kind, settings, f"{self.name}.methods.{table}")
+
+    def ranking_of(self, method: str) -> tuple[Score, str]:
+        """The score that a method ranks by, and the precision that queries are rounded to before.
+
+        Quantizers of another method's embeddings rank as that method does; DPQ's released code rounds queries.
+        """
+        settings = self.settings_of(METHODS[method].configs[0])
+        return settings.score, getattr(settings, "query_precision", "float32")
+
+    def with_variant(self, variant: str) -> Experiment:
+        """The experiment with the variant's switches written out, as the record keeps it."""
+        if variant == "paper":
+            return self
+        having = [method.table for method in METHODS.own.values() if method.table and variant in method.variants]
+        return replace(self, methods={**self.methods, **{name: self.settings_of(name).released() for name in having}})
 
     def splits(self) -> list[Experiment]:
         """The experiment on each of its splits."""
@@ -194,3 +188,11 @@ def describe(experiment: Experiment, tables: Sequence[str]) -> dict[str, Any]:
     table["methods"] = {name: as_recorded(experiment.settings_of(name)) for name in tables}
     del table["seeds"], table["split_seeds"]
     return table
+
+
+def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of a table and of those inside it, by their paths with dots."""
+    fields: dict[str, Any] = {}
+    for key, value in table.items():
+        fields |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return fields

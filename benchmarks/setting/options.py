@@ -12,36 +12,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from benchmarks.running.jobs import CLUSTERS, HOURS, shard
 from benchmarks.setting.ablations import ABLATIONS
 from benchmarks.setting.experiment import Experiment, known_experiments
-from benchmarks.setting.methods import METHODS, VARIANTS
+from benchmarks.setting.methods import METHODS
 from dpq.cli.parser import one_of, positive
+from dpq.registry import Variant
+
+HOURS = 24.0  # of a job, unless it is given another limit
 
 
 @dataclass(frozen=True)
 class Option:
-    """One argument of a command.
+    """One argument of a command."""
 
-    Attributes:
-        flag: as it is written; a name without dashes stands in its place on the line.
-        help: what it does; a function where names have to be looked up.
-        metavar: what its value looks like; empty for a switch.
-        read: makes the value of its text, or refuses it.
-        default: without it; None leaves a field as the experiment's file has it.
-        count: "+" for several values.
-        environment: variable that holds the default.
-        path: of the field of `Experiment` that it sets, with dots.
-    """
-
-    flag: str
-    help: str | Callable[[], str]
-    metavar: str = ""
-    read: Callable[[str], Any] = str
-    default: Any = None
-    count: str | None = None
-    environment: str = ""
-    path: str = ""
+    flag: str  # as it is written; a name without dashes stands in its place on the line
+    help: str | Callable[[], str]  # what it does; a function where names have to be looked up
+    metavar: str = ""  # what its value looks like; empty for a switch
+    read: Callable[[str], Any] = str  # makes the value of its text, or refuses it
+    default: Any = None  # without it; None leaves a field as the experiment's file has it
+    count: str | None = None  # "+" for several values
+    environment: str = ""  # variable that holds the default
+    path: str = ""  # of the field of `Experiment` that it sets, with dots
 
     @property
     def name(self) -> str:
@@ -68,6 +59,17 @@ def numbers(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected numbers separated by commas, got {text!r}") from None
+
+
+def shard(text: str) -> tuple[int, int]:
+    """`i/n`, one of n parts of the work, counted from 1."""
+    try:
+        index, count = (int(part) for part in text.split("/"))
+    except ValueError:
+        index = count = 0
+    if not 1 <= index <= count:
+        raise argparse.ArgumentTypeError(f"expected i/n with i from 1 to n, got {text!r}")
+    return index, count
 
 
 def listed(several: tuple[int, ...]) -> str:
@@ -110,8 +112,8 @@ WHAT = (
     Option(
         "--variant",
         "DPQ and DTQ as their papers say (default) or as their released codes do",
-        "|".join(VARIANTS),
-        one_of("variant", VARIANTS),
+        "|".join(get_args(Variant)),
+        one_of("variant", get_args(Variant)),
         default="paper",
     ),
     Option(
@@ -187,8 +189,8 @@ SUBMISSION = (  # a job is given all others
     Option(
         "--submit",
         "do nothing here, but submit the shards as an array job of Slurm, or as jobs of this machine",
-        "|".join(CLUSTERS),
-        one_of("cluster", CLUSTERS),
+        "slurm|local",
+        one_of("cluster", ("slurm", "local")),
     ),
     Option("--jobs", "with --submit: the number of shards, one a job", "N", int),
     Option(

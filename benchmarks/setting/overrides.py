@@ -1,15 +1,20 @@
-"""The experiment that a call of `run` is about: its file's, with every field that an option was given for."""
+"""The experiment that a call of `run` is about: its file's, each field changed that an option or ablation names."""
 
 from __future__ import annotations
 
 import argparse
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.setting.ablations import ABLATIONS, METHOD, WORDS
 from benchmarks.setting.experiment import OWN, Experiment, load_experiment
 from benchmarks.setting.options import OPTIONS, SETTING
 from dpq.errors import InputError
+
+log = logging.getLogger(__name__)
 
 PROTOCOL = "folder"  # of one's own images
 NO_FILE = ("timm", "none")  # weights
@@ -87,3 +92,55 @@ def with_stored_side(experiment: Experiment) -> Experiment:
         return experiment
     training = experiment.training
     return replace(experiment, stored_side=round(training.image_size / training.augmentation.crop))
+
+
+def ablated(experiment: Experiment, name: str, label_vectors: str | None = None) -> Experiment:
+    """The experiment with the one field of an ablation changed; `label_vectors` is the file for `words`.
+
+    Raises:
+        InputError: that changes nothing, or there is no file.
+    """
+    ablation = ABLATIONS[name]
+    value = label_vectors if ablation.value is None else ablation.value
+    if value is None:
+        raise InputError(f"the ablation {name} needs word vectors; give --label-vectors FILE")
+    field = ablation.path.split(".")[-1]
+    changed: Any = experiment if ablation.path == field else experiment.settings_of(METHOD)
+    if getattr(changed, field) == value:
+        raise InputError(
+            f"the ablation {name} sets {ablation.path} to {value!r}, which {experiment.name} has anyway; leave it out"
+        )
+    changed = replace(changed, **{field: value})
+    return changed if ablation.path == field else replace(experiment, methods={**experiment.methods, METHOD: changed})
+
+
+def choose_ablations(
+    names: Sequence[str], experiment: Experiment, label_vectors: str | None = None
+) -> dict[str, Experiment]:
+    """The settings of the ablations that were asked for, in the order of the table.
+
+    "all" leaves out those that cannot be made here, and says which.
+
+    Raises:
+        InputError: an ablation is unknown or cannot be made; the file of word vectors is for none of them.
+    """
+    every = list(names) == ["all"]
+    for name in names:
+        if name not in ABLATIONS and not every:
+            raise InputError(f"unknown ablation {name!r}; choose from {', '.join(ABLATIONS)}, or all")
+    if label_vectors is not None and not every and WORDS not in names:
+        raise InputError(
+            f"--label-vectors {label_vectors} is for the ablation {WORDS} here; name it with --ablation, "
+            "or leave the file out"
+        )
+    chosen = {}
+    for name in ABLATIONS:
+        if not every and name not in names:
+            continue
+        try:
+            chosen[name] = ablated(experiment, name, label_vectors)
+        except InputError as error:
+            if not every:
+                raise
+            log.info("%s is left out: %s", name, error)
+    return chosen

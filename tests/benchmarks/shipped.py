@@ -5,10 +5,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.records.store import digest
-from benchmarks.setting.ablations import ablated
+from benchmarks.records.record import digest
 from benchmarks.setting.experiment import describe, load_experiment
-from benchmarks.setting.methods import METHODS, with_variant
+from benchmarks.setting.methods import METHODS
+from benchmarks.setting.overrides import ablated
 from dpq.learning.backbone import WeightFile
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -51,7 +51,7 @@ def changed(record, path="", value=None, **more):
 
 def made_up(experiment, method="dpq", bits=(8, 16, 24, 32), seed=0, split=0, variant="paper", ablation=None, words=""):
     """The record of a run in today's shipped setting, as far as commands read it."""
-    setting = with_variant(replace(load_experiment(experiment), split_seeds=(split,), bits=bits), variant)
+    setting = replace(load_experiment(experiment), split_seeds=(split,), bits=bits).with_variant(variant)
     setting = ablated(setting, ablation, words or None) if ablation else setting
     config = json.loads(json.dumps(describe(setting, METHODS[method].configs)))
     config["backbone"]["weights"] = "w.safetensors"

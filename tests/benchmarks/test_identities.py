@@ -22,8 +22,12 @@ def experiment_of(record):
 def identities(record, experiment):
     runs = plan(
         experiment,
-        SimpleNamespace(fingerprint=record["data"]["fingerprint"]),
-        Ingredients(weights_of(record), None, record["config"]["label_vectors"]),
+        Ingredients(
+            SimpleNamespace(fingerprint=record["data"]["fingerprint"]),
+            weights_of(record),
+            None,
+            record["config"]["label_vectors"],
+        ),
         methods=[record["method"]],
         seeds=[record["seed"]],
         variant=record["variant"],

@@ -11,7 +11,7 @@ from benchmarks.__main__ import main
 from benchmarks.records.store import read_record
 from benchmarks.setting.building import build_method, read_ingredients
 from benchmarks.setting.experiment import load_experiment
-from benchmarks.setting.methods import BUILT_IN
+from benchmarks.setting.methods import METHODS
 from dpq.protocols import ReadOptions, load_protocol
 from dpq.protocols.listed.listing import Listing
 from dpq.protocols.listed.load import LISTINGS
@@ -71,7 +71,7 @@ def test_a_copy_runs_through_all_methods_and_never_enters_the_published_table(ru
     assert run(protocol, "--allow-missing", str(lacking(protocol))) == 0
     made = records(tmp_path, protocol)
     several_labels = {"label-code"} if protocol == "nuswide21" else set()  # which no label code can write
-    assert {record["method"] for record in made} == set(BUILT_IN) - several_labels
+    assert {record["method"] for record in made} == set(METHODS.own) - several_labels
     for record in made:
         assert {name: record["data"][name] for name in SIZES[protocol]} == SIZES[protocol]
         assert record["data"]["published"] is False
@@ -118,7 +118,7 @@ def test_the_methods_learn_from_several_labels(run, copy, tmp_path):
     dataset = load_protocol("nuswide21", copy, tmp_path / "cache", ReadOptions(40, lacking("nuswide21")))
     assert (dataset.train.labels.sum(dim=1) > 1).any()
     experiment = replace(load_experiment("nuswide21"))
-    method = build_method("dpq", experiment, dataset, read_ingredients(experiment, dataset), 0)
+    method = build_method("dpq", experiment, read_ingredients(experiment, dataset), 0)
     assert method.multi_label
     method.training_config = experiment.training
     terms = method.losses(torch.zeros(4, 3, 32, 32), dataset.train.labels[:4], torch.arange(4), 0)

@@ -8,6 +8,7 @@ from benchmarks.__main__ import main
 from benchmarks.records.raw import read_raw, write_raw
 from benchmarks.records.store import read_record
 from benchmarks.running import runner
+from benchmarks.running.plan import Run
 from dpq.learning.training import Trainer
 from dpq.method.dpq import DPQMethod
 from dpq.metrics import mean_average_precision
@@ -218,7 +219,7 @@ def test_all_methods_train_as_often_as_they_need_and_never_twice(run_all, tmp_pa
     assert by_method["pq"]["float_map"] == by_method["rq"]["float_map"]  # score and features are the same
     assert by_method["dqn"]["classification_accuracy"] is None
     assert (by_method["pq"]["score"], by_method["pq-dpq"]["score"]) == ("l2", "inner")
-    monkeypatch.setattr(runner, "_build", None)
+    monkeypatch.setattr(Run, "build", None)
     with caplog.at_level("INFO"):
         assert run_all() == 0
     assert "nothing to do" in caplog.text

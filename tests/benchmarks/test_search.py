@@ -30,8 +30,8 @@ def test_faiss_finds_the_ranking_of_every_method_at_every_length(name, dataset):
     if read == "backbone":
         source = frozen_features(experiment, ingredients, torch.device("cpu"))
     elif read is not None:
-        source = build_method(read, experiment, dataset, ingredients, 0)
-    method = build_method(name, experiment, dataset, ingredients, 0, source)
+        source = build_method(read, experiment, ingredients, 0)
+    method = build_method(name, experiment, ingredients, 0, source)
     method.fit(dataset.train, experiment.training, seed=0)
     embedded = method.embed(dataset.database.images)
     random = torch.Generator().manual_seed(0)

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.commands.results import make_all
 from benchmarks.figures.style import look_of, style_of
 from benchmarks.records.store import read_record, read_records, write_record
-from benchmarks.report.pages.publish import check_all
 from benchmarks.setting import experiment as config
 from benchmarks.setting.experiment import describe, parse_experiment, with_settings
-from benchmarks.setting.methods import BUILT_IN, METHODS
+from benchmarks.setting.methods import METHODS
 from dpq import InputError
 from tests.benchmarks.conftest import TINY, make_record
 from tests.plugin.installed import EXAMPLE, install, install_example, write_metadata
@@ -121,8 +121,8 @@ def test_it_may_quantize_a_trained_dpq_or_train_itself(example, tmp_path, capsys
 
 def test_its_curve_is_unlike_those_of_this_repository(example):
     look = look_of("rotated-pq", "paper", "Rotated PQ")
-    assert look["color"] not in {style_of(name)[0] for name in BUILT_IN}
-    assert look["marker"] not in {style_of(name)[1] for name in BUILT_IN}
+    assert look["color"] not in {style_of(name)[0] for name in METHODS.own}
+    assert look["marker"] not in {style_of(name)[1] for name in METHODS.own}
 
 
 def test_all_stays_the_methods_of_this_repository(example, tmp_path, capsys):
@@ -212,12 +212,12 @@ def test_a_record_of_a_broken_package_is_not_blamed(example, tmp_path):
 
 
 def test_published_pages_refuse_it(example, tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmarks.report.pages.publish.published", lambda output: ["cifar10"])
+    monkeypatch.setattr("benchmarks.commands.results.published", lambda output: ["cifar10"])
     (tmp_path / "configs/cifar10.toml").write_text(TINY)
     record = _record_of_the_example()
     write_record(tmp_path / f"out/cifar10/runs/{record['id']}.json", record)
     with pytest.raises(InputError, match="is of a method of dpq-example-method, and these pages are of this"):
-        check_all(tmp_path / "out")
+        make_all(tmp_path / "out")
 
 
 def _record_of_the_example():
@@ -242,7 +242,7 @@ def test_a_broken_package_is_named_in_one_line_and_breaks_no_other_method(site, 
         f"error: method 'broken' of dpq-broken 2.0 is unusable ({said}); correct or uninstall that package\n"
     )
     assert run(tmp_path / "out", "pq", "--dry-run") == 0
-    assert list(METHODS) == [*BUILT_IN, "broken"]
+    assert list(METHODS) == [*METHODS.own, "broken"]
 
 
 @pytest.mark.parametrize(
@@ -251,10 +251,10 @@ def test_a_broken_package_is_named_in_one_line_and_breaks_no_other_method(site, 
 )
 def test_a_name_that_is_taken_or_no_name_is_refused(site, caplog, name, why):
     install(site, "dpq-other", "raise ValueError", {name: "dpq_other:METHOD"})
-    own = BUILT_IN["dpq"]
+    own = METHODS.own["dpq"]
     assert METHODS["dpq"] is own
-    assert list(METHODS) == list(METHODS) == list(BUILT_IN)
-    assert name in BUILT_IN or name not in METHODS
+    assert list(METHODS) == list(METHODS) == list(METHODS.own)
+    assert name in METHODS.own or name not in METHODS
     (line,) = caplog.messages  # said once
     assert line.startswith(f"method {name!r} of dpq-other 2.0 is left out: its name {why}")
 

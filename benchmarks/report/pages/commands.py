@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.setting.ablations import WORDS, choose_ablations
-from benchmarks.setting.experiment import describe, load_experiment
-from benchmarks.setting.methods import METHODS, reported_lengths, with_variant
+from benchmarks.setting.ablations import WORDS
+from benchmarks.setting.experiment import describe, flat, load_experiment
+from benchmarks.setting.methods import METHODS, reported_lengths
 from benchmarks.setting.options import SETTING, listed
-from benchmarks.setting.overrides import NO_FILE, as_called
+from benchmarks.setting.overrides import NO_FILE, as_called, choose_ablations
 from dpq.errors import InputError
 
 Record = Mapping[str, Any]
@@ -85,7 +85,7 @@ def _changes(record: Record) -> list[str]:
     """
     kept = {key: value for key, value in record["config"].items() if key not in ("bits", "source")}
     kept["label_vectors"] = kept["label_vectors"]["source"]
-    own, today = _flat(kept), _flat(_without_options(record))
+    own, today = flat(kept), flat(_without_options(record))
     settable = SETTABLE.keys() - ({"label_vectors"} if "ablation" in record else set())
     # With ablations the option is for the one that is of word vectors, whatever the setting has.
     arguments = ["--label-vectors", own["label_vectors"]] if record.get("ablation") == WORDS else []
@@ -104,9 +104,8 @@ def _changes(record: Record) -> list[str]:
 
 def _without_options(record: Record) -> dict[str, Any]:
     """What the record would keep of a call without options that change the setting."""
-    experiment = as_called(load_experiment(record["experiment"]))
+    experiment = as_called(load_experiment(record["experiment"])).with_variant(record["variant"])
     experiment = replace(experiment, split_seeds=(record["config"]["split_seed"],))
-    experiment = with_variant(experiment, record["variant"])
     if (name := record.get("ablation")) is not None:
         words = record["config"]["label_vectors"]["source"] if name == WORDS else None
         experiment = choose_ablations([name], experiment, words)[name]
@@ -117,14 +116,6 @@ def _without_options(record: Record) -> dict[str, Any]:
     if own_weights not in NO_FILE:  # DPQ_WEIGHTS names the file
         config["backbone"]["weights"] = own_weights
     return config
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Fields by their path."""
-    fields: dict[str, Any] = {}
-    for key, value in table.items():
-        fields |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return fields
 
 
 def _calls(records: Sequence[Record]) -> dict[Bits, set[Repetition]]:

@@ -12,7 +12,7 @@ from benchmarks.__main__ import make_parser
 from benchmarks.commands.advice import OPTIONS, advice_for
 from dpq.errors import InputError
 
-OWN_COMMANDS = ("__main__", "commands", "command_line", "interrupts")  # of the library, with options of their own
+OWN_COMMANDS = ("__main__", "commands", "parser", "interrupts")  # of the library, with options of their own
 SOURCES = [path for path in Path(dpq.__file__).parent.rglob("*.py") if path.stem not in OWN_COMMANDS]
 OPTION = re.compile(r"--[a-z]|python -m benchmarks|check-data")
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.records.record import Record
-from benchmarks.records.store import as_record, digest, read_record, write_record
+from benchmarks.records.record import Record, digest
+from benchmarks.records.store import as_record, read_record, write_record
 from dpq import InputError
 from dpq.files.schema import read_table
 from tests.benchmarks.conftest import make_record

@@ -7,7 +7,7 @@ from scipy import stats
 from benchmarks.__main__ import main
 from benchmarks.running import regression
 from benchmarks.running.regression import Reference, interval, read_reference
-from benchmarks.setting.methods import BUILT_IN
+from benchmarks.setting.methods import METHODS
 from dpq import InputError
 from tests.benchmarks.conftest import TINY
 
@@ -19,13 +19,13 @@ def suite(tmp_path, monkeypatch, configs):
     monkeypatch.setattr(regression, "REFERENCES", tmp_path)
     monkeypatch.setattr(regression, "SEEDS", (0, 1))
     monkeypatch.delenv("DPQ_DATA_ROOT", raising=False)
-    registered = dict(BUILT_IN)
-    for name in set(BUILT_IN) - {"dpq", "dqn"}:
-        del BUILT_IN[name]
+    registered = dict(METHODS.own)
+    for name in set(METHODS.own) - {"dpq", "dqn"}:
+        del METHODS.own[name]
     assert main(["regress", "--update"]) == 0
     yield tmp_path / "digits.json"
-    BUILT_IN.clear()  # all at once, for the order
-    BUILT_IN.update(registered)
+    METHODS.own.clear()  # all at once, for the order
+    METHODS.own.update(registered)
 
 
 def test_an_unchanged_project_passes(suite, capsys):

@@ -4,8 +4,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.records.store import read_record, write_record
-from benchmarks.running.jobs import Shard, take_shard
-from benchmarks.running.plan import plan
+from benchmarks.running.plan import plan, take_shard
 from benchmarks.setting.building import read_ingredients
 from benchmarks.setting.experiment import load_experiment
 from benchmarks.setting.methods import METHODS
@@ -25,22 +24,20 @@ def arguments(output, *more):
 def runs(configs, tmp_path):
     experiment, dataset = load_experiment("tiny"), load_protocol("digits", None)
     read = read_ingredients(experiment, dataset)
-    return plan(
-        experiment, dataset, read, methods=list(METHODS), seeds=[0, 1, 2], variant="paper", output=tmp_path / "results"
-    )
+    return plan(experiment, read, methods=list(METHODS), seeds=[0, 1, 2], variant="paper", output=tmp_path / "results")
 
 
 @pytest.mark.parametrize("turn", [0, 1])
 @pytest.mark.parametrize("count", COUNTS)
 def test_every_run_is_in_one_shard_and_in_the_order_of_the_whole(runs, count, turn):
-    parts = [take_shard(runs, Shard(index, count), turn) for index in range(1, count + 1)]
+    parts = [take_shard(runs, (index, count), turn) for index in range(1, count + 1)]
     assert sorted((run for part in parts for run in part), key=runs.index) == runs
     assert all(part == sorted(part, key=runs.index) for part in parts)
 
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_runs_that_share_a_training_or_its_files_are_in_one_shard(runs, count):
-    where = {run: index for index in range(1, count + 1) for run in take_shard(runs, Shard(index, count))}
+    where = {run: index for index in range(1, count + 1) for run in take_shard(runs, (index, count))}
     for run in runs:
         if run.source:
             assert where[run] == where[run.source]
@@ -51,19 +48,19 @@ def test_runs_that_share_a_training_or_its_files_are_in_one_shard(runs, count):
 
 def test_shards_are_dealt_evenly_and_take_turns_at_what_comes_first(runs):
     def trainings(index, turn=0):
-        return sum(METHODS[run.method].source is None for run in take_shard(runs, Shard(index, 3), turn))
+        return sum(METHODS[run.method].source is None for run in take_shard(runs, (index, 3), turn))
 
     assert [trainings(index) for index in (1, 2, 3)] == [5, 5, 5]
     only = [run for run in runs if run.method == "dpq" and run.seed == 0]
-    assert [bool(take_shard(only, Shard(2, 3), turn)) for turn in range(3)] == [False, True, False]
+    assert [bool(take_shard(only, (2, 3), turn)) for turn in range(3)] == [False, True, False]
 
 
 def test_what_is_done_already_does_not_move_the_others(runs):
-    before = take_shard(runs, Shard(2, 3))
+    before = take_shard(runs, (2, 3))
     for run in runs[:5]:
         run.record.parent.mkdir(parents=True, exist_ok=True)
         run.record.write_text("{}")
-    assert take_shard(runs, Shard(2, 3)) == before
+    assert take_shard(runs, (2, 3)) == before
 
 
 def test_shards_leave_what_the_whole_leaves(configs, tmp_path):

@@ -8,8 +8,9 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.records.store import read_record
-from benchmarks.setting.ablations import ABLATIONS, WORDS, ablated, choose_ablations
+from benchmarks.setting.ablations import ABLATIONS, WORDS
 from benchmarks.setting.experiment import known_experiments, load_experiment, with_settings
+from benchmarks.setting.overrides import ablated, choose_ablations
 from dpq import InputError
 from dpq.method.dpq import DPQMethod
 

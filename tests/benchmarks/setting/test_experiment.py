@@ -14,7 +14,7 @@ from benchmarks.setting.experiment import (
     read_experiment,
     with_settings,
 )
-from benchmarks.setting.methods import BUILT_IN
+from benchmarks.setting.methods import METHODS
 from dpq import InputError
 from dpq.learning.settings import Count
 from dpq.method.config import DPQConfig
@@ -130,7 +130,7 @@ def unbounded(kind):
 
 
 def test_every_number_has_bounds():
-    settings = [method.entry.config for method in BUILT_IN.values() if method.entry.config]
+    settings = [method.entry.config for method in METHODS.own.values() if method.entry.config]
     assert DPQConfig in settings
     assert [name for kind in (Experiment, *settings) for name in unbounded(kind)] == []
     assert list(unbounded(Setting)) == ["open"]

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from benchmarks.setting.experiment import load_experiment
-from benchmarks.setting.methods import METHODS, with_variant
+from benchmarks.setting.methods import METHODS
 from dpq.registry import FACTS, FEATURES
 
 WITHOUT_TORCH = """
@@ -46,7 +46,7 @@ def test_what_reports_need_of_methods_and_settings_imports_no_torch():
 
 
 def test_a_variant_is_written_out_for_the_methods_that_have_it():
-    paper, released = (with_variant(load_experiment("digits"), variant) for variant in ("paper", "released"))
+    paper, released = (load_experiment("digits").with_variant(variant) for variant in ("paper", "released"))
     tables = {method.table for method in METHODS.own.values() if method.table}
     changed = {table for table in tables if paper.settings_of(table) != released.settings_of(table)}
     assert changed == {"dpq", "dtq"}

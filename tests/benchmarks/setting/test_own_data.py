@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.commands.results import published
 from benchmarks.records.store import read_record
-from benchmarks.report.pages.publish import published
 from benchmarks.report.pages.results import _not_run
 from benchmarks.setting.experiment import load_experiment, parse_experiment
 from benchmarks.setting.overrides import with_protocol, with_stored_side

@@ -83,14 +83,14 @@ def word_vectors(monkeypatch, tmp_path):
     def stand_in(source):
         monkeypatch.chdir(tmp_path)
         (tmp_path / source["source"]).touch()
-        taken = plan.with_label_vectors
+        taken = plan.read_ingredients
 
-        def with_label_vectors(weights, experiment, dataset):
+        def read_ingredients(experiment, dataset, read):
             if experiment.label_vectors == source["source"]:
-                return building.Ingredients(weights, torch.zeros(10, 300), source)
-            return taken(weights, experiment, dataset)
+                return building.Ingredients(dataset, read.weights, torch.zeros(10, 300), source)
+            return taken(experiment, dataset, read)
 
-        monkeypatch.setattr(plan, "with_label_vectors", with_label_vectors)
+        monkeypatch.setattr(plan, "read_ingredients", read_ingredients)
 
     return stand_in
 

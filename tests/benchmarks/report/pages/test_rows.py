@@ -11,7 +11,7 @@ from benchmarks.report.statistics import TRAININGS, row_title
 from benchmarks.report.study import Study
 from benchmarks.report.tables import make_tables
 from benchmarks.setting.ablations import ABLATIONS
-from benchmarks.setting.methods import BUILT_IN, METHODS
+from benchmarks.setting.methods import METHODS
 from dpq import InputError
 from tests.benchmarks.conftest import make_record
 from tests.benchmarks.shipped import RECORDS, RESULTS, changed, made_up
@@ -188,7 +188,7 @@ def test_anchors():
 def test_anchors_of_all_titles_are_different():
     titles = {
         row_title(method, variant, training, bits)
-        for method, entry in BUILT_IN.items()
+        for method, entry in METHODS.own.items()
         for variant in entry.variants
         for training in TRAININGS
         for bits in (0, 16, 32)

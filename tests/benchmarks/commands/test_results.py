@@ -6,19 +6,27 @@ import torch
 
 from benchmarks.__main__ import main
 from benchmarks.bench.report import Options, Report, write_report
+from benchmarks.commands.results import make_all, published
 from benchmarks.records import store as records
 from benchmarks.records.store import write_record
+from benchmarks.report import generated
 from benchmarks.report.claims import find
-from benchmarks.report.pages import publish
-from benchmarks.report.pages.publish import check_all, published, write_all
 from benchmarks.report.pages.results import make_results_page
 from benchmarks.report.study import Study
 from dpq.errors import InputError
 from tests.benchmarks.conftest import make_record
 from tests.benchmarks.made_up import each, run
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 GENERATED = ("README.md", "CLAIMS.md", "cifar10/rows.md", "cifar10/ablations.csv", "cifar10/map.png")
+
+
+def write_all(output):
+    return generated.write(output, *make_all(output))
+
+
+def check_all(output):
+    return generated.check(output, *make_all(output), "results")
 
 
 def put(folder, *records, experiment="cifar10"):
@@ -30,7 +38,7 @@ def put(folder, *records, experiment="cifar10"):
 def figures(monkeypatch):
     """Figures have tests of their own, and take seconds to draw."""
     drawn = {"map.svg": b"a drawing", "map.png": b"a picture"}
-    monkeypatch.setattr(publish, "make_figures", lambda study: dict(drawn))
+    monkeypatch.setattr("benchmarks.figures.make_figures", lambda study: dict(drawn))
     return drawn
 
 
