@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.figures.style import new_figure, panels
+from benchmarks.figures.style import new_panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,8 +36,9 @@ def growth_figure(report: Mapping[str, Any]) -> Figure:
     rows = next(table["rows"] for table in report["tables"] if table["title"] == POINTS)
     curves = list(points_of(rows))
     grown = [size for size in LABELS if any(curve[1] == size for curve in curves)]
-    figure = new_figure(9.2, 7.2, "How each cost grows: medians, and the power that fits them best (dotted)")
-    for axes, size in zip(panels(figure, len(grown), 2), grown, strict=True):
+    title = "How each cost grows: medians, and the power that fits them best (dotted)"
+    figure, drawn = new_panels(9.2, 0, 7.2, title, len(grown), 2)
+    for axes, size in zip(drawn, grown, strict=True):
         for cost, by, sizes, seconds in curves:
             if by == size:
                 _draw(axes, cost, SYMBOLS[size], sizes, seconds)

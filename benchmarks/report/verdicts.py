@@ -20,25 +20,15 @@ RULE = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """One effect, and where the claim puts it.
+    """One effect, and where the claim puts it."""
 
-    Attributes:
-        label: what is compared, as a table says it.
-        values: the effect in each repetition; logarithms where `ratio` is set.
-        low: lower end of the claimed range, in the unit of `values`.
-        high: upper end.
-        records: identities of the runs, under the name that the page gives their side.
-        ratio: the effect is a ratio, averaged as a logarithm and shown as it is.
-        missing: what is needed and not there; then there are no values.
-    """
-
-    label: str
-    values: tuple[float, ...] = ()
-    low: float = -math.inf
-    high: float = math.inf
-    records: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    ratio: bool = False
-    missing: str = ""
+    label: str  # what is compared, as a table says it
+    values: tuple[float, ...] = ()  # the effect in each repetition; logarithms where `ratio` is set
+    low: float = -math.inf  # lower end of the claimed range, in the unit of `values`
+    high: float = math.inf  # upper end
+    records: tuple[tuple[str, tuple[str, ...]], ...] = ()  # names that the page gives sides, identities of their runs
+    ratio: bool = False  # the effect is a ratio, averaged as a logarithm and shown as it is
+    missing: str = ""  # what is needed and not there; then there are no values
 
     def verdict(self, comparisons: int = 1) -> str:
         """Whether the effect lies in the claimed range; `comparisons` is the number that the claim rests on."""
@@ -64,8 +54,7 @@ def reason_of(comparisons: Sequence[Comparison]) -> str:
     """Why a claim is not decidable; empty where it is decided."""
     if verdict_of(comparisons) != OPEN:
         return ""
-    missing = list(dict.fromkeys(comparison.missing for comparison in comparisons if comparison.missing))
-    if missing:
+    if missing := dict.fromkeys(comparison.missing for comparison in comparisons if comparison.missing):
         return "; ".join(missing)
     if any(len(comparison.values) < 2 for comparison in comparisons):
         return "one repetition has no interval"

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from benchmarks.bench.page import make_pages, stale_pages
-from benchmarks.figures import figure_files, make_figures
+from benchmarks.figures import FIGURES, figure_files, make_figures
 from benchmarks.report import generated
 from benchmarks.report.claims import find, make_claims_page
 from benchmarks.report.pages.results import CLAIMS_PAGE, make_results_page
@@ -51,7 +51,8 @@ def make_all(output: Path) -> dict[str, str | bytes]:
     files |= make_pages(output)
     findings = find(studies)
     files[CLAIMS_PAGE] = make_claims_page(findings)
-    files["README.md"] = make_results_page(studies, findings, sorted(files))
+    captions = {name: caption for name, (_, caption) in FIGURES.items()}
+    files["README.md"] = make_results_page(studies, findings, sorted(files), captions)
     return files
 
 

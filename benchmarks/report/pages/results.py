@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.bench.page import PAGE as BENCH_PAGE
-from benchmarks.figures import FIGURES
-from benchmarks.records.record import Record
 from benchmarks.records.reported import reported_methods
-from benchmarks.report.ablations import ablation_table
-from benchmarks.report.claims import Finding, verdict_table
-from benchmarks.report.details import as_markdown, ties_section
+from benchmarks.report.claims import HEADINGS, Finding, verdict_table
+from benchmarks.report.details import ablation_table, as_markdown, ties_section
 from benchmarks.report.pages.rows import link_rows
 from benchmarks.report.study import Study
 from benchmarks.report.tables import describe_setting, main_table, marks_note
@@ -28,13 +25,16 @@ PAPER = (
 )
 
 
-def make_results_page(studies: Sequence[Study], findings: Sequence[Finding], files: Sequence[str]) -> str:
+def make_results_page(
+    studies: Sequence[Study], findings: Sequence[Finding], files: Sequence[str], captions: Mapping[str, str]
+) -> str:
     """The page.
 
     Args:
         studies: the experiments, in the order of the page.
         findings: claims decided in them.
         files: paths of the figures and other pages that there are, below the folder of results.
+        captions: what a figure shows, by the stem of its file, in the order of the page.
     """
     experiments = [study.experiment for study in studies]
     parts = [
@@ -42,25 +42,23 @@ def make_results_page(studies: Sequence[Study], findings: Sequence[Finding], fil
         f"What came of reproducing {PAPER}. Every number here is made from committed records and leads to them; every "
         f"verdict follows one rule, [stated with all tests and intervals]({CLAIMS_PAGE}).",
         _answers(findings),
-        *_verdicts("The paper's claims", findings, paper=True),
-        *_verdicts("What the paper leaves out", findings, paper=False),
+        *(
+            f"## {heading}\n\n{verdict_table(findings, paper=paper, prefix=CLAIMS_PAGE)}"
+            for heading, paper in HEADINGS.items()
+            if any(finding.claim.paper == paper for finding in findings)
+        ),
         "## What was run",
         _runs(studies),
         _not_run(experiments),
     ]
-    parts += [_experiment(study, files) for study in studies]
-    parts += ["## Rerunning a row", _rerun(experiments)]
+    parts += [_experiment(study, files, captions) for study in studies]
+    pages = ", ".join(f"[{name}]({name}/rows.md)" for name in experiments)
+    parts += ["## Rerunning a row", _RERUN.format(pages=pages)]
     if BENCH_PAGE in files:
-        parts += ["## Speed and memory", _BENCH]
-    parts += ["## Errata", ERRATA.read_text(encoding="utf-8").strip()]
-    parts += ["## How to cite", _CITE]
+        times = f"[Time and memory of the parts, beside the usual ways to do the same]({BENCH_PAGE})"
+        parts += ["## Speed and memory", f"{times}, on generated data."]
+    parts += ["## Errata", ERRATA.read_text(encoding="utf-8").strip(), "## How to cite", _CITE]
     return "\n\n".join(parts) + "\n"
-
-
-def _verdicts(heading: str, findings: Sequence[Finding], *, paper: bool) -> list[str]:
-    if not any(finding.claim.paper == paper for finding in findings):
-        return []
-    return [f"## {heading}", verdict_table(findings, paper=paper, prefix=CLAIMS_PAGE)]
 
 
 def _answers(findings: Sequence[Finding]) -> str:
@@ -79,36 +77,26 @@ def _answers(findings: Sequence[Finding]) -> str:
 
 
 def _runs(studies: Sequence[Study]) -> str:
-    order = list(METHODS)
     rows = []
-    for study in studies:
-        for section in study.sections:
-            runs = section.every
-            methods = sorted({record.method for record in section.records}, key=order.index)
-            titles = ", ".join(dict.fromkeys(METHODS[name].title for name in methods))
-            rows.append(
-                {
-                    "setting": f"[{study.experiment}](#{study.experiment})",
-                    "what": section.title,
-                    "methods": titles + _ablations(section.ablated),
-                    "runs": str(len(runs)),
-                    "repetitions": _repetitions(runs),
-                    "hours of training": f"{sum(r.seconds.train for r in runs) / 3600:.1f}",
-                    "device": "; ".join(sorted({r.environment.processor for r in runs})),
-                }
-            )
+    for section in (section for study in studies for section in study.sections):
+        runs, used = section.every, {record.method for record in section.records}
+        titles = ", ".join(dict.fromkeys(METHODS[name].title for name in METHODS if name in used))
+        ablations = {record.ablation for record in section.ablated}
+        seeds = sorted({record.seed for record in runs})
+        splits = {record.config.split_seed for record in runs if record.has_unseen_classes}
+        rows.append(
+            {
+                "setting": f"[{section.experiment}](#{section.experiment})",
+                "what": section.title,
+                "methods": titles + (f"; {len(ablations)} ablations of DPQ" if ablations else ""),
+                "runs": str(len(runs)),
+                "repetitions": (f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}")
+                + (f", {len(splits)} class splits" if splits else ""),
+                "hours of training": f"{sum(r.seconds.train for r in runs) / 3600:.1f}",
+                "device": "; ".join(sorted({r.environment.processor for r in runs})),
+            }
+        )
     return as_markdown(rows)
-
-
-def _ablations(ablated: Sequence[Record]) -> str:
-    return f"; {len({record.ablation for record in ablated})} ablations of DPQ" if ablated else ""
-
-
-def _repetitions(runs: Sequence[Record]) -> str:
-    seeds = sorted({record.seed for record in runs})
-    shown = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
-    splits = {record.config.split_seed for record in runs if record.has_unseen_classes}
-    return f"{shown}, {len(splits)} class splits" if splits else shown
 
 
 def _not_run(experiments: Sequence[str]) -> str:
@@ -116,7 +104,7 @@ def _not_run(experiments: Sequence[str]) -> str:
     return f"Not reproduced: no results of {', '.join(missing)} are committed." if missing else ""
 
 
-def _experiment(study: Study, files: Sequence[str]) -> str:
+def _experiment(study: Study, files: Sequence[str], captions: Mapping[str, str]) -> str:
     name, page = study.experiment, f"{study.experiment}/rows.md"
     parts = [f'<a id="{name}"></a>\n\n## {name}']
     for number, section in enumerate(study.sections):
@@ -128,7 +116,12 @@ def _experiment(study: Study, files: Sequence[str]) -> str:
         if section.records and reported_methods(section.first.protocol):
             parts.append(marks_note("\n".join(parts)))
         if number == 0:
-            parts += [ties_section(section), *_figures(name, files)]
+            parts.append(ties_section(section))
+            parts += [
+                f"[![{caption}]({name}/{stem}.png)]({name}/{stem}.svg)\n\n*{caption}*"
+                for stem, caption in captions.items()
+                if f"{name}/{stem}.png" in files
+            ]
     if notes := read_notes(name):
         parts.append(f'<a id="{name}-notes"></a>\n\nNotes:\n\n{notes}')
     parts.append(
@@ -138,24 +131,11 @@ def _experiment(study: Study, files: Sequence[str]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _figures(name: str, files: Sequence[str]) -> list[str]:
-    return [
-        f"[![{caption}]({name}/{stem}.png)]({name}/{stem}.svg)\n\n*{caption}*"
-        for stem, (_, caption) in FIGURES.items()
-        if f"{name}/{stem}.png" in files
-    ]
-
-
-def _rerun(experiments: Sequence[str]) -> str:
-    pages = ", ".join(f"[{name}]({name}/rows.md)" for name in experiments)
-    return (
-        f"The exact command of every row, with its records: {pages}. Tables, figures and this page are made again from "
-        "the records by `nox -s results`; `nox -s results -- --check` says whether they are what the records give, "
-        "byte for byte, with the versions in `constraints.txt`."
-    )
-
-
-_BENCH = f"""[Time and memory of the parts, beside the usual ways to do the same]({BENCH_PAGE}), on generated data."""
+_RERUN = (
+    "The exact command of every row, with its records: {pages}. Tables, figures and this page are made again from the "
+    "records by `nox -s results`; `nox -s results -- --check` says whether they are what the records give, byte for "
+    "byte, with the versions in `constraints.txt`."
+)
 
 _CITE = """Cite this suite ([CITATION.cff](../CITATION.cff)) with the commit that you read, and the paper beside it. A
 number is cited best by its record, whose name holds method, seed and a digest of the whole setting."""

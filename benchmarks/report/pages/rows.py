@@ -86,47 +86,35 @@ def anchors_of(setting_key: str, titles: Sequence[str]) -> list[str]:
 def _section(section: Section) -> str:
     by_id = {record.id: record for record in section.every}
     parts = [_row(anchor, title, part, by_id) for anchor, title, part in _rows(section)]
-    listed = f"Setting `{section.key}`" + (" of [table.csv](table.csv)" if section.records else "")
-    return "\n\n".join([f"## {section.title}", f"{listed}: {_inputs(section.first)}.", *parts])
-
-
-def _inputs(record: Record) -> str:
-    """What a run of the record's setting reads."""
-    backbone, data = record.backbone, record.data
-    digest = f" (SHA-256 `{backbone.weights_sha256[:12]}`)" if backbone.weights_sha256 else ""
-    return (
-        f"data `{data.variant}` (fingerprint `{data.images[:12]}`), backbone `{backbone.name}`, weights "
-        f"`{backbone.weights}`{digest}"
+    backbone, data = section.first.backbone, section.first.data
+    listed = (
+        f"Setting `{section.key}`{' of [table.csv](table.csv)' if section.records else ''}: data `{data.variant}` "
+        f"(fingerprint `{data.images[:12]}`), backbone `{backbone.name}`, weights `{backbone.weights}`"
+        f"{f' (SHA-256 `{backbone.weights_sha256[:12]}`)' if backbone.weights_sha256 else ''}."
     )
+    return "\n\n".join([f"## {section.title}", listed, *parts])
 
 
 def _row(anchor: str, title: str, part: pd.DataFrame, by_id: dict[str, Record]) -> str:
     ids_at = {int(bits): ids.split() for bits, ids in zip(part["bits"], part["records"], strict=True)}
     records = [by_id[one] for one in {one for ids in ids_at.values() for one in ids}]
     records.sort(key=lambda r: (r.repetition, r.longest, r.id))
-    lines = as_markdown([_line(record, ids_at) for record in records])
-    return f'<a id="{anchor}"></a>\n\n### {title}\n\n{_how(records)}\n\n{lines}'
-
-
-def _line(record: Record, ids_at: dict[int, list[str]]) -> dict[str, str]:
-    """A record, with mAP at the lengths for which the row reads it."""
-    return {
-        "record": f"[{record.id}](runs/{record.id}.json)",
-        **held_out(record),
-        "seed": str(record.seed),
-        **{f"{bits} bits": f"{record.at(bits).map:.4f}" if record.id in ids else "" for bits, ids in ids_at.items()},
-        "commit": record.environment.short_commit,
-        "device": record.environment.processor,
-    }
-
-
-def _how(records: Sequence[Record]) -> str:
+    lines = as_markdown(
+        [
+            {
+                "record": f"[{r.id}](runs/{r.id}.json)",
+                **held_out(r),
+                "seed": str(r.seed),  # then mAP at the lengths for which the row reads the record
+                **{f"{bits} bits": f"{r.at(bits).map:.4f}" if r.id in ids else "" for bits, ids in ids_at.items()},
+                "commit": r.environment.short_commit,
+                "device": r.environment.processor,
+            }
+            for r in records
+        ]
+    )
     tables = [record.raw for record in records]
     try:
-        return _block(command_of(tables))
+        lost, commands = "", command_of(tables)
     except InputError as error:
-        return f"Today's code has no command for this row: {error}.\n\n{_block(checkout_of(tables))}"
-
-
-def _block(commands: str) -> str:
-    return f"```bash\n{commands}\n```"
+        lost, commands = f"Today's code has no command for this row: {error}.\n\n", checkout_of(tables)
+    return f'<a id="{anchor}"></a>\n\n### {title}\n\n{lost}```bash\n{commands}\n```\n\n{lines}'
