@@ -31,12 +31,9 @@ def precision_recall_figure(section: Section) -> Figure:
 
 def precision_at_k_figure(section: Section) -> Figure:
     """Precision at K = 1 to 1000, mean over repetitions; no truncated codes."""
-
-    def points(_: Record, length: Length) -> list[tuple[int, float]]:
-        return [(k, length.precision_at[str(k)]) for k in KS]
-
+    xlabel, ylabel = "first K ranks [images, log scale]", "precision at K"
     figure, drawn = _small_multiples(
-        section, "Precision at K", points, "first K ranks [images, log scale]", "precision at K"
+        section, "Precision at K", lambda _, length: [(k, length.precision_at[str(k)]) for k in KS], xlabel, ylabel
     )
     for axes in drawn:
         axes.set_xscale("log")

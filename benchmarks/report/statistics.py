@@ -190,10 +190,8 @@ def summarise_ablations(ablated: Sequence[Record], plain: Sequence[Record]) -> p
 def _switch(record: Record) -> str:
     """The changed field and its value, as the record has them."""
     if record.ablation not in ABLATIONS:
-        raise InputError(
-            f"record {record.id} is of the ablation {record.ablation!r}; known are {', '.join(ABLATIONS)}: "
-            "remove the record"
-        )
+        of, known = f"record {record.id} is of the ablation {record.ablation!r}", ", ".join(ABLATIONS)
+        raise InputError(f"{of}; known are {known}: remove the record")
     value: Any = record.raw["config"]
     for part in ABLATIONS[record.ablation].path.split("."):
         value = value[part]

@@ -135,10 +135,8 @@ class Study:
         """
         records = read_records(output, experiment)
         if all(record.ablation for record in records):
-            raise InputError(
-                f"no records under {output / experiment / 'runs'}; make them with: "
-                f"python -m benchmarks run {experiment}"
-            )
+            remedy = f"make them with: python -m benchmarks run {experiment}"
+            raise InputError(f"no records under {output / experiment / 'runs'}; {remedy}")
         return cls(output, experiment, sections_of(records, output))
 
     @property

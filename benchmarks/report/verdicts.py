@@ -34,12 +34,11 @@ class Comparison:
         """Whether the effect lies in the claimed range; `comparisons` is the number that the claim rests on."""
         if len(self.values) < 2:
             return OPEN
-        plain = interval_of_mean(self.values)
-        wide = interval_of_mean(self.values, 1 - (1 - CONFIDENCE) / comparisons)
-        assert plain.low is not None and plain.high is not None and wide.low is not None and wide.high is not None
-        if self.low < plain.low and plain.high < self.high:
+        _, low, high = interval_of_mean(self.values).known
+        _, least, most = interval_of_mean(self.values, 1 - (1 - CONFIDENCE) / comparisons).known
+        if self.low < low and high < self.high:
             return HOLDS
-        return FAILS if wide.high <= self.low or wide.low >= self.high else OPEN
+        return FAILS if most <= self.low or least >= self.high else OPEN
 
 
 def verdict_of(comparisons: Sequence[Comparison]) -> str:

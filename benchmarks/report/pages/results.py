@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from benchmarks.bench.page import PAGE as BENCH_PAGE
 from benchmarks.records.reported import reported_methods
 from benchmarks.report.claims import HEADINGS, Finding, verdict_table
 from benchmarks.report.details import ablation_table, as_markdown, ties_section
-from benchmarks.report.pages.rows import link_rows
-from benchmarks.report.study import Study
+from benchmarks.report.pages.anchors import anchored_rows
+from benchmarks.report.study import Section, Study
 from benchmarks.report.tables import describe_setting, main_table, marks_note
 from benchmarks.report.verdicts import FAILS, HOLDS, OPEN
 from benchmarks.setting.experiment import UNPUBLISHED, known_experiments, read_notes
@@ -110,9 +113,9 @@ def _experiment(study: Study, files: Sequence[str], captions: Mapping[str, str])
     for number, section in enumerate(study.sections):
         parts += [f"### {section.title}", describe_setting(section)]
         if section.records:
-            parts += ["mAP:", link_rows(section, main_table(section), "method", page)]
+            parts += ["mAP:", _link_rows(section, main_table(section), "method", page)]
         if section.ablated:
-            parts += ["Ablations of DPQ:", link_rows(section, ablation_table(section), "ablation", page)]
+            parts += ["Ablations of DPQ:", _link_rows(section, ablation_table(section), "ablation", page)]
         if section.records and reported_methods(section.first.protocol):
             parts.append(marks_note("\n".join(parts)))
         if number == 0:
@@ -129,6 +132,35 @@ def _experiment(study: Study, files: Sequence[str], captions: Mapping[str, str])
         f"[row by row]({name}/rows.md): commands and records."
     )
     return "\n\n".join(part for part in parts if part)
+
+
+def _link_rows(section: Section, table: pd.DataFrame, title: str, page: str) -> str:
+    """A table in Markdown whose numbers, but for printed ones, lead to the rows of a page.
+
+    Args:
+        section: what the table is of.
+        table: rows under a title belong to it; rows of one title come in the order of the page.
+        title: name of the column of titles.
+        page: path of the page of rows, from the page that links to it.
+    """
+    remaining: dict[str, list[str]] = {}
+    for anchor, name, _ in anchored_rows(section):
+        remaining.setdefault(name, []).append(f"{page}#{anchor}")
+    target, rows = "", []
+    for row in table.to_dict("records"):
+        if row[title]:
+            targets = remaining.get(row[title], [""])
+            target = targets.pop(0) if len(targets) > 1 else targets[0]
+        if target and row.get("source") not in ("paper", "difference"):
+            numbers = [name for name in row if str(name).endswith(" bits") or name == "exact search"]
+            row |= {name: linked(row[name], target) for name in numbers}
+        rows.append(row)
+    return as_markdown(rows)
+
+
+def linked(cell: str, href: str) -> str:
+    """A cell of a Markdown table whose number is a link; what makes it bold stays outside, an empty one stays empty."""
+    return re.sub(r"^(\*\*)?(.+?)(\*\*)?$", rf"\1[\2]({href})\3", cell)
 
 
 _RERUN = (

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Sequence
-
 import pandas as pd
 
 from benchmarks.records.record import Record
 from benchmarks.report.details import as_markdown, held_out
+from benchmarks.report.pages.anchors import anchored_rows
 from benchmarks.report.pages.commands import checkout_of, command_of
 from benchmarks.report.study import Section, Study
 from dpq.errors import InputError
@@ -31,61 +28,9 @@ def make_row_page(study: Study) -> str:
     return "\n\n".join([f"# {study.experiment}, row by row", INTRODUCTION, *sections]) + "\n"
 
 
-def link_rows(section: Section, table: pd.DataFrame, title: str, page: str) -> str:
-    """A table in Markdown whose numbers, but for printed ones, lead to the rows of a page.
-
-    Args:
-        section: what the table is of.
-        table: rows under a title belong to it; rows of one title come in the order of the page.
-        title: name of the column of titles.
-        page: path of the page of rows, from the page that links to it.
-    """
-    remaining: dict[str, list[str]] = {}
-    for anchor, name, _ in _rows(section):
-        remaining.setdefault(name, []).append(f"{page}#{anchor}")
-    target, rows = "", []
-    for row in table.to_dict("records"):
-        if row[title]:
-            targets = remaining.get(row[title], [""])
-            target = targets.pop(0) if len(targets) > 1 else targets[0]
-        if target and row.get("source") not in ("paper", "difference"):
-            numbers = [name for name in row if str(name).endswith(" bits") or name == "exact search"]
-            row |= {name: linked(row[name], target) for name in numbers}
-        rows.append(row)
-    return as_markdown(rows)
-
-
-def linked(cell: str, href: str) -> str:
-    """A cell of a Markdown table whose number is a link; what makes it bold stays outside, an empty one stays empty."""
-    return re.sub(r"^(\*\*)?(.+?)(\*\*)?$", rf"\1[\2]({href})\3", cell)
-
-
-def _rows(section: Section) -> list[tuple[str, str, pd.DataFrame]]:
-    """Anchor, title and part of the summary of every row."""
-    rows = [*section.rows, *section.ablation_rows]
-    anchors = anchors_of(section.key, [title for title, _ in rows])
-    return [(anchor, *row) for anchor, row in zip(anchors, rows, strict=True)]
-
-
-def anchor_of(setting_key: str, title: str) -> str:
-    """Where a page has the row of this title; the key is the digest of its setting."""
-    words = re.sub(r"[^a-z0-9]+", "-", title.lower().replace("'", "")).strip("-")
-    return f"{setting_key[:6]}-{words}"
-
-
-def anchors_of(setting_key: str, titles: Sequence[str]) -> list[str]:
-    """The anchors of all rows of a setting, in their order; rows of one title are told apart by a number."""
-    anchors, seen = [], Counter[str]()
-    for title in titles:
-        anchor = anchor_of(setting_key, title)
-        seen[anchor] += 1
-        anchors.append(anchor if seen[anchor] == 1 else f"{anchor}-{seen[anchor]}")
-    return anchors
-
-
 def _section(section: Section) -> str:
     by_id = {record.id: record for record in section.every}
-    parts = [_row(anchor, title, part, by_id) for anchor, title, part in _rows(section)]
+    parts = [_row(anchor, title, part, by_id) for anchor, title, part in anchored_rows(section)]
     backbone, data = section.first.backbone, section.first.data
     listed = (
         f"Setting `{section.key}`{' of [table.csv](table.csv)' if section.records else ''}: data `{data.variant}` "
