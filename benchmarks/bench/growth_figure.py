@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.figures.style import new_figure, panels
+from benchmarks.figures.style import new_panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,8 +36,9 @@ def growth_figure(report: Mapping[str, Any]) -> Figure:
     """Medians as points, a dotted line of the fitted exponent; a panel for each size that grows."""
     curves = list(points_of(next(table["rows"] for table in report["tables"] if table["title"] == POINTS)))
     grown = [size for size in LABELS if any(curve[1] == size for curve in curves)]
-    figure = new_figure(9.2, 7.2, "How each cost grows: medians, and the power that fits them best (dotted)")
-    for axes, size in zip(panels(figure, len(grown), 2), grown, strict=True):
+    title = "How each cost grows: medians, and the power that fits them best (dotted)"
+    figure, drawn = new_panels(9.2, 0, 7.2, title, len(grown), 2)
+    for axes, size in zip(drawn, grown, strict=True):
         own = [curve for curve in curves if curve[1] == size]
         for cost, _, sizes, seconds in own:
             _draw(axes, cost, LABELS[size][-1], sizes, seconds)

@@ -12,10 +12,12 @@ from benchmarks.setting.options import shared
 def run(options: argparse.Namespace) -> None:
     """Draw the figures."""
     load_experiment(options.experiment)
-    from benchmarks.figures import draw_figures
+    from benchmarks.figures import figure_files, make_figures
+    from benchmarks.report import generated
     from benchmarks.report.study import Study
 
-    for path in draw_figures(Study.read(options.output, options.experiment)):
+    study = Study.read(options.output, options.experiment)
+    for path in generated.write(study.folder, make_figures(study), figure_files()):
         print(path)
 
 

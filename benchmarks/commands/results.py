@@ -50,7 +50,7 @@ def make_all(output: Path) -> tuple[dict[str, str | bytes], set[str]]:
         InputError: no records, one of another package's method, or matplotlib is not installed.
     """
     from benchmarks.bench import report as bench
-    from benchmarks.figures import figure_files, make_figures
+    from benchmarks.figures import FIGURES, figure_files, make_figures
     from benchmarks.report import generated
     from benchmarks.report.claims import find, make_claims_page
     from benchmarks.report.pages.results import CLAIMS_PAGE, make_results_page
@@ -76,7 +76,8 @@ def make_all(output: Path) -> tuple[dict[str, str | bytes], set[str]]:
     files |= bench.make_pages(output)
     findings = find(studies)
     files[CLAIMS_PAGE] = make_claims_page(findings)
-    files["README.md"] = make_results_page(studies, findings, sorted(files))
+    captions = {name: caption for name, (_, caption) in FIGURES.items()}
+    files["README.md"] = make_results_page(studies, findings, sorted(files), captions)
     return files, possible
 
 

@@ -12,15 +12,17 @@ from benchmarks.setting.options import Option, shared
 def run(options: argparse.Namespace) -> None:
     """Write the tables, or check them."""
     load_experiment(options.experiment)
+    from benchmarks.report import generated
     from benchmarks.report.study import Study
-    from benchmarks.report.tables import check_tables, write_tables
+    from benchmarks.report.tables import ABLATIONS_CSV, make_tables
 
     study = Study.read(options.output, options.experiment)
+    files = make_tables(study)
     if options.check:
-        check_tables(study)
+        generated.check(study.folder, files, [ABLATIONS_CSV], f"table {options.experiment}")
         print(f"the tables of {options.experiment} are what its records give")
         return
-    for path in write_tables(study):
+    for path in generated.write(study.folder, files, [ABLATIONS_CSV]):
         print(path)
 
 

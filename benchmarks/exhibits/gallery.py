@@ -1,14 +1,17 @@
-"""The nearest images of a few queries, at every code length. Axes: B drawn queries, N database, n images shown."""
+"""The nearest images of a few queries, at every code length.
+
+Axes: B drawn queries, N database, n images shown, S the side of a tile.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from benchmarks.exhibits.draws import class_names, class_rounds
 from benchmarks.exhibits.exhibit import Gallery, Image, Nearest, Query
-from benchmarks.exhibits.sprite import COLUMNS, join_tiles, tiles_of
 from benchmarks.records.raw import RawResult
 from benchmarks.records.record import Record
 from benchmarks.running.evaluation import ranked_queries, recorded_query_precision
@@ -20,6 +23,8 @@ from dpq.ranking.ties import Ints, descending
 
 QUERIES = 5
 NEAREST = 10
+COLUMNS = 16  # of the sprite, in images
+MOST = 64  # pixels; larger images become thumbnails of that side
 
 
 def show_nearest(record: Record, raw: RawResult, dataset: Dataset) -> tuple[Gallery, NDArray[np.uint8]]:
@@ -38,13 +43,10 @@ def show_nearest(record: Record, raw: RawResult, dataset: Dataset) -> tuple[Gall
     ranked = [(length.bits, *nearest_images(record, raw, drawn, length.bits)) for length in record.lengths]
     shown = np.unique(np.concatenate([nearest.ravel() for _, nearest, _ in ranked]))
     place = {row: len(drawn) + i for i, row in enumerate(shown.tolist())}  # in the sprite, after the queries
-
-    def nearest_to(b: int) -> tuple[Nearest, ...]:
-        return tuple(
-            Nearest(bits, tuple(place[row] for row in nearest[b].tolist()), int(tied[b]))
-            for bits, nearest, tied in ranked
-        )
-
+    queries = (
+        [Nearest(bits, tuple(map(place.__getitem__, rows[b].tolist())), int(tied[b])) for bits, rows, tied in ranked]
+        for b in range(len(drawn))
+    )
     tiles = tiles_of(
         torch.cat([dataset.query.images[torch.from_numpy(drawn)], dataset.database.images[torch.from_numpy(shown)]])
     )
@@ -55,7 +57,7 @@ def show_nearest(record: Record, raw: RawResult, dataset: Dataset) -> tuple[Gall
         columns=COLUMNS,
         classes=class_names(dataset),
         images=tuple(Image(tuple(np.flatnonzero(row).tolist())) for row in labels),
-        queries=tuple(Query(b, nearest_to(b)) for b in range(len(drawn))),
+        queries=tuple(Query(b, tuple(lengths)) for b, lengths in enumerate(queries)),
     )
     return gallery, join_tiles(tiles)
 
@@ -77,3 +79,22 @@ def nearest_images(record: Record, raw: RawResult, drawn: Ints, bits: int) -> tu
     nearest = descending(scores)[1][:, :NEAREST]
     last = np.take_along_axis(scores, nearest[:, -1:], axis=1)
     return nearest, (scores == last).sum(axis=1)
+
+
+def tiles_of(images: Tensor) -> NDArray[np.uint8]:
+    """Images [n, 3, H, H] uint8 as tiles [n, S, S, 3]: as they are, or made smaller."""
+    from PIL import Image
+
+    pixels = images.permute(0, 2, 3, 1).contiguous().numpy()
+    if images.shape[-1] <= MOST:
+        return np.asarray(pixels, dtype=np.uint8)
+    return np.stack([np.asarray(Image.fromarray(one).resize((MOST, MOST), Image.Resampling.LANCZOS)) for one in pixels])
+
+
+def join_tiles(tiles: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Tiles [n, S, S, 3] row by row in one image of `COLUMNS` tiles a row; what is left of the last row is black."""
+    n, side = tiles.shape[:2]
+    rows = -(-n // COLUMNS)
+    grid = np.zeros((rows * COLUMNS, side, side, 3), dtype=np.uint8)
+    grid[:n] = tiles
+    return grid.reshape(rows, COLUMNS, side, side, 3).swapaxes(1, 2).reshape(rows * side, COLUMNS * side, 3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -66,18 +66,13 @@ def check_raw(record: Record, raw: RawResult) -> None:
         raise InputError(f"the raw codes beside {record.id} are of another run; run the experiment again with --force")
 
 
+@dataclass
 class Images:
-    """Data sets of records; that of the last record is kept, as the next one's is often the same.
+    """Data sets of records; that of the last record is kept, as the next one's is often the same."""
 
-    Attributes:
-        data_root: as for `load_protocol`.
-        reading: how a copy is read.
-    """
-
-    def __init__(self, data_root: Path | None, reading: ReadOptions):
-        self.data_root = data_root
-        self.reading = reading
-        self._last: Dataset | None = None
+    data_root: Path | None  # as for `load_protocol`
+    reading: ReadOptions  # how a copy is read
+    _last: Dataset | None = None
 
     def of(self, record: Record) -> Dataset:
         """The data set of a record.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.figures.ablations import ablations_figure
@@ -15,7 +14,6 @@ from benchmarks.figures.retrieval import precision_at_k_figure, precision_recall
 from benchmarks.figures.style import SUFFIXES, files_of, style
 from benchmarks.figures.ties import ties_figure
 from benchmarks.figures.training import training_figure
-from benchmarks.report import generated
 from benchmarks.report.study import Section, Study
 
 if TYPE_CHECKING:
@@ -59,12 +57,3 @@ def make_figures(study: Study) -> dict[str, bytes]:
             if figure is not None:
                 files |= files_of(name, figure)
     return files
-
-
-def draw_figures(study: Study) -> list[Path]:
-    """Write what `make_figures` gives, and remove figures that have nothing to be drawn from any more.
-
-    Raises:
-        InputError: as `make_figures`; the folder cannot be written.
-    """
-    return generated.write(study.folder, make_figures(study), figure_files())

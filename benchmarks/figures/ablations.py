@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,8 +33,7 @@ class Difference:
     @property
     def reach(self) -> float:
         """How far from zero it extends."""
-        ends = (self.interval.mean, self.interval.low, self.interval.high)
-        return max(abs(end) for end in ends if end is not None)
+        return max(map(abs, self.interval.known))
 
 
 def ablations_figure(section: Section) -> Figure | None:
@@ -46,21 +45,15 @@ def ablations_figure(section: Section) -> Figure | None:
     if not found:
         return None
     bars = "; bars are 95 % intervals for the mean" if any(one.interval.n > 1 for one in found) else ""
-    figure = new_figure(
-        8.4,
-        1.3 + 0.42 * len(found),
-        "Ablations of DPQ: difference in mAP to DPQ of the same seeds, mean over code lengths\n"
-        + setting_line(section.first)
-        + bars,
-    )
+    title = "Ablations of DPQ: difference in mAP to DPQ of the same seeds, mean over code lengths"
+    figure = new_figure(8.4, 1.3 + 0.42 * len(found), f"{title}\n{setting_line(section.first)}{bars}")
     near = FAR * median(one.reach for one in found)
     far = max(one.reach for one in found) > near
     whole, *close = figure.subplots(1, 2 if far else 1, squeeze=False, sharey=True)[0]
     _forest(whole, found)
     if far:
-        limit = 1.15 * max(one.reach for one in found if one.reach <= near)
         _forest(close[0], found)
-        _cut(close[0], found, limit)
+        _cut(close[0], found, 1.15 * max(one.reach for one in found if one.reach <= near))
         whole.set_title("all")
         close[0].set_title("close-up (arrow: lies beyond)")
     whole.set_yticks(range(len(found)), [f"{textwrap.fill(one.title, 36)} (n = {one.interval.n})" for one in found])
@@ -81,19 +74,10 @@ def differences(section: Section) -> list[Difference]:
 
 def _forest(axes: Axes, found: Sequence[Difference]) -> None:
     colour, marker = style_of("dpq")
+    look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 6, "capsize": 3, "capthick": 1.5}
     axes.axvline(0, color="black", linewidth=1)
     for row, one in enumerate(found):
-        axes.errorbar(
-            [one.interval.mean],
-            [row],
-            xerr=reach([one.interval]),
-            color=colour,
-            marker=marker,
-            markersize=6,
-            capsize=3,
-            capthick=1.5,
-            elinewidth=1.5,
-        )
+        axes.errorbar([one.interval.mean], [row], xerr=reach([one.interval]), elinewidth=1.5, **look)
     axes.set_xlabel("difference in mAP")
     axes.grid(axis="y", visible=False)
 

@@ -7,7 +7,7 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from benchmarks.figures.series import Series, series_of, setting_line
-from benchmarks.figures.style import LINES, dodged, look_of, new_figure, reach, style_of
+from benchmarks.figures.style import LINES, dodged, draw_intervals, legend_below, new_figure, style_of
 from benchmarks.report.study import Section
 from benchmarks.setting.methods import METHODS
 
@@ -32,42 +32,31 @@ def map_figure(section: Section) -> Figure:
     extents = [(min(reached), max(reached)) for reached in map(_extent, series)]
     extents += [(float(part.min()), float(part.max())) for _, part in printed.groupby("method")["paper_map"]]
     close = [one for one in series if CLOSE in (one.method, METHODS[one.method].source)]
-    ranges = _ranges(extents)
-    figure = new_figure(
-        9.2 if len(close) > 1 else 5.6,
-        6.6,
-        f"mAP against code length\n{setting_line(section.first, series, 'bars are 95 % intervals for the mean')}",
-    )
+    ranges, columns = _ranges(extents), 2 if len(close) > 1 else 1
+    setting = setting_line(section.first, series, "bars are 95 % intervals for the mean")
+    figure = new_figure(9.2 if columns == 2 else 5.6, 6.6, f"mAP against code length\n{setting}")
     spans = [high - low for low, high in ranges]
     ratios = [max(span, 0.3 * max(spans)) for span in spans]
-    grid = figure.add_gridspec(len(ranges), 2 if len(close) > 1 else 1, height_ratios=ratios)
+    grid = figure.add_gridspec(len(ranges), columns, height_ratios=ratios)
     stacked = [figure.add_subplot(grid[row, 0]) for row in range(len(ranges))]
     for axes, (low, high) in zip(stacked, ranges, strict=True):
         _draw(axes, series, printed)
         axes.set_ylim(low, high)
     _mark_break(stacked)
     stacked[-1].set_xlabel("code length [bits]")
-    if len(close) > 1:
+    if columns == 2:
         axes = figure.add_subplot(grid[:, 1], xlabel="code length [bits]", ylabel="mAP")
         axes.set_title("Close-up: DPQ and its controls")
         _draw(axes, close, printed.iloc[:0])
-        inside = sorted(v for one in close for v in _extent(one))
-        axes.set_ylim(*_padded(inside[0], inside[-1]))
-    handles, titles = stacked[0].get_legend_handles_labels()
-    order = sorted(range(len(titles)), key=lambda i: "as printed" in titles[i])
-    figure.legend(
-        [handles[i] for i in order],
-        [titles[i] for i in order],
-        loc="outside lower center",
-        ncols=2 if len(close) > 1 else 1,
-    )
+        inside = [v for one in close for v in _extent(one)]
+        axes.set_ylim(*_padded(min(inside), max(inside)))
+    legend_below(figure, stacked[0], columns)
     return figure
 
 
 def _extent(one: Series) -> list[float]:
     """Everything that a curve reaches: means and ends of intervals."""
-    intervals = [one.interval(bits) for bits in one.records]
-    return [v for i in intervals for v in (i.mean, i.low, i.high) if v is not None]
+    return [value for bits in one.records for value in one.interval(bits).known]
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:
@@ -92,8 +81,8 @@ def _mark_break(stacked: Sequence[Axes]) -> None:
     stacked[0].set_ylabel("mAP" if len(stacked) == 1 else "mAP (axis broken)")
     for above, below in pairwise(stacked):
         above.tick_params(labelbottom=False, bottom=False)
-        for axes, y in ((above, 0), (below, 1)):
-            axes.spines["bottom" if y == 0 else "top"].set_visible(False)
+        for axes, y, edge in ((above, 0, "bottom"), (below, 1, "top")):
+            axes.spines[edge].set_visible(False)
             axes.plot(
                 [0, 1],
                 [y, y],
@@ -111,17 +100,9 @@ def _draw(axes: Axes, series: Sequence[Series], printed: pd.DataFrame) -> None:
     lengths = sorted({bits for one in series for bits in one.records})
     step = min((b - a for a, b in pairwise(lengths)), default=8)
     for index, one in enumerate(series):
+        places = dodged(list(one.records), index, len(series), 0.45 * step)
         intervals = [one.interval(bits) for bits in one.records]
-        axes.errorbar(
-            dodged(list(one.records), index, len(series), 0.45 * step),
-            [i.mean for i in intervals],
-            reach(intervals),
-            linestyle=LINES[one.training],
-            elinewidth=1,
-            capsize=2,
-            capthick=1,
-            **look_of(one.method, one.variant, one.title, one.training),
-        )
+        draw_intervals(axes, places, intervals, linestyle=LINES[one.training], **one.look)
     for name, part in printed.groupby("method", sort=False):
         colour, marker = style_of(str(name))
         axes.plot(

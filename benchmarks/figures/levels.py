@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from operator import attrgetter
+from typing import TYPE_CHECKING
 
 from benchmarks.figures.series import Series, series_of, setting_line
-from benchmarks.figures.style import dodged, legend_below, look_of, new_figure, panels, reach
+from benchmarks.figures.style import dodged, draw_intervals, legend_below, new_panels
 from benchmarks.records.record import Record
 from benchmarks.report.intervals import interval_of_mean
 from benchmarks.report.study import Section
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Their levels are parts of the vector, coded side by side, where those of the others are steps on the whole of it.
@@ -28,15 +30,14 @@ def levels_figure(section: Section) -> Figure:
     series = series_of(section, whole=True)
     size = section.first.config.codebook_size
     setting = setting_line(section.first, series, "bars are 95 % intervals")
-    figure = new_figure(10.4, 5.0, f"Levels of the codes\n{setting}")
-    error, used, perplexity = panels(figure, 3, 3, sharex=True)
+    figure, (error, used, perplexity) = new_panels(10.4, 5.0, 0, f"Levels of the codes\n{setting}", 3, 3, sharex=True)
     ends = []
     for index, one in enumerate(series):
         place = index, len(series)
         if one.method not in NO_EMBEDDING:
             ends.append(_curve(error, one, _relative_errors, *place))
-        ends.append(_curve(used, one, lambda r: r.codewords_used, *place))
-        _curve(perplexity, one, lambda r: r.codeword_perplexity, *place)
+        ends.append(_curve(used, one, attrgetter("codewords_used"), *place))
+        _curve(perplexity, one, attrgetter("codeword_perplexity"), *place)
     error.set(ylabel="mean squared error / mean squared norm", yscale="log", title="Reconstruction error after a level")
     used.set(ylabel=f"codewords used (of {size})", title="Codewords in use, database")
     perplexity.set(ylabel=f"perplexity [codewords] (at most {size})", title="Perplexity of the codewords")
@@ -55,26 +56,15 @@ def _relative_errors(record: Record) -> list[float]:
     return [length.reconstruction_mse / record.embedding_mean_squared_norm for length in record.lengths]
 
 
-def _levels(record: Record, count: int) -> list[int]:
-    """The levels that so many values are of: all of them, or those that a recorded length ends with."""
-    step = record.config.codebook_size.bit_length() - 1  # bits of a level
-    ends = [length.bits // step for length in record.lengths]
-    return ends if count == len(ends) else list(range(1, count + 1))
-
-
-def _curve(axes: Any, one: Series, values: Callable[[Record], Sequence[float]], index: int, count: int) -> int:
-    """Draw one method's values by level; returns the last level."""
+def _curve(axes: Axes, one: Series, values: Callable[[Record], Sequence[float]], index: int, count: int) -> int:
+    """Draw one method's values of all levels, or of those that a recorded length ends with; returns the last level."""
     found = one.values(one.longest, lambda record, _: values(record))
     intervals = [interval_of_mean(column) for column in found.T.tolist()]
-    levels = _levels(one.records[one.longest][0], len(intervals))
-    axes.errorbar(
-        dodged(levels, index, count, 0.4),
-        [i.mean for i in intervals],
-        reach(intervals),
-        linestyle="--" if one.method in PRODUCT else "-",
-        elinewidth=1,
-        capsize=2,
-        capthick=1,
-        **look_of(one.method, one.variant, one.title),
-    )
+    record = one.records[one.longest][0]
+    step = record.config.codebook_size.bit_length() - 1  # bits of a level
+    levels = [length.bits // step for length in record.lengths]
+    if len(intervals) != len(levels):
+        levels = list(range(1, len(intervals) + 1))
+    line = "--" if one.method in PRODUCT else "-"
+    draw_intervals(axes, dodged(levels, index, count, 0.4), intervals, linestyle=line, **one.look)
     return levels[-1]

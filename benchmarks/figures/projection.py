@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.exhibits.exhibit import Projection
 from benchmarks.figures.series import setting_line
-from benchmarks.figures.style import legend_below, new_figure, panels
+from benchmarks.figures.style import legend_below, new_panels
 from benchmarks.report.statistics import row_title
 from benchmarks.report.study import Section
 
@@ -17,19 +17,8 @@ if TYPE_CHECKING:
 
 COLUMNS = 2
 # Ten classes, each with a colour and a marker of its own; more go round the markers with the colours shifted.
-COLOURS = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#000000",
-    "#E69F00",
-    "#56B4E9",
-    "#CC79A7",
-    "#8B7500",
-    "#7F3C8D",
-    "#888888",
-)
-MARKERS = ("o", "s", "^", "x", "v", "+", "D", "1", "*", "P")
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#000000", "#E69F00", "#56B4E9", "#CC79A7", "#8B7500", "#7F3C8D", "#888888"]
+MARKERS = "os^xv+D1*P"
 FILLED = {"edgecolors": "white", "linewidths": 0.3}  # apart where they overlap
 
 
@@ -40,15 +29,10 @@ def projection_figure(section: Section) -> Figure | None:
         return None
     record, exhibit = shown
     classes, labels, lengths = exhibit.classes, np.array(exhibit.labels), exhibit.lengths
-    rows = -(-len(lengths) // COLUMNS)
-    title = row_title(record.method, record.variant, "", 0)
-    figure = new_figure(
-        8.0,
-        1.0 + 3.9 * rows + 0.2 * -(-len(classes) // 5),
-        f"Codes laid out in a plane, {title}, seed {record.seed}, {len(labels)} images\n{setting_line(record)}",
-    )
-    drawn = panels(figure, len(lengths), COLUMNS)
-    for place, (axes, length) in enumerate(zip(drawn, lengths, strict=True)):
+    said = f"{row_title(record.method, record.variant)}, seed {record.seed}, {len(labels)} images"
+    title, rest = f"Codes laid out in a plane, {said}\n{setting_line(record)}", 1.0 + 0.2 * -(-len(classes) // 5)
+    figure, drawn = new_panels(8.0, 3.9, rest, title, len(lengths), COLUMNS, "second axis (no unit)")
+    for axes, length in zip(drawn, lengths, strict=True):
         points = np.array(length.points)
         for index, name in enumerate(classes):
             shift, place_of_marker = divmod(index, len(MARKERS))
@@ -65,8 +49,6 @@ def projection_figure(section: Section) -> Figure | None:
                 rasterized=True,  # thousands of points are megabytes of SVG
                 label=name,
             )
-        axes.set(title=f"{length.bits} bits", xticks=[], yticks=[])
-        axes.set_ylabel("second axis (no unit)" if place % COLUMNS == 0 else "")
-        axes.set_xlabel("first axis (no unit)")
+        axes.set(title=f"{length.bits} bits", xticks=[], yticks=[], xlabel="first axis (no unit)")
     legend_below(figure, drawn[0], 5, markerscale=1.6)
     return figure

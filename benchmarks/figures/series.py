@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.figures.style import look_of
 from benchmarks.records.record import Length, Record
 from benchmarks.report.intervals import Interval, interval_of_mean, per_unit
 from benchmarks.report.statistics import ROW, row_title
@@ -17,21 +18,13 @@ from benchmarks.report.study import Section
 
 @dataclass(frozen=True)
 class Series:
-    """A row of the table, which is a curve of a figure.
+    """A row of the table, which is a curve of a figure."""
 
-    Attributes:
-        title: as in the table.
-        method: name.
-        variant: "paper" or "released".
-        training: how its lengths were trained; "ended" where one training serves all, but each of these ended at one.
-        records: by code length in bits.
-    """
-
-    title: str
-    method: str
-    variant: str
-    training: str
-    records: dict[int, list[Record]]
+    title: str  # as in the table
+    method: str  # name
+    variant: str  # "paper" or "released"
+    training: str  # of its lengths; "ended" where one training serves all, but each of these ended at one
+    records: dict[int, list[Record]]  # by code length in bits
 
     def values(self, bits: int, value: Callable[[Record, Length], Any]) -> NDArray[np.float64]:
         """`value` of record and what it measured at one length, [n, ...], one per repetition."""
@@ -40,6 +33,11 @@ class Series:
     def interval(self, bits: int) -> Interval:
         """Mean of mAP over repetitions, with its interval."""
         return interval_of_mean(self.values(bits, lambda _, length: length.map).tolist())
+
+    @property
+    def look(self) -> dict[str, Any]:
+        """Arguments of its curve."""
+        return look_of(self.method, self.variant, self.title, self.training)
 
     @property
     def longest(self) -> int:
@@ -57,12 +55,11 @@ def series_of(section: Section, *, whole: bool = False) -> list[Series]:
     for title, part in section.rows:
         method, variant, settings, training, trained = (str(part[key].iloc[0]) for key in ROW)
         if training == "once" and int(trained) < max(section.lengths):
-            title = f"{row_title(method, variant, training, 0)}, a training for each length"
+            title = f"{row_title(method, variant)}, a training for each length"
             part = part[part["bits"] == int(trained)]
             training, trained = "ended", "any"
-        row = made.setdefault(
-            (method, variant, settings, training, trained), Series(title, method, variant, training, {})
-        )
+        key = method, variant, settings, training, trained
+        row = made.setdefault(key, Series(title, method, variant, training, {}))
         for bits, joined in zip(part["bits"], part["records"], strict=True):
             row.records[int(bits)] = [by_id[one] for one in joined.split()]
     return [one for one in made.values() if not (whole and one.training in ("truncated", "ended"))]

@@ -70,18 +70,38 @@ def new_figure(width: float, height: float, title: str) -> Figure:
     return figure
 
 
-def panels(figure: Figure, count: int, columns: int, **shared: Any) -> list[Axes]:
-    """So many axes, row by row; `shared` is for `Figure.subplots`."""
+def new_panels(
+    width: float, height: float, rest: float, title: str, count: int, columns: int, ylabel: str = "", **shared: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure of so many axes, row by row.
+
+    Args:
+        width: inches of the figure.
+        height: inches of a row.
+        rest: inches above and below all rows.
+        title: of the figure.
+        count: of the axes.
+        columns: that they stand in.
+        ylabel: of those in the first column.
+        shared: for `Figure.subplots`.
+    """
     rows = -(-count // columns)
+    figure = new_figure(width, rest + height * rows, title)
     grid = figure.subplots(rows, min(columns, count), squeeze=False, **shared)
     for axes in grid.flat[count:]:
         axes.remove()
-    return list(grid.flat[:count])
+    for axes in grid[:, 0]:
+        axes.set_ylabel(ylabel)
+    return figure, list(grid.flat[:count])
 
 
 def legend_below(figure: Figure, axes: Axes, columns: int, note: str = "", **look: Any) -> None:
-    """One legend for all panels, of the curves of one, under a note; `look` is for `Figure.legend`."""
-    handles, titles = axes.get_legend_handles_labels()
+    """One legend for all panels, of the curves of one, those in print last, under a note.
+
+    `look` is for `Figure.legend`.
+    """
+    entries = zip(*axes.get_legend_handles_labels(), strict=True)
+    handles, titles = zip(*sorted(entries, key=lambda entry: "as printed" in entry[1]), strict=True)
     figure.legend(
         handles,
         titles,
@@ -128,6 +148,12 @@ def reach(intervals: Sequence[Interval]) -> list[list[float]] | None:
         return None
     below = [i.mean - i.low if i.low is not None else 0.0 for i in intervals]
     return [below, [i.high - i.mean if i.high is not None else 0.0 for i in intervals]]
+
+
+def draw_intervals(axes: Axes, places: Sequence[float], intervals: Sequence[Interval], **look: Any) -> None:
+    """A curve of means, with bars to the ends of their intervals."""
+    means = [i.mean for i in intervals]
+    axes.errorbar(places, means, reach(intervals), elinewidth=1, capsize=2, capthick=1, **look)
 
 
 def files_of(name: str, figure: Figure) -> dict[str, bytes]:

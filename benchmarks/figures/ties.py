@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.exhibits.exhibit import Orders
+from benchmarks.exhibits.exhibit import Ties
 from benchmarks.figures.series import Series, series_of, setting_line
-from benchmarks.figures.style import dodged, legend_below, new_figure, panels, style_of
-from benchmarks.records.record import Length, Record
+from benchmarks.figures.style import dodged, legend_below, new_panels, style_of
+from benchmarks.records.record import Length
 from benchmarks.report.study import Section
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ WIDTH = 0.8  # of the step between two lengths, for the bar of one
 
 
 @dataclass(frozen=True)
-class Ties:
+class Shown:
     """One method: its row of the table, the seed, and by code length what the record has and argsort's mAP by order."""
 
     row: Series
@@ -38,44 +38,38 @@ def ties_figure(section: Section) -> Figure | None:
         return None
     columns = min(COLUMNS, len(found))
     title = f"mAP and the order of ties, lowest seed\n{setting_line(section.first)}"
-    figure = new_figure(max(3.3 * columns, 6.4), 1.3 + 2.9 * -(-len(found) // columns), title)
-    drawn = panels(figure, len(found), columns)
-    for place, (axes, ties) in enumerate(zip(drawn, found, strict=True)):
+    figure, drawn = new_panels(max(3.3 * columns, 6.4), 2.9, 1.3, title, len(found), columns, "mAP")
+    for axes, ties in zip(drawn, found, strict=True):
         _panel(axes, ties)
-        axes.set_ylabel("mAP" if place % columns == 0 else "")
     legend_below(figure, drawn[0], 3)
     return figure
 
 
-def ties_of(section: Section) -> list[Ties]:
+def ties_of(section: Section) -> list[Shown]:
     """One a method and variant, of the lowest repetition that has exhibits.
 
     That is the row of codes trained for their length, unless more lengths of truncated ones have an exhibit.
     """
-    made = {record.id: exhibit.lengths for record, exhibit in section.ties}
-    found: dict[tuple[str, str], Ties] = {}
+    made = {record.id: {one.bits: one.orders for one in exhibit.lengths} for record, exhibit in section.exhibits(Ties)}
+    found: dict[tuple[str, str], Shown] = {}
     for row in series_of(section):
         having = [r for records in row.records.values() for r in records if r.id in made]
         if not having:
             continue
         lowest = min(record.repetition for record in having)
         lengths = {
-            bits: _length(record, made[record.id], bits)
+            bits: (record.at(bits), made[record.id][bits])
             for bits, records in sorted(row.records.items())
             for record in records
             if record.id in made and record.repetition == lowest
         }
         known = found.get((row.method, row.variant))
         if known is None or len(lengths) > len(known.lengths):
-            found[row.method, row.variant] = Ties(row, lowest[1], lengths)
+            found[row.method, row.variant] = Shown(row, lowest[1], lengths)
     return list(found.values())
 
 
-def _length(record: Record, measured: Sequence[Orders], bits: int) -> tuple[Length, Mapping[str, float]]:
-    return record.at(bits), next(length.orders for length in measured if length.bits == bits)
-
-
-def _panel(axes: Axes, ties: Ties) -> None:
+def _panel(axes: Axes, ties: Shown) -> None:
     colour = style_of(ties.row.method)[0]
     lengths = [length for length, _ in ties.lengths.values()]
     orders = [order for _, order in ties.lengths.values()]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from itertools import cycle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.figures.series import Series, series_of, setting_line
-from benchmarks.figures.style import new_figure, panels, style_of
+from benchmarks.figures.style import new_panels, style_of
 from benchmarks.records.record import Record
 from benchmarks.report.intervals import per_unit
 from benchmarks.report.study import Section
@@ -31,8 +31,8 @@ def training_figure(section: Section) -> Figure | None:
     setting = setting_line(section.first, series, "bands are their range")
     title = f"Training: loss terms by epoch, of the longest code\n{setting}"
     columns = min(len(trained), 3)
-    figure = new_figure(max(3.5 * columns, 5.0), 0.8 + 3.4 * -(-len(trained) // columns), title)
-    for axes, one in zip(panels(figure, len(trained), columns), trained, strict=True):
+    figure, drawn = new_panels(max(3.5 * columns, 5.0), 3.4, 0.8, title, len(trained), columns)
+    for axes, one in zip(drawn, trained, strict=True):
         _panel(axes, one)
     return figure
 
@@ -41,17 +41,10 @@ def _logs(one: Series) -> list[Record]:
     return [record for record in one.records[one.longest] if record.training_log]
 
 
-def _terms(records: list[Record]) -> dict[str, list[float]]:
+def _terms(records: list[Record]) -> list[str]:
     """Names of the loss terms, in the order in which training meets them."""
-    epochs = [epoch for record in records for epoch in record.training_log]
-    return {
-        name: [] for epoch in epochs for name, v in epoch.items() if name not in NO_LOSS and not isinstance(v, tuple)
-    }
-
-
-def _values(record: Record, name: str) -> list[Any]:
-    """[E]; not a number in epochs without the term."""
-    return [epoch.get(name, np.nan) for epoch in record.training_log]
+    entries = [entry for record in records for epoch in record.training_log for entry in epoch.items()]
+    return list(dict.fromkeys(name for name, v in entries if name not in NO_LOSS and not isinstance(v, tuple)))
 
 
 def _panel(axes: Axes, one: Series) -> None:
@@ -62,23 +55,17 @@ def _panel(axes: Axes, one: Series) -> None:
     epochs = np.arange(1, len(records[0].training_log) + 1)
     shown = []
     for name, (line, marker) in zip(_terms(records), cycle(LOOKS), strict=False):
-        runs = per_unit((record.unit, _values(record, name)) for record in records)
+        runs = per_unit((r.unit, [epoch.get(name, np.nan) for epoch in r.training_log]) for r in records)
         if len(runs) > 1:
             axes.fill_between(epochs, runs.min(axis=0), runs.max(axis=0), color=colour, alpha=0.25, linewidth=0)
         axes.plot(epochs, runs.mean(axis=0), color=colour, linestyle=line, marker=marker, markersize=5, label=name)
         shown += runs[np.isfinite(runs) & (runs > 0)].tolist()
     if shown and max(shown) > WIDE * min(shown):
         axes.set_yscale("log")
-    _mark_features(axes, records[0], len(epochs))
+    config = next(iter(records[0].config.methods.values()))
+    if count := int(float(config.get("feature_epochs") or 0) * len(epochs)):  # before there are codes
+        axes.axvspan(0.5, count + 0.5, color="0.9", label="features alone", zorder=0)
     axes.set(title=one.title, xlabel="epoch", ylabel="weighted loss term")
     axes.set_xlim(0.5, len(epochs) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2)
-
-
-def _mark_features(axes: Axes, record: Record, epochs: int) -> None:
-    """Shade the epochs before there are codes."""
-    config = next(iter(record.config.methods.values()))
-    count = int(float(config.get("feature_epochs") or 0) * epochs)
-    if count:
-        axes.axvspan(0.5, count + 0.5, color="0.9", label="features alone", zorder=0)

@@ -6,8 +6,9 @@ import io
 import math
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, get_type_hints
 
 import numpy as np
 from numpy.lib import format as npy
@@ -21,29 +22,17 @@ from dpq.files.atomic import write_atomically
 class RawResult:
     """What a run leaves besides its metrics (`<id>.npz`, not committed).
 
-    Attributes:
-        codes: [N, M] uint8, database.
-        codebooks: [M, K, D] float32.
-        queries: [Q, D] float32 query embeddings.
-        query_labels: [Q, L] bool.
-        database_labels: [N, L] bool.
+    Annotations say type and axes of every array; an axis has one length wherever it occurs.
     """
 
-    codes: np.ndarray
-    codebooks: np.ndarray
-    queries: np.ndarray
-    query_labels: np.ndarray
-    database_labels: np.ndarray
+    codes: Annotated[np.ndarray, np.uint8, "NM"]  # of the database
+    codebooks: Annotated[np.ndarray, np.float32, "MKD"]
+    queries: Annotated[np.ndarray, np.float32, "QD"]  # embeddings
+    query_labels: Annotated[np.ndarray, np.bool_, "QL"]
+    database_labels: Annotated[np.ndarray, np.bool_, "NL"]
 
 
-# Type and axes of every array; an axis has one length wherever it occurs.
-_FORM = {
-    "codes": (np.uint8, "NM"),
-    "codebooks": (np.float32, "MKD"),
-    "queries": (np.float32, "QD"),
-    "query_labels": (np.bool_, "QL"),
-    "database_labels": (np.bool_, "NL"),
-}
+_FORM = {name: hint.__metadata__ for name, hint in get_type_hints(RawResult, include_extras=True).items()}
 
 
 def write_raw(path: Path, raw: RawResult) -> None:
@@ -97,7 +86,7 @@ def check_fits(raw: RawResult, record: Record) -> None:
 def _arrays(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     members = archive.infolist()
     names = sorted(member.filename for member in members)
-    wanted = sorted(f"{field.name}.npy" for field in fields(RawResult))
+    wanted = sorted(f"{name}.npy" for name in _FORM)
     if names != wanted:
         raise ValueError(f"it holds {', '.join(names[:8]) or 'nothing'}; needs {', '.join(wanted)}")
     for member in members:

@@ -23,17 +23,11 @@ POINT = 0.01
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a comparison: what every run of one training gave, or every set of one training for each length.
+    """One side of a comparison: what every run of one training gave, or every set of one training for each length."""
 
-    Attributes:
-        name: as tables have it.
-        values: by unit and seed.
-        records: identities.
-    """
-
-    name: str
-    values: pd.Series[float]
-    records: tuple[str, ...]
+    name: str  # as tables have it
+    values: pd.Series[float]  # by unit and seed
+    records: tuple[str, ...]  # identities
 
     @classmethod
     def of(cls, name: str, rows: pd.DataFrame, column: str) -> Side:
@@ -52,16 +46,16 @@ def side(section: Section, method: str, bits: int, *, variant: str = "paper", tr
         trained: longest length of a progressive method's training; None for the longest of the table.
     """
     table, progressive = section.table, METHODS[method].progressive
+    training = "once" if progressive else "each"
     wanted = (trained or max(section.lengths)) if progressive else 0
     rows = table[
         (table["method"] == method)
         & (table["variant"] == variant)
         & (table["bits"] == bits)
-        & (table["training"] == ("once" if progressive else "each"))
+        & (table["training"] == training)
         & (table["trained_bits"] == wanted)
     ]
-    alone = wanted if trained else 0
-    return Side.of(row_title(method, variant, "once" if progressive else "each", alone), rows, "map")
+    return Side.of(row_title(method, variant, training, wanted if trained else 0), rows, "map")
 
 
 def compared(label: str, one: Side, other: Side, low: float, high: float = math.inf) -> Comparison:
@@ -70,7 +64,7 @@ def compared(label: str, one: Side, other: Side, low: float, high: float = math.
     if values.empty:
         lacking = [each.name for each in (one, other) if each.values.empty]
         return Comparison(label, missing=f"no runs of {' and '.join(lacking)}" if lacking else "no common seed")
-    records = dict([(one.name, one.records), (other.name, other.records)])
+    records = {one.name: one.records, other.name: other.records}
     return Comparison(label, _per_unit(values), low, high, tuple(records.items()))
 
 
@@ -78,10 +72,13 @@ def _per_unit(values: pd.Series[float]) -> tuple[float, ...]:
     return tuple(per_unit(zip(values.index.get_level_values("unit"), values, strict=True)).tolist())
 
 
-def above(section: Section, other: str) -> list[Comparison]:
-    """DPQ minus another method, at every length."""
+def above(
+    section: Section, other: str = OWN, variant: str = "paper", low: float = 0.0, high: float = math.inf
+) -> list[Comparison]:
+    """DPQ, or its other variant, minus another method or itself, at every length."""
     return [
-        compared(f"{bits} bits", side(section, OWN, bits), side(section, other, bits), 0.0) for bits in section.lengths
+        compared(f"{bits} bits", side(section, OWN, bits, variant=variant), side(section, other, bits), low, high)
+        for bits in section.lengths
     ]
 
 
@@ -106,26 +103,19 @@ def flat(section: Section) -> list[Comparison]:
     ]
 
 
-def as_printed(section: Section) -> list[Comparison]:
-    """DPQ minus its printed value."""
-    return [_against_print(section, bits, side(section, OWN, bits), "DPQ") for bits in section.lengths]
+def as_printed(section: Section, other: str | None = None) -> list[Comparison]:
+    """DPQ minus its printed value, or its gain over another method minus the gain in print, at every length."""
+    return [_against_print(section, bits, other) for bits in section.lengths]
 
 
-def gain_as_printed(section: Section, other: str) -> list[Comparison]:
-    """The gain over another method minus the gain in print."""
-    return [_gain(section, bits, other) for bits in section.lengths]
-
-
-def _gain(section: Section, bits: int, other: str) -> Comparison:
-    one, two = side(section, OWN, bits), side(section, other, bits)
-    ours = Side(f"{one.name} and {two.name}", (one.values - two.values).dropna(), (*one.records, *two.records))
-    return _against_print(section, bits, ours, "DPQ", METHODS[other].title)
-
-
-def _against_print(section: Section, bits: int, ours: Side, *titles: str) -> Comparison:
-    """Ours minus the printed value of the first title, or minus the first's gain over the second."""
+def _against_print(section: Section, bits: int, other: str | None) -> Comparison:
+    titles = [METHODS[name].title for name in (OWN, other) if name]
     printed = [_printed(section.first.protocol, title, bits) for title in titles]
-    label = f"{bits} bits"
+    ours, label = side(section, OWN, bits), f"{bits} bits"
+    if other:
+        two = side(section, other, bits)
+        gain = (ours.values - two.values).dropna()
+        ours = Side(f"{ours.name} and {two.name}", gain, (*ours.records, *two.records))
     if not all(printed) or ours.values.empty:
         absent = [f"no printed value of {title}" for title, one in zip(titles, printed, strict=True) if one is None]
         return Comparison(label, missing="; ".join(absent) or f"no runs of {ours.name}")
@@ -142,40 +132,27 @@ def _printed(dataset: str, title: str, bits: int) -> tuple[float, str] | None:
     return None if value is None or value[1] == OTHER_DATA or dataset in UNKNOWN_CUT else value
 
 
-def same_as_released(section: Section) -> list[Comparison]:
-    """The released program's switches minus the paper's."""
-    return [
-        compared(f"{bits} bits", side(section, OWN, bits, variant="released"), side(section, OWN, bits), -POINT, POINT)
-        for bits in section.lengths
-    ]
-
-
 def cheaper(section: Section, other: str) -> list[Comparison]:
     """Seconds of DPQ's one training over the sum of another method's trainings, one for each length."""
     table = section.table
     own = table[(table["method"] == OWN) & (table["variant"] == "paper")]
     longest = max(section.lengths)
     one = Side.of(METHODS[OWN].title, own[(own["trained_bits"] == longest) & (own["bits"] == longest)], "train_seconds")
-    if other == OWN:
-        rows = own[own["trained_bits"] == own["bits"]]
-    else:
-        rows = table[(table["method"] == other) & (table["variant"] == "paper") & (table["training"] == "each")]
+    each = table[(table["method"] == other) & (table["variant"] == "paper") & (table["training"] == "each")]
+    rows = own[own["trained_bits"] == own["bits"]] if other == OWN else each
     complete = rows.groupby(["unit", "seed"]).filter(lambda part: part["bits"].nunique() == len(section.lengths))
     two = Side.of(f"{METHODS[other].title} trained for each length", complete, "train_seconds")
-    one, two = (replace(each, values=each.values.map(math.log)) for each in (one, two))
+    one, two = (replace(half, values=half.values.map(math.log)) for half in (one, two))
     return [replace(compared("all lengths", one, two, -math.inf, 0.0), ratio=True)]
 
 
 def components(section: Section, names: Sequence[str]) -> list[Comparison]:
     """DPQ with something left out minus DPQ, mean over the lengths."""
-    return [_component(section, name) for name in names]
-
-
-def _component(section: Section, name: str) -> Comparison:
-    pairs = [(changed, plain) for changed, plain in section.pairs if changed.ablation == name]
-    title = ABLATIONS[name].title
-    if not pairs:
-        return Comparison(title, missing=f"no runs with {title}")
-    values = per_unit((changed.unit, mean_difference(changed, plain)) for changed, plain in pairs)
-    sides = (("changed", tuple(r.id for r, _ in pairs)), ("DPQ", tuple(r.id for _, r in pairs)))
-    return Comparison(title, tuple(values.tolist()), high=0.0, records=sides)
+    found = []
+    for name in names:
+        title, pairs = ABLATIONS[name].title, [pair for pair in section.pairs if pair[0].ablation == name]
+        values = per_unit((changed.unit, mean_difference(changed, plain)) for changed, plain in pairs)
+        sides = (("changed", tuple(r.id for r, _ in pairs)), ("DPQ", tuple(r.id for _, r in pairs)))
+        missing = "" if pairs else f"no runs with {title}"
+        found.append(Comparison(title, tuple(values.tolist()), high=0.0, records=sides, missing=missing))
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,19 +16,17 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over n repetitions and what n of them say about it.
+    """A mean over n repetitions and what n of them say about it."""
 
-    Attributes:
-        n: repetitions.
-        mean: their mean.
-        low: lower end of Student's interval for the mean; missing with one repetition.
-        high: upper end.
-    """
-
-    n: int
+    n: int  # repetitions
     mean: float
-    low: float | None
-    high: float | None
+    low: float | None  # lower end of Student's interval for the mean; missing with one repetition
+    high: float | None  # upper end
+
+    @property
+    def known(self) -> list[float]:
+        """Mean and ends; the mean alone of one repetition."""
+        return [value for value in (self.mean, self.low, self.high) if value is not None]
 
 
 def per_unit(pairs: Iterable[tuple[int, Any]]) -> NDArray[np.float64]:
@@ -59,10 +56,9 @@ def interval_of_mean(values: Sequence[float], confidence: float = CONFIDENCE) ->
     sample = np.asarray(values, dtype=np.float64)
     if sample.size == 0 or not np.isfinite(sample).all() or not 0 < confidence < 1:
         raise InputError(f"no interval of {len(values)} values {list(values)} at confidence {confidence}")
-    mean, error = float(sample.mean()), float(stats.sem(sample)) if len(sample) > 1 else math.nan
-    if len(sample) < 2:
-        return Interval(1, mean, None, None)
-    if error == 0:  # repetitions that agree to the last bit
-        return Interval(len(sample), mean, mean, mean)
-    low, high = stats.t.interval(confidence, len(sample) - 1, loc=mean, scale=error)
-    return Interval(len(sample), mean, float(low), float(high))
+    n, mean = len(sample), float(sample.mean())
+    if n < 2:
+        return Interval(n, mean, None, None)
+    error = float(stats.sem(sample))  # 0 where repetitions agree to the last bit
+    low, high = stats.t.interval(confidence, n - 1, loc=mean, scale=error) if error else (mean, mean)
+    return Interval(n, mean, float(low), float(high))

@@ -5,6 +5,7 @@ What one repetition is, says `Record.unit`; runs of one are averaged before anyt
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from statistics import fmean
@@ -32,7 +33,7 @@ COLUMNS: dict[str, Callable[[Length], float]] = {
 }
 
 
-def row_title(method: str, variant: str, training: str, bits: int) -> str:
+def row_title(method: str, variant: str = "paper", training: str = "", bits: int = 0) -> str:
     """What a table or legend calls a row; `bits` is the longest length that was trained, 0 where it goes unsaid."""
     entry = METHODS[method]
     title = entry.title + (f" on {entry.features}" if entry.features else "")
@@ -104,10 +105,9 @@ def summarise(records: Sequence[Record]) -> pd.DataFrame:
     table["method"] = pd.Categorical(table["method"], list(METHODS), ordered=True)
     table["training"] = pd.Categorical(table["training"], TRAININGS, ordered=True)
     keys = [*ROW, "bits"]
-    runs = table.groupby(keys, sort=True, observed=True)
     numbers = [c for c in table.columns if c not in (*keys, "split_seed", "seed", "unit", "id")]
-    repetitions = _per_unit(table, keys, numbers).groupby(keys, sort=True, observed=True)
-    summary = repetitions[numbers].mean()
+    runs, repetitions = _grouped(table, keys, numbers)
+    summary: pd.DataFrame = repetitions[numbers].mean()
     summary.insert(0, "seeds", repetitions.size())
     if table["split_seed"].nunique() > 1:
         summary["splits"] = runs["split_seed"].nunique().astype("Int64")  # empty where other settings have one
@@ -125,11 +125,12 @@ def summarise(records: Sequence[Record]) -> pd.DataFrame:
     return summary
 
 
-def _per_unit(table: pd.DataFrame, keys: list[str], numbers: list[str]) -> pd.DataFrame:
-    """One row per repetition: the mean of its runs."""
+def _grouped(table: pd.DataFrame, keys: list[str], numbers: list[str]) -> tuple[Any, Any]:
+    """Runs, and numbers of repetitions, each the mean of its runs; by the rows and lengths of a summary."""
     units = [*keys, "unit"]
     means = table.groupby(units, observed=True)[numbers].transform("mean")
-    return table.assign(**means).drop_duplicates(units)
+    repetitions = table.assign(**means).drop_duplicates(units)
+    return table.groupby(keys, sort=True, observed=True), repetitions.groupby(keys, sort=True, observed=True)
 
 
 def _paper_value(record: Record, method: str, training: str, bits: int) -> tuple[float, str] | None:
@@ -163,15 +164,16 @@ def summarise_ablations(ablated: Sequence[Record], plain: Sequence[Record]) -> p
     Raises:
         InputError: a record is of an ablation that is not known.
     """
-    base = {record.id: {length.bits: length.map for length in record.lengths} for record in plain}
-    table = pd.DataFrame(
-        [row for record in ablated for row in _ablated_rows(record, base.get(record.ablation_of or "", {}))]
+    before = {(record.id, length.bits): length.map for record in plain for length in record.lengths}
+    changed = [(record, length) for record in ablated for length in record.lengths]
+    table = tidy(ablated).assign(
+        switch=[_switch(record) for record, _ in changed],
+        ablation=pd.Categorical([record.ablation for record, _ in changed], list(ABLATIONS), ordered=True),
+        config=[digest(record.raw["config"]) for record, _ in changed],
+        difference=[length.map - before.get((r.ablation_of or "", length.bits), math.nan) for r, length in changed],
     )
-    table["ablation"] = pd.Categorical(table["ablation"], list(ABLATIONS), ordered=True)
-    keys = [*ABLATION_ROW, "bits"]
-    runs = table.groupby(keys, sort=True, observed=True)
-    repetitions = _per_unit(table, keys, ["map", "difference", "float_map"]).groupby(keys, sort=True, observed=True)
-    summary = repetitions.agg(
+    runs, repetitions = _grouped(table, [*ABLATION_ROW, "bits"], ["map", "difference", "float_map"])
+    summary: pd.DataFrame = repetitions.agg(
         seeds=("map", "count"),
         map=("map", "mean"),
         map_sd=("map", "std"),
@@ -184,33 +186,13 @@ def summarise_ablations(ablated: Sequence[Record], plain: Sequence[Record]) -> p
     return summary.reset_index().astype({"ablation": str})
 
 
-def _ablated_rows(record: Record, before: Mapping[int, float]) -> list[dict[str, Any]]:
-    name, config = record.ablation, record.raw["config"]
-    if name not in ABLATIONS:
-        raise InputError(
-            f"record {record.id} is of the ablation {name!r}; known are {', '.join(ABLATIONS)}: remove the record"
-        )
-    return [
-        {
-            "ablation": name,
-            "switch": _switch(config, ABLATIONS[name].path),
-            "trained_bits": record.longest,
-            "config": digest(config),
-            "bits": length.bits,
-            "unit": record.unit,
-            "id": record.id,
-            "map": length.map,
-            "float_map": record.float_map,
-            "difference": length.map - before.get(length.bits, float("nan")),
-        }
-        for length in record.lengths
-    ]
-
-
-def _switch(config: Mapping[str, Any], path: str) -> str:
+def _switch(record: Record) -> str:
     """The changed field and its value, as the record has them."""
-    value: Any = config
-    for part in path.split("."):
+    if record.ablation not in ABLATIONS:
+        of, known = f"record {record.id} is of the ablation {record.ablation!r}", ", ".join(ABLATIONS)
+        raise InputError(f"{of}; known are {known}: remove the record")
+    value: Any = record.raw["config"]
+    for part in ABLATIONS[record.ablation].path.split("."):
         value = value[part]
     return f"{part} = {value['source'] if isinstance(value, Mapping) else value}"
 

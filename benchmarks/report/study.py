@@ -25,21 +25,13 @@ _OF_THE_CLASS_SPLIT = ("fingerprint", "seen", "unseen")
 
 @dataclass(frozen=True)
 class Section:
-    """Records of one setting, which may be averaged and compared, and the ablations of DPQ that belong to them.
+    """Records of one setting, which may be averaged and compared, and the ablations of DPQ that belong to them."""
 
-    Attributes:
-        experiment: name.
-        records: of the methods; none where only ablations are there.
-        ablated: of ablations of DPQ.
-        key: digest of the setting.
-        output: folder of all results.
-    """
-
-    experiment: str
-    records: Sequence[Record]
-    ablated: Sequence[Record] = ()
-    key: str = ""
-    output: Path = Path("results")
+    experiment: str  # name
+    records: Sequence[Record]  # of the methods; none where only ablations are there
+    ablated: Sequence[Record] = ()  # of ablations of DPQ
+    key: str = ""  # digest of the setting
+    output: Path = Path("results")  # folder of all results
 
     @property
     def every(self) -> list[Record]:
@@ -96,24 +88,20 @@ class Section:
         """The rows of the table of ablations: title, and its part of the summary."""
         return list(ablation_rows(self.ablations)) if self.ablated else []
 
-    @cached_property
-    def ties(self) -> list[tuple[Record, Ties]]:
-        """Record and exhibit of ties, in the order of tables, lowest seed first.
-
-        Raises:
-            InputError: an exhibit is damaged, or not of its record's code lengths.
-        """
-        return self._exhibits(Ties)
-
     def shown(self, kind: type[E]) -> tuple[Record, E] | None:
         """Record and exhibit of the one run that is drawn, DPQ's where it has one; None without exhibits.
 
         Raises:
-            InputError: as `ties`.
+            InputError: as `exhibits`.
         """
-        return next(iter(sorted(self._exhibits(kind), key=lambda pair: pair[0].method != "dpq")), None)
+        return min(self.exhibits(kind), key=lambda pair: pair[0].method != "dpq", default=None)
 
-    def _exhibits(self, kind: type[E]) -> list[tuple[Record, E]]:
+    def exhibits(self, kind: type[E]) -> list[tuple[Record, E]]:
+        """Records and their exhibits of a kind, in the order of tables, lowest seed first.
+
+        Raises:
+            InputError: an exhibit is damaged, or not of its record's code lengths.
+        """
         from benchmarks.exhibits.store import check_run, exhibits_of
 
         every = exhibits_of(self.output, self.experiment, kind.kind)
@@ -130,15 +118,12 @@ class Section:
 class Study:
     """An experiment.
 
-    Attributes:
-        output: folder of all results.
-        experiment: name.
-        sections: by setting. Full data come before subsets, the experiment's own training setting before changed ones,
-            large ones before small ones; last, ablations whose DPQ is not there.
+    Sections are by setting. Full data come before subsets, the experiment's own training setting before changed ones,
+    large ones before small ones; last, ablations whose DPQ is not there.
     """
 
-    output: Path
-    experiment: str
+    output: Path  # folder of all results
+    experiment: str  # name
     sections: tuple[Section, ...]
 
     @classmethod
@@ -150,10 +135,8 @@ class Study:
         """
         records = read_records(output, experiment)
         if all(record.ablation for record in records):
-            raise InputError(
-                f"no records under {output / experiment / 'runs'}; make them with: "
-                f"python -m benchmarks run {experiment}"
-            )
+            remedy = f"make them with: python -m benchmarks run {experiment}"
+            raise InputError(f"no records under {output / experiment / 'runs'}; {remedy}")
         return cls(output, experiment, sections_of(records, output))
 
     @property

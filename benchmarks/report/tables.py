@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from benchmarks.records.record import Data
 from benchmarks.records.reported import MARKS, MEANINGS, marked, reported_methods, reported_value
-from benchmarks.report import generated
-from benchmarks.report.ablations import ablation_section
-from benchmarks.report.details import as_markdown, detail_tables, method_settings, row_by_length, with_deviation
+from benchmarks.report.details import (
+    ablation_section,
+    as_markdown,
+    detail_tables,
+    mean_map,
+    row_by_length,
+)
 from benchmarks.report.study import Section, Study
 from benchmarks.setting.experiment import read_notes
 from benchmarks.setting.methods import METHODS
@@ -29,11 +32,7 @@ VIEWS = {
     "of every method.",
 }
 ABLATIONS_CSV = "ablations.csv"
-LAYOUTS = {
-    "classes": "drawn class by class",
-    "splits": "those of its folders",
-    "manifest": "those of its manifest",
-}
+LAYOUTS = {"classes": "drawn class by class", "splits": "those of its folders", "manifest": "those of its manifest"}
 DENOMINATORS = {
     "hits": "divided by the relevant images inside the cut",
     "total": "divided by all relevant images",
@@ -63,20 +62,6 @@ def _csv(summaries: list[pd.DataFrame]) -> str:
     return str(pd.concat(summaries).to_csv(index=False, float_format="%.6f", lineterminator="\n"))
 
 
-def write_tables(study: Study) -> list[Path]:
-    """Write the files of an experiment's table."""
-    return generated.write(study.folder, make_tables(study), [ABLATIONS_CSV])
-
-
-def check_tables(study: Study) -> None:
-    """Refuse tables that are not what the records give.
-
-    Raises:
-        InputError: names the first file that differs.
-    """
-    generated.check(study.folder, make_tables(study), [ABLATIONS_CSV], f"table {study.experiment}")
-
-
 def main_table(section: Section) -> pd.DataFrame:
     """MAP by method and length, in the papers' order: our rows, under each the paper's and the difference.
 
@@ -99,8 +84,7 @@ def main_table(section: Section) -> pd.DataFrame:
 
 def _block(title: str, part: pd.DataFrame, lengths: list[int], best: pd.Series[Any]) -> list[dict[str, str]]:
     def ours(r: pd.Series[Any]) -> str:
-        value = with_deviation(r["map"], r["map_sd"], r["seeds"])
-        return f"**{value}**" if r["map"] == best[r["bits"]] else value
+        return f"**{mean_map(r)}**" if r["map"] == best[r["bits"]] else mean_map(r)
 
     def printed(r: pd.Series[Any]) -> str:
         return marked(None if pd.isna(r["paper_map"]) else (r["paper_map"], r["paper_status"]))
@@ -108,23 +92,18 @@ def _block(title: str, part: pd.DataFrame, lengths: list[int], best: pd.Series[A
     def difference(r: pd.Series[Any]) -> str:
         return "" if pd.isna(r["difference"]) else f"{r['difference']:+.3f}"
 
-    def exact(r: pd.Series[Any]) -> str:
-        return f"{r['float_map']:.3f}"
-
-    rows = [row_by_length(part, lengths, ours, method=title, source=f"ours, {_seeds(part)}")]
+    fewest, most = int(part["seeds"].min()), int(part["seeds"].max())
+    counted = f"n = {most}" if fewest == most else f"n = {fewest} to {most}"
+    counted += f" in {part['splits'].max()} class splits" if "splits" in part else ""
+    rows = [row_by_length(part, lengths, ours, method=title, source=f"ours, {counted}")]
     if part["paper_map"].notna().any():
         rows.append(row_by_length(part, lengths, printed, method="", source="paper"))
         if part["difference"].notna().any():
             rows.append(row_by_length(part, lengths, difference, method="", source="difference"))
     if (part["training"] != "truncated").all():
-        rows.append(row_by_length(part, lengths, exact, method="", source="exact search, float features"))
+        first = {"method": "", "source": "exact search, float features"}
+        rows.append(row_by_length(part, lengths, lambda r: f"{r['float_map']:.3f}", **first))
     return rows
-
-
-def _seeds(part: pd.DataFrame) -> str:
-    fewest, most = int(part["seeds"].min()), int(part["seeds"].max())
-    counted = f"n = {most}" if fewest == most else f"n = {fewest} to {most}"
-    return f"{counted} in {part['splits'].max()} class splits" if "splits" in part else counted
 
 
 def order_notes(section: Section) -> str:
@@ -221,8 +200,7 @@ def _optimisation(training: TrainingConfig) -> str:
 def marks_note(text: str) -> str:
     """What the marks of printed values in a text mean; empty where there is none."""
     notes = [f"{MARKS[status]} {meaning}." for status, meaning in MEANINGS.items() if MARKS[status] in text]
-    if data_note := ("The papers used the original CIFAR-10 pixels." if "cifar10-jpeg" in text else ""):
-        notes.append(data_note)
+    notes += ["The papers used the original CIFAR-10 pixels."] if "cifar10-jpeg" in text else []
     return "Values of the papers carry their status: " + " ".join(notes) if notes else ""
 
 
@@ -233,8 +211,7 @@ def _markdown(section: Section) -> str:
         return f"{described}\n\n{ablations}"
     table = as_markdown(main_table(section))
     marks = marks_note(described + table) if reported_methods(section.first.protocol) else ""
-    settings = "Settings of the methods:\n\n" + method_settings(section)
-    parts = [described, "mAP:", table, marks, order_notes(section), ablations, detail_tables(section), settings]
+    parts = [described, "mAP:", table, marks, order_notes(section), ablations, detail_tables(section)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -249,15 +226,11 @@ def _latex(section: Section) -> str:
         f"{backbone.name} at {backbone.image_size} pixels, {training.epochs} epochs; "
         f"evaluation: {VIEWS[training.evaluation_views]} "
     )
-    notes = [
-        f"{command}: {MEANINGS[s]}."
-        for s, command in _LATEX_MARKS.items()
-        if command in "".join(table.to_numpy().ravel())
-    ]
+    printed = "".join(table.to_numpy().ravel())
+    notes = [f"{_LATEX_SIGNS[MARKS[s]]}: {said}." for s, said in MEANINGS.items() if _LATEX_SIGNS[MARKS[s]] in printed]
     caption = (caption + " ".join(notes)).replace("_", r"\_")
     columns = "ll" + "r" * (table.shape[1] - 2)
     return str(table.to_latex(index=False, escape=False, caption=caption.strip(), position="t", column_format=columns))
 
 
 _LATEX_SIGNS = {"†": r"$^\dagger$", "‡": r"$^\ddagger$", "§": r"$^\S$", "¶": r"$^\P$"}
-_LATEX_MARKS = {status: _LATEX_SIGNS[mark] for status, mark in MARKS.items() if mark}

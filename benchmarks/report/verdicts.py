@@ -20,36 +20,25 @@ RULE = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """One effect, and where the claim puts it.
+    """One effect, and where the claim puts it."""
 
-    Attributes:
-        label: what is compared, as a table says it.
-        values: the effect in each repetition; logarithms where `ratio` is set.
-        low: lower end of the claimed range, in the unit of `values`.
-        high: upper end.
-        records: identities of the runs, under the name that the page gives their side.
-        ratio: the effect is a ratio, averaged as a logarithm and shown as it is.
-        missing: what is needed and not there; then there are no values.
-    """
-
-    label: str
-    values: tuple[float, ...] = ()
-    low: float = -math.inf
-    high: float = math.inf
-    records: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    ratio: bool = False
-    missing: str = ""
+    label: str  # what is compared, as a table says it
+    values: tuple[float, ...] = ()  # the effect in each repetition; logarithms where `ratio` is set
+    low: float = -math.inf  # lower end of the claimed range, in the unit of `values`
+    high: float = math.inf  # upper end
+    records: tuple[tuple[str, tuple[str, ...]], ...] = ()  # names that the page gives sides, identities of their runs
+    ratio: bool = False  # the effect is a ratio, averaged as a logarithm and shown as it is
+    missing: str = ""  # what is needed and not there; then there are no values
 
     def verdict(self, comparisons: int = 1) -> str:
         """Whether the effect lies in the claimed range; `comparisons` is the number that the claim rests on."""
         if len(self.values) < 2:
             return OPEN
-        plain = interval_of_mean(self.values)
-        wide = interval_of_mean(self.values, 1 - (1 - CONFIDENCE) / comparisons)
-        assert plain.low is not None and plain.high is not None and wide.low is not None and wide.high is not None
-        if self.low < plain.low and plain.high < self.high:
+        _, low, high = interval_of_mean(self.values).known
+        _, least, most = interval_of_mean(self.values, 1 - (1 - CONFIDENCE) / comparisons).known
+        if self.low < low and high < self.high:
             return HOLDS
-        return FAILS if wide.high <= self.low or wide.low >= self.high else OPEN
+        return FAILS if most <= self.low or least >= self.high else OPEN
 
 
 def verdict_of(comparisons: Sequence[Comparison]) -> str:
@@ -64,8 +53,7 @@ def reason_of(comparisons: Sequence[Comparison]) -> str:
     """Why a claim is not decidable; empty where it is decided."""
     if verdict_of(comparisons) != OPEN:
         return ""
-    missing = list(dict.fromkeys(comparison.missing for comparison in comparisons if comparison.missing))
-    if missing:
+    if missing := dict.fromkeys(comparison.missing for comparison in comparisons if comparison.missing):
         return "; ".join(missing)
     if any(len(comparison.values) < 2 for comparison in comparisons):
         return "one repetition has no interval"

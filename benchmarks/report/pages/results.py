@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from benchmarks.bench.report import PAGE as BENCH_PAGE
-from benchmarks.figures import FIGURES
-from benchmarks.records.record import Record
 from benchmarks.records.reported import reported_methods
-from benchmarks.report.ablations import ablation_table
-from benchmarks.report.claims import Finding, verdict_table
-from benchmarks.report.details import as_markdown, ties_section
-from benchmarks.report.pages.rows import link_rows
-from benchmarks.report.study import Study
+from benchmarks.report.claims import HEADINGS, Finding, verdict_table
+from benchmarks.report.details import ablation_table, as_markdown, ties_section
+from benchmarks.report.pages.anchors import anchored_rows
+from benchmarks.report.study import Section, Study
 from benchmarks.report.tables import describe_setting, main_table, marks_note
 from benchmarks.report.verdicts import FAILS, HOLDS, OPEN
 from benchmarks.setting.experiment import UNPUBLISHED, known_experiments, read_notes
@@ -28,13 +28,16 @@ PAPER = (
 )
 
 
-def make_results_page(studies: Sequence[Study], findings: Sequence[Finding], files: Sequence[str]) -> str:
+def make_results_page(
+    studies: Sequence[Study], findings: Sequence[Finding], files: Sequence[str], captions: Mapping[str, str]
+) -> str:
     """The page.
 
     Args:
         studies: the experiments, in the order of the page.
         findings: claims decided in them.
         files: paths of the figures and other pages that there are, below the folder of results.
+        captions: what a figure shows, by the stem of its file, in the order of the page.
     """
     experiments = [study.experiment for study in studies]
     parts = [
@@ -42,25 +45,23 @@ def make_results_page(studies: Sequence[Study], findings: Sequence[Finding], fil
         f"What came of reproducing {PAPER}. Every number here is made from committed records and leads to them; every "
         f"verdict follows one rule, [stated with all tests and intervals]({CLAIMS_PAGE}).",
         _answers(findings),
-        *_verdicts("The paper's claims", findings, paper=True),
-        *_verdicts("What the paper leaves out", findings, paper=False),
+        *(
+            f"## {heading}\n\n{verdict_table(findings, paper=paper, prefix=CLAIMS_PAGE)}"
+            for heading, paper in HEADINGS.items()
+            if any(finding.claim.paper == paper for finding in findings)
+        ),
         "## What was run",
         _runs(studies),
         _not_run(experiments),
     ]
-    parts += [_experiment(study, files) for study in studies]
-    parts += ["## Rerunning a row", _rerun(experiments)]
+    parts += [_experiment(study, files, captions) for study in studies]
+    pages = ", ".join(f"[{name}]({name}/rows.md)" for name in experiments)
+    parts += ["## Rerunning a row", _RERUN.format(pages=pages)]
     if BENCH_PAGE in files:
-        parts += ["## Speed and memory", _BENCH]
-    parts += ["## Errata", ERRATA.read_text(encoding="utf-8").strip()]
-    parts += ["## How to cite", _CITE]
+        times = f"[Time and memory of the parts, beside the usual ways to do the same]({BENCH_PAGE})"
+        parts += ["## Speed and memory", f"{times}, on generated data."]
+    parts += ["## Errata", ERRATA.read_text(encoding="utf-8").strip(), "## How to cite", _CITE]
     return "\n\n".join(parts) + "\n"
-
-
-def _verdicts(heading: str, findings: Sequence[Finding], *, paper: bool) -> list[str]:
-    if not any(finding.claim.paper == paper for finding in findings):
-        return []
-    return [f"## {heading}", verdict_table(findings, paper=paper, prefix=CLAIMS_PAGE)]
 
 
 def _answers(findings: Sequence[Finding]) -> str:
@@ -79,36 +80,26 @@ def _answers(findings: Sequence[Finding]) -> str:
 
 
 def _runs(studies: Sequence[Study]) -> str:
-    order = list(METHODS)
     rows = []
-    for study in studies:
-        for section in study.sections:
-            runs = section.every
-            methods = sorted({record.method for record in section.records}, key=order.index)
-            titles = ", ".join(dict.fromkeys(METHODS[name].title for name in methods))
-            rows.append(
-                {
-                    "setting": f"[{study.experiment}](#{study.experiment})",
-                    "what": section.title,
-                    "methods": titles + _ablations(section.ablated),
-                    "runs": str(len(runs)),
-                    "repetitions": _repetitions(runs),
-                    "hours of training": f"{sum(r.seconds.train for r in runs) / 3600:.1f}",
-                    "device": "; ".join(sorted({r.environment.processor for r in runs})),
-                }
-            )
+    for section in (section for study in studies for section in study.sections):
+        runs, used = section.every, {record.method for record in section.records}
+        titles = ", ".join(dict.fromkeys(METHODS[name].title for name in METHODS if name in used))
+        ablations = {record.ablation for record in section.ablated}
+        seeds = sorted({record.seed for record in runs})
+        splits = {record.config.split_seed for record in runs if record.has_unseen_classes}
+        rows.append(
+            {
+                "setting": f"[{section.experiment}](#{section.experiment})",
+                "what": section.title,
+                "methods": titles + (f"; {len(ablations)} ablations of DPQ" if ablations else ""),
+                "runs": str(len(runs)),
+                "repetitions": (f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}")
+                + (f", {len(splits)} class splits" if splits else ""),
+                "hours of training": f"{sum(r.seconds.train for r in runs) / 3600:.1f}",
+                "device": "; ".join(sorted({r.environment.processor for r in runs})),
+            }
+        )
     return as_markdown(rows)
-
-
-def _ablations(ablated: Sequence[Record]) -> str:
-    return f"; {len({record.ablation for record in ablated})} ablations of DPQ" if ablated else ""
-
-
-def _repetitions(runs: Sequence[Record]) -> str:
-    seeds = sorted({record.seed for record in runs})
-    shown = f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}"
-    splits = {record.config.split_seed for record in runs if record.has_unseen_classes}
-    return f"{shown}, {len(splits)} class splits" if splits else shown
 
 
 def _not_run(experiments: Sequence[str]) -> str:
@@ -116,19 +107,24 @@ def _not_run(experiments: Sequence[str]) -> str:
     return f"Not reproduced: no results of {', '.join(missing)} are committed." if missing else ""
 
 
-def _experiment(study: Study, files: Sequence[str]) -> str:
+def _experiment(study: Study, files: Sequence[str], captions: Mapping[str, str]) -> str:
     name, page = study.experiment, f"{study.experiment}/rows.md"
     parts = [f'<a id="{name}"></a>\n\n## {name}']
     for number, section in enumerate(study.sections):
         parts += [f"### {section.title}", describe_setting(section)]
         if section.records:
-            parts += ["mAP:", link_rows(section, main_table(section), "method", page)]
+            parts += ["mAP:", _link_rows(section, main_table(section), "method", page)]
         if section.ablated:
-            parts += ["Ablations of DPQ:", link_rows(section, ablation_table(section), "ablation", page)]
+            parts += ["Ablations of DPQ:", _link_rows(section, ablation_table(section), "ablation", page)]
         if section.records and reported_methods(section.first.protocol):
             parts.append(marks_note("\n".join(parts)))
         if number == 0:
-            parts += [ties_section(section), *_figures(name, files)]
+            parts.append(ties_section(section))
+            parts += [
+                f"[![{caption}]({name}/{stem}.png)]({name}/{stem}.svg)\n\n*{caption}*"
+                for stem, caption in captions.items()
+                if f"{name}/{stem}.png" in files
+            ]
     if notes := read_notes(name):
         parts.append(f'<a id="{name}-notes"></a>\n\nNotes:\n\n{notes}')
     parts.append(
@@ -138,24 +134,40 @@ def _experiment(study: Study, files: Sequence[str]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _figures(name: str, files: Sequence[str]) -> list[str]:
-    return [
-        f"[![{caption}]({name}/{stem}.png)]({name}/{stem}.svg)\n\n*{caption}*"
-        for stem, (_, caption) in FIGURES.items()
-        if f"{name}/{stem}.png" in files
-    ]
+def _link_rows(section: Section, table: pd.DataFrame, title: str, page: str) -> str:
+    """A table in Markdown whose numbers, but for printed ones, lead to the rows of a page.
+
+    Args:
+        section: what the table is of.
+        table: rows under a title belong to it; rows of one title come in the order of the page.
+        title: name of the column of titles.
+        page: path of the page of rows, from the page that links to it.
+    """
+    remaining: dict[str, list[str]] = {}
+    for anchor, name, _ in anchored_rows(section):
+        remaining.setdefault(name, []).append(f"{page}#{anchor}")
+    target, rows = "", []
+    for row in table.to_dict("records"):
+        if row[title]:
+            targets = remaining.get(row[title], [""])
+            target = targets.pop(0) if len(targets) > 1 else targets[0]
+        if target and row.get("source") not in ("paper", "difference"):
+            numbers = [name for name in row if str(name).endswith(" bits") or name == "exact search"]
+            row |= {name: linked(row[name], target) for name in numbers}
+        rows.append(row)
+    return as_markdown(rows)
 
 
-def _rerun(experiments: Sequence[str]) -> str:
-    pages = ", ".join(f"[{name}]({name}/rows.md)" for name in experiments)
-    return (
-        f"The exact command of every row, with its records: {pages}. Tables, figures and this page are made again from "
-        "the records by `nox -s results`; `nox -s results -- --check` says whether they are what the records give, "
-        "byte for byte, with the versions in `constraints.txt`."
-    )
+def linked(cell: str, href: str) -> str:
+    """A cell of a Markdown table whose number is a link; what makes it bold stays outside, an empty one stays empty."""
+    return re.sub(r"^(\*\*)?(.+?)(\*\*)?$", rf"\1[\2]({href})\3", cell)
 
 
-_BENCH = f"""[Time and memory of the parts, beside the usual ways to do the same]({BENCH_PAGE}), on generated data."""
+_RERUN = (
+    "The exact command of every row, with its records: {pages}. Tables, figures and this page are made again from the "
+    "records by `nox -s results`; `nox -s results -- --check` says whether they are what the records give, byte for "
+    "byte, with the versions in `constraints.txt`."
+)
 
 _CITE = """Cite this suite ([CITATION.cff](../CITATION.cff)) with the commit that you read, and the paper beside it. A
 number is cited best by its record, whose name holds method, seed and a digest of the whole setting."""

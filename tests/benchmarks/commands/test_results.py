@@ -177,7 +177,7 @@ def test_every_number_of_ours_is_a_link(output):
 
 def first_screen(folder):
     studies = [Study.read(folder, "cifar10")]
-    return make_results_page(studies, find(studies), ()).split("## What was run")[0]
+    return make_results_page(studies, find(studies), (), {}).split("## What was run")[0]
 
 
 def test_the_first_screen_says_what_holds_and_what_does_not(tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.exhibits.sprite import join_tiles, tiles_of
+from benchmarks.exhibits.gallery import join_tiles, tiles_of
 
 
 def noise(n, side):

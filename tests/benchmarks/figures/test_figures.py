@@ -7,7 +7,8 @@ import sys
 import matplotlib as mpl
 import pytest
 
-from benchmarks.figures import FIGURES, draw_figures, make_figures
+from benchmarks.__main__ import main
+from benchmarks.figures import FIGURES, make_figures
 from benchmarks.report.study import Study
 from dpq import InputError
 from tests.benchmarks.conftest import make_record
@@ -52,17 +53,18 @@ def test_the_same_records_give_the_same_bytes_in_another_process_whatever_the_re
     assert printed == "".join(f"{name} {hashlib.sha256(content).hexdigest()}\n" for name, content in made.items())
 
 
-def test_files_are_written_as_made_and_those_without_a_source_removed(everything, monkeypatch):
+def test_files_are_written_as_made_and_those_without_a_source_removed(everything, monkeypatch, capsys):
     for name in FIGURES.keys() - {"ties", "projection"}:  # for time
         monkeypatch.delitem(FIGURES, name)
     made = make_figures(Study.read(everything, "cifar10"))
     folder = everything / "cifar10"
     (folder / "table.md").write_text("stays")
-    assert draw_figures(Study.read(everything, "cifar10")) == [folder / name for name in made]
+    assert main(["figures", "cifar10", "--output", str(everything)]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(folder / name) for name in made]
     assert {name: (folder / name).read_bytes() for name in made} == made
     for exhibit in (folder / "exhibits").glob("*-projection.json"):
         exhibit.unlink()
-    draw_figures(Study.read(everything, "cifar10"))
+    assert main(["figures", "cifar10", "--output", str(everything)]) == 0
     assert {path.name for path in folder.iterdir() if path.is_file()} == {"table.md"} | files("ties")
 
 

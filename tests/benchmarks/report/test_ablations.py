@@ -4,7 +4,7 @@ import io
 import pytest
 
 from benchmarks.records.store import as_record, write_record
-from benchmarks.report.ablations import ablation_section
+from benchmarks.report.details import ablation_section
 from benchmarks.report.study import Study, sections_of
 from benchmarks.report.tables import make_tables
 from dpq import InputError

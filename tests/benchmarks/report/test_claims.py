@@ -5,7 +5,7 @@ from scipy import stats
 
 from benchmarks.records.store import write_record
 from benchmarks.report.claims import CLAIMS, COMPONENTS, find, make_claims_page
-from benchmarks.report.comparisons import above, as_if_alone, as_printed, cheaper, components, flat, gain_as_printed
+from benchmarks.report.comparisons import above, as_if_alone, as_printed, cheaper, components, flat
 from benchmarks.report.intervals import interval_of_mean
 from benchmarks.report.study import Study
 from benchmarks.report.verdicts import FAILS, HOLDS, OPEN
@@ -120,14 +120,14 @@ def test_printed_values_are_those_of_the_paper(setting):
     assert eight.values == pytest.approx([m[0] - 0.814 for m in OWN])
     assert eight.label == "8 bits, printed 0.814†"
     assert sixteen.values == pytest.approx([m[1] - 0.833 for m in OWN])
-    gain = gain_as_printed(setting, "dqn")[0]
+    gain = as_printed(setting, "dqn")[0]
     assert gain.values == pytest.approx([a[0] - b[0] - (0.814 - 0.527) for a, b in zip(OWN, OTHER, strict=True)])
 
 
 @pytest.mark.parametrize(("dataset", "method"), [("imagenet100", "DPQ"), ("nuswide21", "DTQ"), ("digits", "DPQ")])
 def test_no_printed_value_that_ours_cannot_be_compared_with(records, dataset, method):
     other = section([r | {"protocol": dataset} for r in records])
-    tested = as_printed(other) if method == "DPQ" else gain_as_printed(other, method.lower())
+    tested = as_printed(other) if method == "DPQ" else as_printed(other, method.lower())
     assert {c.missing for c in tested} == {f"no printed value of {method}"}
 
 

@@ -5,8 +5,10 @@ import re
 import pytest
 
 from benchmarks.records.store import read_records, write_record
+from benchmarks.report.pages.anchors import anchor_of, anchors_of
 from benchmarks.report.pages.commands import command_of
-from benchmarks.report.pages.rows import anchor_of, anchors_of, linked, make_row_page
+from benchmarks.report.pages.results import linked
+from benchmarks.report.pages.rows import make_row_page
 from benchmarks.report.statistics import TRAININGS, row_title
 from benchmarks.report.study import Study
 from benchmarks.report.tables import make_tables
