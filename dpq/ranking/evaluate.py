@@ -148,12 +148,12 @@ def _measure(
 ) -> tuple[Metrics[Floats], Floats, Ints]:
     """Metrics of each query, hits at `ranks` ([B, P]), and relevant images in the whole database ([B])."""
     groups = ranking.groups(max([cut, *further_cuts]), [*ks, *ranks])
-    expected = groups.precision_sums(cut)
+    expected = groups.average_precisions(cut)
     worst, best = (groups.average_precision(cut, ties=ties) for ties in ("worst", "best"))
     metrics = Metrics(
-        map=expected.over("hits"),
-        map_total=expected.over("total"),
-        map_capped=expected.over("capped"),
+        map=expected["hits"],
+        map_total=expected["total"],
+        map_capped=expected["capped"],
         map_bounds=(worst, best),
         map_ties_index=ranking.average_in_database_order(cut),
         map_at={further: groups.average_precision(further) for further in further_cuts},
