@@ -19,21 +19,13 @@ from dpq.ranking.ties import Floats, Ints, Ranking, descending
 
 @dataclass(frozen=True)
 class RelevantImages:
-    """The images that are relevant to some queries, code by code, and of one code in database order.
+    """The images that are relevant to some queries, code by code, and of one code in database order."""
 
-    Attributes:
-        relevant: [N] bool.
-        of_code: [U] relevant images of each code.
-        start: [U] where those of a code begin in `place` and `hit`.
-        place: [R] place among all images of the code, from 1.
-        hit: [R] place among the relevant images of the code, from 1.
-    """
-
-    relevant: NDArray[np.bool_]
-    of_code: Ints
-    start: Ints
-    place: Ints
-    hit: Ints
+    relevant: NDArray[np.bool_]  # [N]
+    of_code: Ints  # [U] relevant images of each code
+    start: Ints  # [U] where those of a code begin in `place` and `hit`
+    place: Ints  # [R] place among all images of the code, from 1
+    hit: Ints  # [R] place among the relevant images of the code, from 1
 
     @classmethod
     def of(cls, relevant: NDArray[np.bool_], distinct: DistinctCodes) -> RelevantImages:

@@ -16,15 +16,10 @@ Words = NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class Relevance:
-    """Labels of queries and database as bits: an image is relevant to a query if they share one.
+    """Labels of queries and database as bits: an image is relevant to a query if they share one."""
 
-    Attributes:
-        of_query: [W, Q].
-        of_item: [W, N].
-    """
-
-    of_query: Words
-    of_item: Words
+    of_query: Words  # [W, Q]
+    of_item: Words  # [W, N]
 
     @classmethod
     def of(cls, query_labels: Tensor, database_labels: Tensor) -> Relevance:

@@ -55,18 +55,12 @@ class RankedGroups:
     @cached_property
     def total_items(self) -> Ints:
         """Ranked items of each query, [B]."""
-        last = self._last
-        return self.items_before[last] + self.items[last]
+        return np.add.reduceat(self.items, self.first)
 
     @cached_property
     def total_relevant(self) -> Ints:
         """Relevant items of each query, [B]."""
-        last = self._last
-        return self.relevant_before[last] + self.relevant[last]
-
-    @property
-    def _last(self) -> Ints:
-        return np.append(self.first[1:], len(self.query)) - 1
+        return np.add.reduceat(self.relevant, self.first)
 
     def hits(self, ranks: ArrayLike, ties: Within = "expected") -> Floats:
         """Relevant items among the first k ranks.

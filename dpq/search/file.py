@@ -35,17 +35,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the codes of an index come from; texts are empty where nothing is known.
+    """Where the codes of an index come from; texts are empty where nothing is known."""
 
-    Attributes:
-        model: folder of the model, relative to that of the index file.
-        model_sha256: of its tensors.
-        images: folder that names are relative to, relative to that of the index file.
-    """
-
-    model: str = ""
-    model_sha256: str = ""
-    images: str = ""
+    model: str = ""  # folder of the model, relative to that of the index file
+    model_sha256: str = ""  # of its tensors
+    images: str = ""  # folder that names are relative to, relative to that of the index file
 
 
 NOWHERE = Origin()
@@ -59,9 +53,7 @@ class _Header:
     origin: Origin
 
 
-def write_index(
-    path: Path, tensors: Mapping[str, Tensor], names: Sequence[str], score: Score, origin: Origin = NOWHERE
-) -> None:
+def write_index(path: Path, tensors: Mapping[str, Tensor], names: Sequence[str], score: Score, origin: Origin) -> None:
     """Write the file whole or not at all; an index that was there before is replaced.
 
     Args:

@@ -18,17 +18,11 @@ _PAPER, _INK, _BLANK, _WRONG = "white", "#333333", "#dddddd", "#d55e00"
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of the grid.
+    """A picture of the grid."""
 
-    Attributes:
-        file: of the image; one that cannot be read is a grey tile.
-        caption: text below it, cut off where it is too long.
-        wrong: to be framed, with a cross.
-    """
-
-    file: Path
-    caption: str = ""
-    wrong: bool = False
+    file: Path  # of the image; one that cannot be read is a grey tile
+    caption: str = ""  # text below it, cut off where it is too long
+    wrong: bool = False  # to be framed, with a cross
 
 
 def picture_grid(rows: Sequence[tuple[Picture, Sequence[Picture]]]) -> bytes:
