@@ -18,6 +18,13 @@ EXAMPLES = """from a folder of photos to a searchable index:
   python -m dpq index add photos.index                   what is new in the folder
   python -m dpq index remove photos.index cat/1.jpg      take an image out
 """
+# What settings that an error of the library is about are called here.
+OPTIONS = {
+    "backbone": "--backbone TIMM_NAME",
+    "device": "--device cpu",
+    "output": "--output MODEL",
+    "weights": "--weights FILE, or --weights none to start from scratch",
+}
 # How to go on after Ctrl-C.
 ADVICE = {
     "train": "no model was written; the same command starts anew",
@@ -165,7 +172,7 @@ def _add_running(parser: Any) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0, 2 for a mistake of the caller, 130 when interrupted."""
-    return status_of(lambda: _run(arguments))
+    return status_of(lambda: _run(arguments), OPTIONS)
 
 
 def _run(arguments: Sequence[str] | None) -> None:

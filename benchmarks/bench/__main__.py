@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.bench.page import write_pages
 from benchmarks.bench.report import Options, Report, as_written, render, write_report
-from benchmarks.commands.advice import advice_for
+from benchmarks.commands.advice import OPTIONS
 from benchmarks.running.environment import keep_freed_memory, resolve_device
 from dpq.cli.parser import Parser, positive, status_of
 from dpq.errors import InputError
@@ -67,7 +67,7 @@ def make_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run benchmarks, print and write their tables; the exit status is 2 for a mistake, 130 for Ctrl-C."""
-    return status_of(lambda: _run(arguments), advice_for)
+    return status_of(lambda: _run(arguments), OPTIONS)
 
 
 def _run(arguments: Sequence[str] | None) -> None:
