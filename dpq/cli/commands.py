@@ -79,15 +79,10 @@ def _pictures(index: ImageIndex, images: list[Path], found: Found) -> list[tuple
     for image, nearest in zip(images, found.rows, strict=True):
         own = image.resolve().parent.name
         own = own if own in classes else ""
-        answers = [
-            Picture(
-                index.folder / names[row],
-                _class_of(names[row]) or names[row],
-                bool(own) and _class_of(names[row]) != own,
-            )
-            for row in nearest.tolist()
-            if row >= 0
-        ]
+        answers = []
+        for name in (names[row] for row in nearest.tolist() if row >= 0):
+            of = _class_of(name)
+            answers.append(Picture(index.folder / name, of or name, wrong=own not in ("", of)))
         rows.append((Picture(image, own or image.name), answers))
     return rows
 

@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from dpq.cli.interrupts import interruption
@@ -23,16 +24,6 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see {self.prog} --help")
 
 
-def positive(text: str) -> int:
-    """An integer above zero."""
-    return _number(text, 1, "a positive number")
-
-
-def natural(text: str) -> int:
-    """An integer that is not below zero."""
-    return _number(text, 0, "a number that is at least 0")
-
-
 def _number(text: str, least: int, expected: str) -> int:
     try:
         value = int(text)
@@ -41,6 +32,10 @@ def _number(text: str, least: int, expected: str) -> int:
     if value < least:
         raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
     return value
+
+
+positive = partial(_number, least=1, expected="a positive number")
+natural = partial(_number, least=0, expected="a number that is at least 0")
 
 
 def one_of(what: str, choices: Sequence[str]) -> Callable[[str], str]:

@@ -58,9 +58,5 @@ def check_labels(query_labels: Tensor, database_labels: Tensor, queries: int, it
 
 def _words(labels: Tensor) -> Words:
     """Labels [n, L] as bits of 64-bit words, [W, n]."""
-    flags = labels.cpu().numpy() != 0
-    words = flags.shape[1] // 64 + 1
-    octets = np.zeros((len(flags), 8 * words), dtype=np.uint8)
-    packed = np.packbits(flags, axis=1)
-    octets[:, : packed.shape[1]] = packed
-    return np.ascontiguousarray(octets.view(np.uint64).T)
+    flags = np.pad(labels.cpu().numpy() != 0, ((0, 0), (0, 64 - labels.shape[1] % 64)))
+    return np.ascontiguousarray(np.packbits(flags, axis=1).view(np.uint64).T)
