@@ -43,16 +43,8 @@ def build(options: argparse.Namespace) -> None:
     """Make an index of a folder."""
     import_faiss()  # before what takes long
     refuse_other_files(options.output)
-    index = ImageIndex.build(
-        options.model,
-        options.folder,
-        bits=options.bits,
-        score=options.score,
-        lists=options.lists,
-        device=options.device,
-        workers=options.workers,
-        progress=True,
-    )
+    given = {name: getattr(options, name) for name in ("bits", "score", "lists", "device", "workers")}
+    index = ImageIndex.build(options.model, options.folder, progress=True, **given)
     index.save(options.output)
     log.info("%s: %d images of %d bits", options.output, len(index.codes), index.codes.bits)
 

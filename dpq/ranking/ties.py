@@ -22,7 +22,6 @@ from dpq.errors import InputError
 from dpq.protocols.base import Denominator
 
 Ties = Literal["expected", "index", "best", "worst"]
-Within = Literal["expected", "best", "worst"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -62,12 +61,13 @@ class RankedGroups:
         """Relevant items of each query, [B]."""
         return np.add.reduceat(self.relevant, self.first)
 
-    def hits(self, ranks: ArrayLike, ties: Within = "expected") -> Floats:
+    def hits(self, ranks: ArrayLike, ties: Ties = "expected") -> Floats:
         """Relevant items among the first k ranks.
 
         Args:
             ranks: [P] ranks k, at least 1; those beyond the ranking stand for its end.
-            ties: the expected number over tie orders, or that of the best or worst order for each k.
+            ties: the expected number over tie orders, or that of the best or worst order for each k; "index" where
+                the ranking has no ties.
 
         Returns:
             [B, P].
@@ -86,12 +86,12 @@ class RankedGroups:
             inside = slots * (relevant / items)
         return self.relevant_before[group] + inside
 
-    def precision(self, ranks: ArrayLike, ties: Within = "expected") -> Floats:
+    def precision(self, ranks: ArrayLike, ties: Ties = "expected") -> Floats:
         """Share of relevant items among the first k ranks, [B, P]; arguments and errors as for `hits`."""
         return self.hits(ranks, ties) / np.minimum(ranks, self.total_items[:, None])
 
     def average_precision(
-        self, top_r: int | None = None, denominator: Denominator = "hits", ties: Within = "expected"
+        self, top_r: int | None = None, denominator: Denominator = "hits", ties: Ties = "expected"
     ) -> Floats:
         """Average precision over the first `top_r` ranks.
 
@@ -102,7 +102,7 @@ class RankedGroups:
             top_r: ranks R that count; None or more than there are means all.
             denominator: what the sum of precisions is divided by: relevant items inside the first R ("hits"),
                 all relevant items ("total"), or the smaller of R and all relevant items ("capped").
-            ties: the expectation over tie orders, or the best or worst order.
+            ties: the expectation over tie orders, or the best or worst order; "index" where the ranking has no ties.
 
         Returns:
             [B]; 0 where nothing relevant is among the first R.
@@ -115,7 +115,7 @@ class RankedGroups:
             raise InputError(f"the denominator must be 'hits', 'total' or 'capped'; got {denominator!r}")
         return averages[denominator]
 
-    def average_precisions(self, top_r: int | None = None, ties: Within = "expected") -> dict[Denominator, Floats]:
+    def average_precisions(self, top_r: int | None = None, ties: Ties = "expected") -> dict[Denominator, Floats]:
         """`average_precision` by each denominator; arguments and errors as there.
 
         Axis S: for each query, every possible number h of hits in the group that the cut falls into.
@@ -140,9 +140,9 @@ class RankedGroups:
 
         def over(divisor: Ints) -> Floats:
             value = np.divide(summed, divisor, out=np.zeros(len(divisor)), where=divisor > 0)
-            if ties == "expected":
-                return np.asarray(np.add.reduceat(ways * value, starts) / np.add.reduceat(ways, starts))
-            return np.asarray((np.maximum if ties == "best" else np.minimum).reduceat(value, starts))
+            if ties in ("best", "worst"):
+                return np.asarray((np.maximum if ties == "best" else np.minimum).reduceat(value, starts))
+            return np.asarray(np.add.reduceat(ways * value, starts) / np.add.reduceat(ways, starts))
 
         total = self.total_relevant
         return {"hits": over(r0 + h), "total": over(total[query]), "capped": over(np.minimum(cut, total)[query])}
@@ -152,7 +152,7 @@ class RankedGroups:
         ends = np.cumsum(self.items)  # over all queries of the block, so one search serves them all
         return np.searchsorted(ends, (ends - self.items)[self.first][:, None] + ranks)
 
-    def _whole_groups(self, group: Ints, ties: Within) -> Floats:
+    def _whole_groups(self, group: Ints, ties: Ties) -> Floats:
         """Sum of precisions over the groups of each query before `group` ([B]), [B]."""
         inside = np.flatnonzero((self.relevant > 0) & (np.arange(len(self.query)) < group[self.query]))
         sums = self._precision_sum(
@@ -160,7 +160,7 @@ class RankedGroups:
         )
         return np.bincount(self.query[inside], sums, minlength=len(group)).astype(np.float64, copy=False)
 
-    def _precision_sum(self, n0: Ints, r0: Ints, m: Ints, h: Ints, ties: Within) -> Floats:
+    def _precision_sum(self, n0: Ints, r0: Ints, m: Ints, h: Ints, ties: Ties) -> Floats:
         """Sum of the precisions at the h relevant of m tied items that follow n0 items, r0 of them relevant.
 
         Expected (McSherry and Najork 2008): place j is relevant with probability h/m, and then on average

@@ -28,7 +28,7 @@ _TYPES = {
     "names": torch.uint8,
     "centroids": torch.float32,
 }
-_OPTIONAL = {"names", "centroids"}
+_NEEDED = ("codes", "codebooks", "ids")
 
 T = TypeVar("T")
 
@@ -84,7 +84,7 @@ def refuse_others(path: Path) -> None:
         return
     try:
         with safe_open(path, "pt") as file:
-            if {"codes", "codebooks", "ids"} <= set(file.keys()):
+            if set(_NEEDED) <= set(file.keys()):
                 return
     except Exception:  # whatever the reader raises, it is no index
         pass
@@ -116,7 +116,7 @@ def _arguments(tensors: dict[str, Tensor], state: dict[str, object]) -> dict[str
     if any(map(is_no_text, asdict(header.origin).values())):
         raise ValueError("its origin holds what no path can")
     for name, kind in _TYPES.items():
-        if name not in tensors and name not in _OPTIONAL:
+        if name not in tensors and name in _NEEDED:
             raise ValueError(f"it has no {name}")
         if name in tensors and tensors[name].dtype != kind:
             raise ValueError(f"its {name} are {tensors[name].dtype}, not {kind}")

@@ -73,14 +73,8 @@ class CodeIndex:
         centroids: [C, D] of an inverted file; see `divide`.
         origin: where codes and names come from.
 
-    Attributes:
-        codes: [N, M] uint8.
-        codebooks: [M, K, D] float32.
-        score: "inner" or "l2".
-        ids: [N] int64.
-        names: N texts, or none.
-        centroids: [C, D] float32, or None where every image is looked at.
-        origin: as given.
+    All of them are attributes too: codebooks and centroids as float32, ids as int64, names as a tuple; centroids are
+    None where every image is looked at.
 
     Raises:
         InputError: sizes do not fit, or values are out of range.
