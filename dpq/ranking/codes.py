@@ -2,7 +2,7 @@
 
 Nothing is sorted or visited image by image but the relevant ones. An entry is a code in the ranking of a query;
 entries of all queries stand in one flat list, best first. Axes: B queries with the same labels, U distinct codes, N
-database, R relevant images, T groups of several codes.
+database, R relevant images.
 """
 
 from __future__ import annotations
@@ -63,18 +63,17 @@ class CodeRanking(Ranking):
         Returns:
             [B]; 0 without a hit.
         """
-        several = self._alone(top_r), self._interleaved(top_r)
+        groups = self.groups_with_hits(top_r)
+        first, codes = self.edges[groups], np.diff(self.edges)[groups]
+        several = self._alone(first[codes == 1]), self._interleaved(first[codes > 1], codes[codes > 1])
         row, rank, hit = (np.concatenate(parts) for parts in zip(*several, strict=True))
         counted = rank <= top_r
         row, rank, hit = row[counted], rank[counted], hit[counted]
         sums = np.bincount(row, hit / rank, len(self.relevant))
         return np.asarray(sums / np.maximum(1, np.bincount(row, minlength=len(self.relevant))))
 
-    def _alone(self, top_r: int) -> tuple[Ints, Ints, Ints]:
+    def _alone(self, entries: Ints) -> tuple[Ints, Ints, Ints]:
         """Relevant images of codes that are tied with no other: ranking, rank, and hits up to there."""
-        entries = self.relevant_entries(top_r)
-        first, last = self.group_of(entries)
-        entries = entries[first == last]
         before, hits_before = self.before(entries)
         held = self.relevant.take(entries)
         at = _ranges(self.images.start[self.order[entries]], held)
@@ -84,12 +83,9 @@ class CodeRanking(Ranking):
             np.repeat(hits_before, held) + self.images.hit[at],
         )
 
-    def _interleaved(self, top_r: int) -> tuple[Ints, Ints, Ints]:
-        """As `_alone`, of codes that are tied: images of all codes of a group, in database order."""
-        before, hits_before = self.before(self.first)
-        wanted = (self.hits[self.last + 1] > self.hits[self.first]) & (before < top_r)
-        first, before, hits_before = self.first[wanted], before[wanted], hits_before[wanted]
-        codes = self.last[wanted] - first + 1
+    def _interleaved(self, first: Ints, codes: Ints) -> tuple[Ints, Ints, Ints]:
+        """As `_alone`, of groups of several `codes`: images of all codes of a group, in database order."""
+        before, hits_before = self.before(first)
         code = self.order[_ranges(first, codes)]
         counts = self.distinct.counts[code]
         images = self.distinct.by_code[_ranges(self.distinct.start[code], counts)]

@@ -235,7 +235,7 @@ def _in_order(values: NDArray[Any], order: Ints) -> NDArray[Any]:
 class Ranking:
     """Entries of rankings, best first, and which of them are tied; an entry stands for items of one score.
 
-    Entries of all queries stand in one flat list. Axis T: groups of several tied entries.
+    Entries of all queries stand in one flat list. Axis T: groups of tied entries.
 
     Args:
         keys: [B, U] that are equal exactly where scores are; None where no entry is tied with another.
@@ -247,14 +247,13 @@ class Ranking:
         self.relevant, self.length = relevant, relevant.shape[1]  # entries of a query
         # Items, and relevant ones, before an entry in the flat list.
         self.items = np.arange(relevant.size + 1) if counts is None else np.append(0, np.cumsum(counts))
-        self.hits = np.append(0, np.cumsum(relevant))
+        self.hits = np.zeros(relevant.size + 1, dtype=np.int64)
+        np.cumsum(relevant, out=self.hits[1:])
         self.most = np.diff(self.items[:: self.length]).max()  # items of a ranking
-        tied = np.zeros(relevant.shape, dtype=bool)
+        begins = np.ones(relevant.size + 1, dtype=bool)
         if keys is not None:
-            np.equal(keys[:, 1:], keys[:, :-1], out=tied[:, 1:])
-        at = np.flatnonzero(tied)
-        # First and last entries of the groups of several, [T].
-        self.first, self.last = at[np.diff(at, prepend=-2) != 1] - 1, at[np.diff(at, append=-2) != 1]
+            np.not_equal(keys[:, 1:], keys[:, :-1], out=begins[:-1].reshape(keys.shape)[:, 1:])
+        self.edges = np.flatnonzero(begins)  # first entry of each group, and the end, [T + 1]
 
     def groups(self, top_r: int, ranks: Sequence[int] | Ints = ()) -> RankedGroups:
         """The tie groups, for metrics of the first R ranks, and hits at other ranks.
@@ -266,12 +265,12 @@ class Ranking:
             top_r: R.
             ranks: [P] that `hits` and `precision` will be asked for; those beyond the ranking stand for its end.
         """
-        entries = self.relevant_entries(top_r)
+        groups = self.groups_with_hits(top_r)
         if top_r < self.most:
-            entries = np.union1d(entries, self._entries_at([top_r, *ranks]))
-        first, last = self.group_of(entries)
-        alone = np.diff(first, prepend=-1) != 0
-        edges = np.stack([first[alone], last[alone] + 1], axis=1).ravel()
+            bounds = self.items[:: self.length]
+            ends = np.minimum(bounds[:-1, None] + [top_r, *ranks], bounds[1:, None])
+            groups = np.union1d(groups, np.searchsorted(self.items[self.edges], ends) - 1)
+        edges = np.stack([self.edges[groups], self.edges[groups + 1]], axis=1).ravel()
         of_query = np.arange(0, len(self.items), self.length)
         edges = np.insert(edges, np.searchsorted(edges, of_query), of_query)
         items = np.diff(self.items[edges])
@@ -287,26 +286,11 @@ class Ranking:
         start = entries - entries % self.length
         return self.items[entries] - self.items[start], self.hits[entries] - self.hits[start]
 
-    def relevant_entries(self, top_r: int) -> Ints:
-        """Entries with relevant items, up to the one that holds rank R in each ranking."""
-        entries = np.flatnonzero(self.relevant)
-        if top_r < self.most:
-            entries = entries[entries <= self._entries_at([top_r])[entries // self.length, 0]]
-        return entries
-
-    def group_of(self, entries: Ints) -> tuple[Ints, Ints]:
-        """First and last entry of the group that each entry is in."""
-        if not len(self.first):
-            return entries, entries
-        group = np.maximum(np.searchsorted(self.first, entries, side="right") - 1, 0)
-        first, last = self.first[group], self.last[group]
-        inside = (first <= entries) & (entries <= last)
-        return np.where(inside, first, entries), np.where(inside, last, entries)
-
-    def _entries_at(self, ranks: Sequence[int] | Ints) -> Ints:
-        """The entries that hold some ranks, [B, P]."""
-        bounds = self.items[:: self.length]
-        return np.searchsorted(self.items[1:], np.minimum(bounds[:-1, None] + ranks, bounds[1:, None]))
+    def groups_with_hits(self, top_r: int) -> Ints:
+        """The groups with relevant items, up to the one that holds rank R in each ranking."""
+        hits = self.hits[self.edges]
+        groups = np.flatnonzero(hits[1:] > hits[:-1])
+        return groups if top_r >= self.most else groups[self.before(self.edges[groups])[0] < top_r]
 
 
 def rank_items(scores: NDArray[Any], relevant: NDArray[np.bool_], ties: Ties) -> RankedGroups:
