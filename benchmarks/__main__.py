@@ -12,7 +12,7 @@ if __name__ == "__main__":  # before all else
     interruption.install()
 
 from benchmarks.commands import Command, check_data, evaluate, exhibit, figures, regress, results, run, table
-from benchmarks.commands.advice import advice_for
+from benchmarks.commands.advice import OPTIONS
 from dpq.cli.parser import Parser, status_of
 
 EXAMPLES = """examples:
@@ -43,7 +43,7 @@ def make_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0, 1 for a regression, 2 for a mistake of the caller, 130 when interrupted."""
-    return status_of(lambda: _run(sys.argv[1:] if arguments is None else arguments), advice_for)
+    return status_of(lambda: _run(sys.argv[1:] if arguments is None else arguments), OPTIONS)
 
 
 def _run(arguments: Sequence[str]) -> int | None:

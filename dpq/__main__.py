@@ -18,6 +18,13 @@ EXAMPLES = """from a folder of photos to a searchable index:
   python -m dpq index add photos.index                   what is new in the folder
   python -m dpq index remove photos.index cat/1.jpg      take an image out
 """
+# What settings that an error of the library is about are called here.
+OPTIONS = {
+    "backbone": "--backbone TIMM_NAME",
+    "device": "--device cpu",
+    "output": "--output MODEL",
+    "weights": "--weights FILE, or --weights none to start from scratch",
+}
 # How to go on after Ctrl-C.
 ADVICE = {
     "train": "no model was written; the same command starts anew",
@@ -27,19 +34,15 @@ ADVICE = {
 
 def make_parser() -> Parser:
     """The parser with all sub-commands."""
-    parser = Parser(
-        prog="python -m dpq",
-        description="Learn short codes of images, and search large folders by them.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    examples: Any = {"epilog": EXAMPLES, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    about = "Learn short codes of images, and search large folders by them."
+    parser = Parser(prog="python -m dpq", description=about, **examples)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
     index = commands.add_parser(
         "index",
         help="make an index of a folder of images, search it, change it (needs the extra 'search')",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **examples,
     )
     actions = index.add_subparsers(dest="action", required=True, metavar="ACTION")
     _add_build(actions)
@@ -122,7 +125,6 @@ def _add_search(actions: Any) -> None:
     )
     search.add_argument("--grid", type=Path, metavar="FILE.png", help="draw queries and answers")
     _add_places(search)
-    _add_running(search)
 
 
 def _add_changes(actions: Any) -> None:
@@ -140,7 +142,6 @@ def _add_changes(actions: Any) -> None:
         help="files in the folder (default: all that are not in the index)",
     )
     _add_places(add)
-    _add_running(add)
     remove = actions.add_parser(
         "remove", help="take images out", description="Take images out of the index. Their files are left alone."
     )
@@ -155,6 +156,7 @@ def _add_places(parser: Any) -> None:
     parser.add_argument(
         "--images-root", type=Path, metavar="FOLDER", help="where the images are now, if they were moved"
     )
+    _add_running(parser)
 
 
 def _add_running(parser: Any) -> None:
@@ -165,7 +167,7 @@ def _add_running(parser: Any) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0, 2 for a mistake of the caller, 130 when interrupted."""
-    return status_of(lambda: _run(arguments))
+    return status_of(lambda: _run(arguments), OPTIONS)
 
 
 def _run(arguments: Sequence[str] | None) -> None:

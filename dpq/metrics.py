@@ -17,7 +17,7 @@ from torch import Tensor
 from dpq.errors import InputError
 from dpq.protocols.base import Denominator
 from dpq.ranking.curves import PrecisionRecall, average_curve, geometric_ranks
-from dpq.ranking.ties import Floats, RankedGroups, Ties, Within, at_least_one, rank_items
+from dpq.ranking.ties import Floats, RankedGroups, Ties, at_least_one, rank_items
 
 BLOCK = 2**21  # scores ranked at once; bounds the working memory to about 200 MB
 
@@ -49,7 +49,7 @@ def average_precision(
         InputError: shapes differ, nothing to rank, NaN scores, `relevant` not binary, `top_r` below 1, or an
             unknown option.
     """
-    values = [groups.average_precision(top_r, denominator, _within(ties)) for groups in _ranked(scores, relevant, ties)]
+    values = [groups.average_precision(top_r, denominator, ties) for groups in _ranked(scores, relevant, ties)]
     return np.concatenate(values).reshape(np.shape(scores)[:-1])
 
 
@@ -91,7 +91,7 @@ def precision_at_k(scores: Scores, relevant: Scores, k: int, ties: Ties = "expec
         InputError: `k` below 1, or as for `average_precision`.
     """
     at_least_one("k", k)
-    shares = [groups.precision([k], _within(ties)) for groups in _ranked(scores, relevant, ties)]
+    shares = [groups.precision([k], ties) for groups in _ranked(scores, relevant, ties)]
     return np.concatenate(shares).reshape(np.shape(scores)[:-1])
 
 
@@ -118,7 +118,7 @@ def precision_recall_curve(
     at = geometric_ranks(size) if ranks is None else np.atleast_1d(np.asarray(ranks))
     if ranks is not None and (at.ndim != 1 or not at.size or at.max() > size):
         raise InputError(f"ranks of a curve must be a list of numbers from 1 to {size}; got {ranks!r}")
-    blocks = [(groups.hits(at, _within(ties)), groups.total_relevant) for groups in _ranked(scores, relevant, ties)]
+    blocks = [(groups.hits(at, ties), groups.total_relevant) for groups in _ranked(scores, relevant, ties)]
     return average_curve(np.concatenate([b[0] for b in blocks]), np.concatenate([b[1] for b in blocks]), at)
 
 
@@ -145,7 +145,3 @@ def _array(x: Scores) -> NDArray[Any]:
         x = x.detach().cpu()
         return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
     return np.atleast_1d(np.asarray(x))
-
-
-def _within(ties: Ties) -> Within:
-    return "expected" if ties == "index" else ties  # a ranking by index has no ties left

@@ -17,7 +17,7 @@ if __name__ == "__main__":  # before the imports below, which take seconds
 import torch
 
 from benchmarks.bench.report import Options, as_written, make_pages, render, write_report
-from benchmarks.commands.advice import advice_for
+from benchmarks.commands.advice import OPTIONS
 from benchmarks.report import generated
 from benchmarks.running.environment import keep_freed_memory, resolve_device
 from dpq.cli.parser import Parser, one_of, positive, status_of
@@ -68,7 +68,7 @@ def make_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run benchmarks, print and write their tables; the exit status is 2 for a mistake, 130 for Ctrl-C."""
-    return status_of(lambda: _run(arguments), advice_for)
+    return status_of(lambda: _run(arguments), OPTIONS)
 
 
 @interruption.interruptible(ADVICE)

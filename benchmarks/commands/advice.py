@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dpq.errors import InputError
-
 # By what the error is about.
 OPTIONS = {
     "allow_missing": "check-data names what is missing, --allow-missing {} goes on without it",
@@ -18,9 +16,3 @@ OPTIONS = {
     "strip_prefix": "--strip-prefix FOLDER",
     "weights": "--weights FILE, or --weights none to start from scratch",
 }
-
-
-def advice_for(error: InputError) -> str:
-    """What to append to the message of an error; empty where no option is its way out."""
-    option = OPTIONS.get(error.about or "")
-    return f"; on the command line: {option.format(error.value)}" if option else ""

@@ -43,16 +43,8 @@ def build(options: argparse.Namespace) -> None:
     """Make an index of a folder."""
     import_faiss()  # before what takes long
     refuse_other_files(options.output)
-    index = ImageIndex.build(
-        options.model,
-        options.folder,
-        bits=options.bits,
-        score=options.score,
-        lists=options.lists,
-        device=options.device,
-        workers=options.workers,
-        progress=True,
-    )
+    given = {name: getattr(options, name) for name in ("bits", "score", "lists", "device", "workers")}
+    index = ImageIndex.build(options.model, options.folder, progress=True, **given)
     index.save(options.output)
     log.info("%s: %d images of %d bits", options.output, len(index.codes), index.codes.bits)
 
@@ -79,15 +71,10 @@ def _pictures(index: ImageIndex, images: list[Path], found: Found) -> list[tuple
     for image, nearest in zip(images, found.rows, strict=True):
         own = image.resolve().parent.name
         own = own if own in classes else ""
-        answers = [
-            Picture(
-                index.folder / names[row],
-                _class_of(names[row]) or names[row],
-                bool(own) and _class_of(names[row]) != own,
-            )
-            for row in nearest.tolist()
-            if row >= 0
-        ]
+        answers = []
+        for name in (names[row] for row in nearest.tolist() if row >= 0):
+            of = _class_of(name)
+            answers.append(Picture(index.folder / name, of or name, wrong=own not in ("", of)))
         rows.append((Picture(image, own or image.name), answers))
     return rows
 

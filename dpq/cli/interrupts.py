@@ -24,14 +24,10 @@ _TURN = 0.2  # seconds to wait for another thread that says the line
 
 
 class Interruption:
-    """How this process answers Ctrl-C and SIGTERM; there is one, for signals belong to the process.
-
-    Attributes:
-        status: exit status of an interrupted command.
-    """
+    """How this process answers Ctrl-C and SIGTERM; there is one, for signals belong to the process."""
 
     def __init__(self) -> None:
-        self.status = 128 + signal.SIGINT
+        self.status = 128 + signal.SIGINT  # exit status of an interrupted command
         self._advice = NOT_BEGUN
         self._raises = self._arrived = self._said = False
         self._saying = threading.Lock()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from dpq.cli.interrupts import interruption
@@ -23,16 +24,6 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see {self.prog} --help")
 
 
-def positive(text: str) -> int:
-    """An integer above zero."""
-    return _number(text, 1, "a positive number")
-
-
-def natural(text: str) -> int:
-    """An integer that is not below zero."""
-    return _number(text, 0, "a number that is at least 0")
-
-
 def _number(text: str, least: int, expected: str) -> int:
     try:
         value = int(text)
@@ -41,6 +32,10 @@ def _number(text: str, least: int, expected: str) -> int:
     if value < least:
         raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
     return value
+
+
+positive = partial(_number, least=1, expected="a positive number")
+natural = partial(_number, least=0, expected="a number that is at least 0")
 
 
 def one_of(what: str, choices: Sequence[str]) -> Callable[[str], str]:
@@ -54,19 +49,21 @@ def one_of(what: str, choices: Sequence[str]) -> Callable[[str], str]:
     return read
 
 
-def status_of(command: Callable[[], int | None], advice: Callable[[InputError], str] = lambda error: "") -> int:
+def status_of(command: Callable[[], int | None], options: Mapping[str, str]) -> int:
     """Run a command, and say in one line what ended it: its own status, 2 for a mistake, 130 when interrupted.
 
     Args:
         command: to run.
-        advice: what to add to the line, as options of this command line are unknown to the library.
+        options: what to add to the line of an error, by what it is about: the library knows settings, not options.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it would say how it was loaded
     try:
         return command() or 0
     except InputError as error:
-        print(f"error: {' '.join((str(error) + advice(error)).split())}", file=sys.stderr)
+        option = options.get(error.about or "", "").format(error.value)
+        message = f"{error}; on the command line: {option}" if option else str(error)
+        print(f"error: {' '.join(message.split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return interruption.say()

@@ -322,4 +322,4 @@ def _device(device: str | torch.device) -> torch.device:
     try:
         return torch.empty(0, device=device).device
     except Exception as error:  # each backend raises its own
-        raise InputError(f"device {device} cannot be used; give auto, or one that torch finds here") from error
+        raise InputError(f"device {device} cannot be used; give auto, or what torch finds here", "device") from error

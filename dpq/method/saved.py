@@ -103,7 +103,7 @@ def refuse_others(folder: Path) -> None:
     others = sorted({path.name for path in folder.iterdir()} - {TENSORS, CONFIG}) if folder.is_dir() else []
     if others or not folder.is_dir():
         what = f"a folder with other files ({others[0]})" if others else "a file"
-        raise InputError(f"{folder} is {what}, which saving would overwrite; {_REMEDY}")
+        raise InputError(f"{folder} is {what}, which saving would overwrite; {_REMEDY}", "output")
 
 
 def read_model(folder: Path) -> tuple[SavedConfig, dict[str, Tensor]]:

@@ -27,10 +27,9 @@ class PrecisionRecall:
 def average_curve(hits: Floats, total_relevant: Ints, ranks: Ints) -> PrecisionRecall:
     """The curve of `hits` [Q, P] at `ranks` [P] of queries with `total_relevant` [Q] relevant items."""
     held = total_relevant > 0
-    if not held.any():
-        return PrecisionRecall(ranks, np.zeros(len(ranks)), np.zeros(len(ranks)))
-    recall = (hits[held] / total_relevant[held, None]).mean(axis=0)
-    return PrecisionRecall(ranks, recall, hits[held].mean(axis=0) / ranks)
+    hits, queries = hits[held], max(1, np.count_nonzero(held))
+    recall = (hits / total_relevant[held, None]).sum(axis=0) / queries
+    return PrecisionRecall(ranks, recall, hits.sum(axis=0) / queries / ranks)
 
 
 def geometric_ranks(size: int, points: int = 50) -> Ints:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from functools import partial
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
@@ -148,12 +147,12 @@ def _measure(
 ) -> tuple[Metrics[Floats], Floats, Ints]:
     """Metrics of each query, hits at `ranks` ([B, P]), and relevant images in the whole database ([B])."""
     groups = ranking.groups(max([cut, *further_cuts]), [*ks, *ranks])
-    expected = groups.precision_sums(cut)
+    expected = groups.average_precisions(cut)
     worst, best = (groups.average_precision(cut, ties=ties) for ties in ("worst", "best"))
     metrics = Metrics(
-        map=expected.over("hits"),
-        map_total=expected.over("total"),
-        map_capped=expected.over("capped"),
+        map=expected["hits"],
+        map_total=expected["total"],
+        map_capped=expected["capped"],
         map_bounds=(worst, best),
         map_ties_index=ranking.average_in_database_order(cut),
         map_at={further: groups.average_precision(further) for further in further_cuts},
@@ -205,19 +204,19 @@ def evaluate_embeddings(
     queries, database = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (queries, database))
     norms = database.square().sum(dim=1) if checked(score) == "l2" else None
     relevance, at_once = Relevance.of(query_labels, database_labels), max(1, ENTRIES // len(database))
+
+    def average(batch: tuple[Ints, NDArray[Any]]) -> Floats:
+        rows, scores = batch
+        return rank_items(scores, relevance.to(rows), "expected").average_precision(cut)
+
     averages: list[Floats] = []
-    blocks = [np.arange(start, min(start + block, len(queries))) for start in range(0, len(queries), block)]
+    blocks = np.split(np.arange(len(queries)), range(block, len(queries), block))
     for rows in tqdm(blocks, "rank", leave=False, disable=None if progress else True):
         products = queries[rows] @ database.T
         scores = (products if norms is None else 2 * products - norms).cpu().numpy()
-        batches = [slice(start, start + at_once) for start in range(0, len(rows), at_once)]
-        averages += in_threads(partial(_averages, scores, relevance, rows, cut), batches, "rank")
+        batches = [(rows[at : at + at_once], scores[at : at + at_once]) for at in range(0, len(rows), at_once)]
+        averages += in_threads(average, batches, "rank")
     return float(np.concatenate(averages).mean())
-
-
-def _averages(scores: NDArray[Any], relevance: Relevance, queries: Ints, cut: int | None, batch: slice) -> Floats:
-    """Average precision of one batch of the `queries` [B] that have `scores` [B, N]."""
-    return rank_items(scores[batch], relevance.to(queries[batch]), "expected").average_precision(cut)
 
 
 def in_threads(work: Callable[[Item], R], items: Sequence[Item], description: str, progress: bool = False) -> list[R]:

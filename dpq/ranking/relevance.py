@@ -16,15 +16,10 @@ Words = NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class Relevance:
-    """Labels of queries and database as bits: an image is relevant to a query if they share one.
+    """Labels of queries and database as bits: an image is relevant to a query if they share one."""
 
-    Attributes:
-        of_query: [W, Q].
-        of_item: [W, N].
-    """
-
-    of_query: Words
-    of_item: Words
+    of_query: Words  # [W, Q]
+    of_item: Words  # [W, N]
 
     @classmethod
     def of(cls, query_labels: Tensor, database_labels: Tensor) -> Relevance:
@@ -63,9 +58,5 @@ def check_labels(query_labels: Tensor, database_labels: Tensor, queries: int, it
 
 def _words(labels: Tensor) -> Words:
     """Labels [n, L] as bits of 64-bit words, [W, n]."""
-    flags = labels.cpu().numpy() != 0
-    words = flags.shape[1] // 64 + 1
-    octets = np.zeros((len(flags), 8 * words), dtype=np.uint8)
-    packed = np.packbits(flags, axis=1)
-    octets[:, : packed.shape[1]] = packed
-    return np.ascontiguousarray(octets.view(np.uint64).T)
+    flags = np.pad(labels.cpu().numpy() != 0, ((0, 0), (0, 64 - labels.shape[1] % 64)))
+    return np.ascontiguousarray(np.packbits(flags, axis=1).view(np.uint64).T)

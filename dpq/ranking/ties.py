@@ -9,6 +9,7 @@ all queries, P ranks asked for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal
@@ -21,7 +22,6 @@ from dpq.errors import InputError
 from dpq.protocols.base import Denominator
 
 Ties = Literal["expected", "index", "best", "worst"]
-Within = Literal["expected", "best", "worst"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -54,25 +54,20 @@ class RankedGroups:
     @cached_property
     def total_items(self) -> Ints:
         """Ranked items of each query, [B]."""
-        last = self._last
-        return self.items_before[last] + self.items[last]
+        return np.add.reduceat(self.items, self.first)
 
     @cached_property
     def total_relevant(self) -> Ints:
         """Relevant items of each query, [B]."""
-        last = self._last
-        return self.relevant_before[last] + self.relevant[last]
+        return np.add.reduceat(self.relevant, self.first)
 
-    @property
-    def _last(self) -> Ints:
-        return np.append(self.first[1:], len(self.query)) - 1
-
-    def hits(self, ranks: ArrayLike, ties: Within = "expected") -> Floats:
+    def hits(self, ranks: ArrayLike, ties: Ties = "expected") -> Floats:
         """Relevant items among the first k ranks.
 
         Args:
             ranks: [P] ranks k, at least 1; those beyond the ranking stand for its end.
-            ties: the expected number over tie orders, or that of the best or worst order for each k.
+            ties: the expected number over tie orders, or that of the best or worst order for each k; "index" where
+                the ranking has no ties.
 
         Returns:
             [B, P].
@@ -91,12 +86,12 @@ class RankedGroups:
             inside = slots * (relevant / items)
         return self.relevant_before[group] + inside
 
-    def precision(self, ranks: ArrayLike, ties: Within = "expected") -> Floats:
+    def precision(self, ranks: ArrayLike, ties: Ties = "expected") -> Floats:
         """Share of relevant items among the first k ranks, [B, P]; arguments and errors as for `hits`."""
         return self.hits(ranks, ties) / np.minimum(ranks, self.total_items[:, None])
 
     def average_precision(
-        self, top_r: int | None = None, denominator: Denominator = "hits", ties: Within = "expected"
+        self, top_r: int | None = None, denominator: Denominator = "hits", ties: Ties = "expected"
     ) -> Floats:
         """Average precision over the first `top_r` ranks.
 
@@ -107,7 +102,7 @@ class RankedGroups:
             top_r: ranks R that count; None or more than there are means all.
             denominator: what the sum of precisions is divided by: relevant items inside the first R ("hits"),
                 all relevant items ("total"), or the smaller of R and all relevant items ("capped").
-            ties: the expectation over tie orders, or the best or worst order.
+            ties: the expectation over tie orders, or the best or worst order; "index" where the ranking has no ties.
 
         Returns:
             [B]; 0 where nothing relevant is among the first R.
@@ -115,37 +110,49 @@ class RankedGroups:
         Raises:
             InputError: `top_r` below 1, or an unknown denominator.
         """
-        return self.precision_sums(top_r, ties).over(denominator)
+        averages = self.average_precisions(top_r, ties)
+        if denominator not in averages:
+            raise InputError(f"the denominator must be 'hits', 'total' or 'capped'; got {denominator!r}")
+        return averages[denominator]
 
-    def precision_sums(self, top_r: int | None = None, ties: Within = "expected") -> PrecisionSums:
-        """What `average_precision` divides, for several denominators; arguments and errors as there."""
+    def average_precisions(self, top_r: int | None = None, ties: Ties = "expected") -> dict[Denominator, Floats]:
+        """`average_precision` by each denominator; arguments and errors as there.
+
+        Axis S: for each query, every possible number h of hits in the group that the cut falls into.
+        """
         cut = self.total_items
         if top_r is not None:
             cut = np.minimum(at_least_one("top_r", top_r), cut)
         group = self._groups_at(cut[:, None])[:, 0]
-        query, h = self._inside_hits(group, cut)
-        before, group_of = self._whole_groups(group, ties), group[query]
-        n0, r0 = self.items_before[group_of], self.relevant_before[group_of]
-        slots = cut[query] - n0
-        summed = before[query] + self._precision_sum(n0, r0, slots, h, ties)
-        log_ways = _log_ways(self.items[group_of], self.relevant[group_of], slots, h)
-        return PrecisionSums(query, summed, r0 + h, log_ways, self.total_relevant, cut, ties)
+        slots = cut - self.items_before[group]
+        least = np.maximum(slots - (self.items - self.relevant)[group], 0)
+        choices = np.minimum(slots, self.relevant[group]) - least + 1
+        query: Ints = np.repeat(np.arange(len(cut)), choices)  # [S]
+        starts = np.cumsum(choices) - choices
+        h = np.arange(len(query)) - starts[query] + least[query]
+        group, m = group[query], slots[query]
+        n, r, r0 = self.items[group], self.relevant[group], self.relevant_before[group]
+        summed = self._whole_groups(group[starts], ties)[query]
+        summed = summed + self._precision_sum(self.items_before[group], r0, m, h, ties)
+        # Logarithm of the tie orders with h hits among m of n places, less what all h share.
+        ways = np.asarray(-sum(gammaln(x + 1.0) for x in (h, r - h, m - h, n - r - m + h)))
+        ways = np.exp(ways - np.maximum.reduceat(ways, starts)[query])
+
+        def over(divisor: Ints) -> Floats:
+            value = np.divide(summed, divisor, out=np.zeros(len(divisor)), where=divisor > 0)
+            if ties in ("best", "worst"):
+                return np.asarray((np.maximum if ties == "best" else np.minimum).reduceat(value, starts))
+            return np.asarray(np.add.reduceat(ways * value, starts) / np.add.reduceat(ways, starts))
+
+        total = self.total_relevant
+        return {"hits": over(r0 + h), "total": over(total[query]), "capped": over(np.minimum(cut, total)[query])}
 
     def _groups_at(self, ranks: Ints) -> Ints:
         """The group that holds each rank ([B, P], 1 to N), [B, P]."""
         ends = np.cumsum(self.items)  # over all queries of the block, so one search serves them all
         return np.searchsorted(ends, (ends - self.items)[self.first][:, None] + ranks)
 
-    def _inside_hits(self, group: Ints, cut: Ints) -> tuple[Ints, Ints]:
-        """Every possible number of hits in the group with the cut: query rows and hits, query by query."""
-        slots = cut - self.items_before[group]
-        least = np.maximum(slots - (self.items - self.relevant)[group], 0)
-        choices = np.minimum(slots, self.relevant[group]) - least + 1
-        query: Ints = np.repeat(np.arange(len(group)), choices)
-        before = np.cumsum(choices) - choices
-        return query, np.arange(len(query)) - before[query] + least[query]
-
-    def _whole_groups(self, group: Ints, ties: Within) -> Floats:
+    def _whole_groups(self, group: Ints, ties: Ties) -> Floats:
         """Sum of precisions over the groups of each query before `group` ([B]), [B]."""
         inside = np.flatnonzero((self.relevant > 0) & (np.arange(len(self.query)) < group[self.query]))
         sums = self._precision_sum(
@@ -153,7 +160,7 @@ class RankedGroups:
         )
         return np.bincount(self.query[inside], sums, minlength=len(group)).astype(np.float64, copy=False)
 
-    def _precision_sum(self, n0: Ints, r0: Ints, m: Ints, h: Ints, ties: Within) -> Floats:
+    def _precision_sum(self, n0: Ints, r0: Ints, m: Ints, h: Ints, ties: Ties) -> Floats:
         """Sum of the precisions at the h relevant of m tied items that follow n0 items, r0 of them relevant.
 
         Expected (McSherry and Najork 2008): place j is relevant with probability h/m, and then on average
@@ -170,63 +177,10 @@ class RankedGroups:
         return np.asarray((h / m) * ((r0 + 1) * inverses + mates * (m - (n0 + 1) * inverses)))
 
 
-@dataclass(frozen=True)
-class PrecisionSums:
-    """Sums of precisions at the relevant items of each query, given how many make the cut.
-
-    Axis S: for each query, every possible number of hits in the group that the cut falls into.
-
-    Attributes:
-        query: [S] row of the block, ascending.
-        summed: [S] sum of precisions.
-        hits: [S] relevant items inside the cut.
-        log_ways: [S] logarithm of how many tie orders have so many, less a number that a query's share.
-        total_relevant: [B].
-        cut: [B].
-        ties: that the sums are for.
-    """
-
-    query: Ints
-    summed: Floats
-    hits: Ints
-    log_ways: Floats
-    total_relevant: Ints
-    cut: Ints
-    ties: Within
-
-    def over(self, denominator: Denominator) -> Floats:
-        """Average precision, [B].
-
-        Raises:
-            InputError: an unknown denominator.
-        """
-        divisor = {
-            "hits": self.hits,
-            "total": self.total_relevant[self.query],
-            "capped": np.minimum(self.cut, self.total_relevant)[self.query],
-        }.get(denominator)
-        if divisor is None:
-            raise InputError(f"the denominator must be 'hits', 'total' or 'capped'; got {denominator!r}")
-        value = np.divide(self.summed, divisor, out=np.zeros(len(divisor)), where=divisor > 0)
-        starts = np.searchsorted(self.query, np.arange(len(self.cut)))
-        if self.ties == "best":
-            return np.maximum.reduceat(value, starts)
-        if self.ties == "worst":
-            return np.minimum.reduceat(value, starts)
-        ways = np.exp(self.log_ways - np.maximum.reduceat(self.log_ways, starts)[self.query])
-        return np.asarray(np.add.reduceat(ways * value, starts) / np.add.reduceat(ways, starts))
-
-
 @lru_cache(maxsize=4)
 def _harmonic_numbers(size: int) -> Floats:
     """Entry n is 1 + 1/2 + ... + 1/n, up to n = `size`; kept, as all blocks of a database need the same."""
     return np.append(0.0, np.cumsum(1 / np.arange(1, size + 1)))
-
-
-def _log_ways(n: Ints, r: Ints, m: Ints, h: Ints) -> Floats:
-    """Logarithm of the ways to have h hits in m of n places, less a term that does not depend on h."""
-    terms = (h, r - h, m - h, n - r - m + h)
-    return np.asarray(-sum(gammaln(x + 1.0) for x in terms))
 
 
 def at_least_one(name: str, value: ArrayLike) -> Ints:
@@ -278,29 +232,65 @@ def _in_order(values: NDArray[Any], order: Ints) -> NDArray[Any]:
     return np.asarray(values.take(order + rows))
 
 
-def tie_groups(sorted_scores: NDArray[Any], counts: Ints | None, relevant: NDArray[Any]) -> RankedGroups:
-    """Group a block of sorted rankings by equal score; neighbouring groups without relevant items are merged.
+class Ranking:
+    """Entries of rankings, best first, and which of them are tied; an entry stands for items of one score.
 
-    An entry stands for `counts` items of one score, for instance all images of one code.
+    Entries of all queries stand in one flat list. Axis T: groups of tied entries.
 
     Args:
-        sorted_scores: [B, U], best first; anything that compares.
-        counts: [B, U] items of an entry, 0 allowed; None means one each.
+        keys: [B, U] that are equal exactly where scores are; None where no entry is tied with another.
         relevant: [B, U] relevant items of an entry, bool or integer.
-
-    Raises:
-        InputError: shapes differ, a query has no item, or more relevant items than items.
+        counts: [B, U] items of an entry, 0 allowed; None means one each.
     """
-    if sorted_scores.shape != relevant.shape or (counts is not None and counts.shape != relevant.shape):
-        raise InputError("scores, counts and relevant items of a ranking must have one shape")
-    return _collect(_starts(sorted_scores), counts, relevant)
 
+    def __init__(self, keys: NDArray[Any] | None, relevant: NDArray[Any], counts: Ints | None = None) -> None:
+        self.relevant, self.length = relevant, relevant.shape[1]  # entries of a query
+        # Items, and relevant ones, before an entry in the flat list.
+        self.items = np.arange(relevant.size + 1) if counts is None else np.append(0, np.cumsum(counts))
+        self.hits = np.zeros(relevant.size + 1, dtype=np.int64)
+        np.cumsum(relevant, out=self.hits[1:])
+        self.most = np.diff(self.items[:: self.length]).max()  # items of a ranking
+        begins = np.ones(relevant.size + 1, dtype=bool)
+        if keys is not None:
+            np.not_equal(keys[:, 1:], keys[:, :-1], out=begins[:-1].reshape(keys.shape)[:, 1:])
+        self.edges = np.flatnonzero(begins)  # first entry of each group, and the end, [T + 1]
 
-def strict_groups(relevant: NDArray[np.bool_]) -> RankedGroups:
-    """Groups of rankings without ties ([B, N], best first): each relevant item, and each run of others."""
-    starts = np.ones(relevant.shape, dtype=bool)
-    np.logical_or(relevant[:, 1:], relevant[:, :-1], out=starts[:, 1:])
-    return _collect(starts, None, relevant)
+    def groups(self, top_r: int, ranks: Sequence[int] | Ints = ()) -> RankedGroups:
+        """The tie groups, for metrics of the first R ranks, and hits at other ranks.
+
+        What lies between two groups with relevant items is merged. Groups beyond the one with rank R stand alone only
+        where they hold one of `ranks`.
+
+        Args:
+            top_r: R.
+            ranks: [P] that `hits` and `precision` will be asked for; those beyond the ranking stand for its end.
+        """
+        groups = self.groups_with_hits(top_r)
+        if top_r < self.most:
+            bounds = self.items[:: self.length]
+            ends = np.minimum(bounds[:-1, None] + [top_r, *ranks], bounds[1:, None])
+            groups = np.union1d(groups, np.searchsorted(self.items[self.edges], ends) - 1)
+        edges = np.stack([self.edges[groups], self.edges[groups + 1]], axis=1).ravel()
+        of_query = np.arange(0, len(self.items), self.length)
+        edges = np.insert(edges, np.searchsorted(edges, of_query), of_query)
+        items = np.diff(self.items[edges])
+        held = items > 0
+        edges, items, relevant = edges[:-1][held], items[held], np.diff(self.hits[edges])[held]
+        query = edges // self.length
+        before, hits_before = self.before(edges)
+        starts = np.searchsorted(query, np.arange(len(self.relevant)))
+        return RankedGroups(query, items, relevant, before, hits_before, starts)
+
+    def before(self, entries: Ints) -> tuple[Ints, Ints]:
+        """Items, and relevant ones, before each entry in the ranking of its query."""
+        start = entries - entries % self.length
+        return self.items[entries] - self.items[start], self.hits[entries] - self.hits[start]
+
+    def groups_with_hits(self, top_r: int) -> Ints:
+        """The groups with relevant items, up to the one that holds rank R in each ranking."""
+        hits = self.hits[self.edges]
+        groups = np.flatnonzero(hits[1:] > hits[:-1])
+        return groups if top_r >= self.most else groups[self.before(self.edges[groups])[0] < top_r]
 
 
 def rank_items(scores: NDArray[Any], relevant: NDArray[np.bool_], ties: Ties) -> RankedGroups:
@@ -314,44 +304,5 @@ def rank_items(scores: NDArray[Any], relevant: NDArray[np.bool_], ties: Ties) ->
     Raises:
         InputError: NaN scores.
     """
-    ranked, order = descending(scores)
-    hits = _in_order(relevant, order)
-    return strict_groups(hits) if ties == "index" else tie_groups(ranked, None, hits)
-
-
-def _starts(ranked: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where a group of equal neighbours begins in each row, [B, U]."""
-    starts = np.ones(ranked.shape, dtype=bool)
-    np.not_equal(ranked[:, 1:], ranked[:, :-1], out=starts[:, 1:])
-    return starts
-
-
-def _collect(starts: NDArray[np.bool_], counts: Ints | None, relevant: NDArray[Any]) -> RankedGroups:
-    """Sum entries from one start to the next and accumulate per query.
-
-    Neighbours without relevant items become one group, which no metric can tell apart and which saves most of
-    the work; groups without items are dropped.
-    """
-    rows = len(starts)
-    at = np.flatnonzero(starts)
-    inside = np.add.reduceat(relevant.ravel(), at, dtype=np.int64)
-    kept = inside > 0
-    kept[1:] |= kept[:-1].copy()
-    kept[np.cumsum(np.count_nonzero(starts, axis=1))[:-1]] = True  # a row's first group stays
-    kept[0] = True
-    at, inside = at[kept], inside[kept]
-    items = np.diff(at, append=starts.size) if counts is None else np.add.reduceat(counts.ravel(), at)
-    if (inside > items).any():
-        raise InputError("a group has more relevant items than items; counts must include the relevant ones")
-    if not items.all():
-        held = items > 0
-        at, items, inside = at[held], items[held], inside[held]
-    bounds = np.searchsorted(at, np.arange(rows + 1) * starts.shape[1])
-    if not np.diff(bounds).all():
-        raise InputError("a query ranks no item: the database is empty")
-    query = np.repeat(np.arange(rows), np.diff(bounds))
-    first = bounds[:-1]
-    before, relevant_before = np.cumsum(items) - items, np.cumsum(inside) - inside
-    return RankedGroups(
-        query, items, inside, before - before[first][query], relevant_before - relevant_before[first][query], first
-    )
+    keys, order = descending(scores)
+    return Ranking(None if ties == "index" else keys, _in_order(relevant, order)).groups(scores.shape[1])

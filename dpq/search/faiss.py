@@ -54,11 +54,7 @@ def faiss_index(codes: Tensor, codebooks: Tensor, score: Score = "inner") -> Any
     """
     faiss = import_faiss()
     index = faiss.IndexResidualQuantizer(codebooks.shape[2], *_kind(faiss, codes, codebooks, score))
-    index.rq.max_beam_size = 1  # as we code
-    set_codebooks(index.rq, codebooks)
-    index.is_trained = True
-    faiss.copy_array_to_vector(_packed(faiss, index.rq, codes).ravel(), index.codes)
-    index.ntotal = len(codes)
+    index.add_sa_codes(_packed(index, codes, codebooks))
     return index
 
 
@@ -87,10 +83,13 @@ def inverted_index(codes: Tensor, codebooks: Tensor, centroids: NDArray[np.float
     coarse = faiss.IndexFlat(codebooks.shape[2], metric)
     coarse.add(centroids)
     index = faiss.IndexIVFResidualQuantizer(coarse, codebooks.shape[2], len(centroids), levels, bits, metric, search)
-    index.by_residual, index.rq.max_beam_size, index.nprobe = False, 1, len(centroids)
-    set_codebooks(index.rq, codebooks)
-    index.is_trained = True
-    _fill_lists(faiss, index, _packed(faiss, index.rq, codes), _nearest(faiss, codes, codebooks, centroids))
+    index.by_residual, index.nprobe = False, len(centroids)
+    packed = _packed(index, codes, codebooks)
+    parts = torch.split(codes, BLOCK)
+    nearest = np.concatenate([faiss.knn(decode(part, codebooks).numpy(), centroids, 1)[1] for part in parts])
+    # What is added are the bytes of a list's number that this many lists need, then the code.
+    numbers = nearest.astype("<i8").view(np.uint8)[:, : index.coarse_code_size()]
+    index.add_sa_codes(np.hstack([numbers, packed]))
     return index
 
 
@@ -137,29 +136,18 @@ def _kind(faiss: Any, codes: Tensor, codebooks: Tensor, score: Score) -> tuple[i
     return levels, size.bit_length() - 1, faiss.METRIC_L2, types.ST_norm_float
 
 
-def _packed(faiss: Any, quantizer: Any, codes: Tensor) -> NDArray[np.uint8]:
-    """Codes [N, M] as the quantizer writes them, [N, bytes]: bit by bit, with norms where it keeps them."""
+def _packed(index: Any, codes: Tensor, codebooks: Tensor) -> NDArray[np.uint8]:
+    """Codes [N, M] as the index writes them, [N, bytes]: bit by bit, with norms where it keeps them.
+
+    The index is given the codebooks, which codes are packed by, and codes greedily, as we do.
+    """
+    faiss, quantizer = import_faiss(), index.rq
+    quantizer.max_beam_size = 1
+    set_codebooks(quantizer, codebooks)
+    index.is_trained = True
     packed = np.zeros((len(codes), quantizer.code_size), np.uint8)
     for start in range(0, len(codes), BLOCK):  # it reconstructs all that it is given, for their norms
         indices = np.ascontiguousarray(codes[start : start + BLOCK].cpu().numpy(), np.int32)
         block = packed[start : start + BLOCK]
         quantizer.pack_codes(len(indices), faiss.swig_ptr(indices), faiss.swig_ptr(block))
     return packed
-
-
-def _nearest(faiss: Any, codes: Tensor, codebooks: Tensor, centroids: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The list of each image, [N]."""
-    flat = faiss.IndexFlatL2(centroids.shape[1])
-    flat.add(centroids)
-    parts = [flat.search(decode(part, codebooks).numpy(), 1)[1][:, 0] for part in torch.split(codes, BLOCK)]
-    return np.concatenate(parts) if len(codes) else np.empty(0, np.int64)
-
-
-def _fill_lists(faiss: Any, index: Any, packed: NDArray[np.uint8], lists: NDArray[np.int64]) -> None:
-    """Put packed codes [N, bytes] into their lists [N], row by row."""
-    order = np.argsort(lists, kind="stable")
-    numbers, starts = np.unique(lists[order], return_index=True)
-    for number, rows in zip(numbers.tolist(), np.split(order, starts)[1:], strict=True):
-        ids, content = np.ascontiguousarray(rows, np.int64), np.ascontiguousarray(packed[rows])
-        index.invlists.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(content))
-    index.ntotal = len(packed)

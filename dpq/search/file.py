@@ -28,24 +28,18 @@ _TYPES = {
     "names": torch.uint8,
     "centroids": torch.float32,
 }
-_OPTIONAL = {"names", "centroids"}
+_NEEDED = ("codes", "codebooks", "ids")
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the codes of an index come from; texts are empty where nothing is known.
+    """Where the codes of an index come from; texts are empty where nothing is known."""
 
-    Attributes:
-        model: folder of the model, relative to that of the index file.
-        model_sha256: of its tensors.
-        images: folder that names are relative to, relative to that of the index file.
-    """
-
-    model: str = ""
-    model_sha256: str = ""
-    images: str = ""
+    model: str = ""  # folder of the model, relative to that of the index file
+    model_sha256: str = ""  # of its tensors
+    images: str = ""  # folder that names are relative to, relative to that of the index file
 
 
 NOWHERE = Origin()
@@ -59,9 +53,7 @@ class _Header:
     origin: Origin
 
 
-def write_index(
-    path: Path, tensors: Mapping[str, Tensor], names: Sequence[str], score: Score, origin: Origin = NOWHERE
-) -> None:
+def write_index(path: Path, tensors: Mapping[str, Tensor], names: Sequence[str], score: Score, origin: Origin) -> None:
     """Write the file whole or not at all; an index that was there before is replaced.
 
     Args:
@@ -92,7 +84,7 @@ def refuse_others(path: Path) -> None:
         return
     try:
         with safe_open(path, "pt") as file:
-            if {"codes", "codebooks", "ids"} <= set(file.keys()):
+            if set(_NEEDED) <= set(file.keys()):
                 return
     except Exception:  # whatever the reader raises, it is no index
         pass
@@ -124,7 +116,7 @@ def _arguments(tensors: dict[str, Tensor], state: dict[str, object]) -> dict[str
     if any(map(is_no_text, asdict(header.origin).values())):
         raise ValueError("its origin holds what no path can")
     for name, kind in _TYPES.items():
-        if name not in tensors and name not in _OPTIONAL:
+        if name not in tensors and name in _NEEDED:
             raise ValueError(f"it has no {name}")
         if name in tensors and tensors[name].dtype != kind:
             raise ValueError(f"its {name} are {tensors[name].dtype}, not {kind}")

@@ -19,17 +19,11 @@ _PAPER, _INK, _BLANK, _WRONG = "white", "#333333", "#dddddd", "#d55e00"
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of the grid.
+    """A picture of the grid."""
 
-    Attributes:
-        file: of the image; one that cannot be read is a grey tile.
-        caption: text below it, cut off where it is too long.
-        wrong: to be framed, with a cross.
-    """
-
-    file: Path
-    caption: str = ""
-    wrong: bool = False
+    file: Path  # of the image; one that cannot be read is a grey tile
+    caption: str = ""  # text below it, cut off where it is too long
+    wrong: bool = False  # to be framed, with a cross
 
 
 def picture_grid(rows: Sequence[tuple[Picture, Sequence[Picture]]]) -> bytes:
@@ -57,7 +51,8 @@ def _show(grid: Image.Image, picture: Picture, left: int, top: int) -> None:
     tile = _tile(picture.file)
     grid.paste(tile, (left + (TILE - tile.width) // 2, top + (TILE - tile.height) // 2))
     draw = ImageDraw.Draw(grid)
-    draw.text((left, top + TILE + 2), _cut(draw, picture.caption), fill=_INK, font=_font())
+    draw.font = ImageFont.load_default(12)
+    draw.text((left, top + TILE + 2), _cut(draw, picture.caption), fill=_INK)
     if picture.wrong:  # the cross is seen without colours too
         draw.rectangle([left - 2, top - 2, left + TILE + 1, top + TILE + 1], outline=_WRONG, width=4)
         right, arm = left + TILE - 6, 12
@@ -79,13 +74,9 @@ def _tile(file: Path) -> Image.Image:
         return Image.new("RGB", (TILE, TILE), _BLANK)
 
 
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(12)
-
-
 def _cut(draw: ImageDraw.ImageDraw, text: str) -> str:
     """As much of a line of text as a tile has room for."""
     text = " ".join(text.split())[:100]
-    while text and draw.textlength(text, font=_font()) > TILE:
+    while text and draw.textlength(text) > TILE:
         text = text.removesuffix("…")[:-1].rstrip() + "…" if len(text) > 1 else ""
     return text

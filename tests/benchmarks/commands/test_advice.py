@@ -9,7 +9,8 @@ import pytest
 
 import dpq
 from benchmarks.__main__ import make_parser
-from benchmarks.commands.advice import OPTIONS, advice_for
+from benchmarks.commands.advice import OPTIONS
+from dpq.cli.parser import status_of
 from dpq.errors import InputError
 
 OWN_COMMANDS = ("__main__", "commands", "parser", "interrupts")  # of the library, with options of their own
@@ -55,12 +56,21 @@ def test_the_options_are_those_of_the_command_line(capsys):
             assert option in "".join(shown)
 
 
-def test_an_error_is_told_with_its_option_and_keeps_it_between_processes():
+def told(error, capsys):
+    def fails():
+        raise error
+
+    assert status_of(fails, OPTIONS) == 2
+    return capsys.readouterr().err
+
+
+def test_an_error_is_told_with_its_option_and_keeps_it_between_processes(capsys):
     error = InputError("12 images are missing", "allow_missing", 12)
     for one in (error, pickle.loads(pickle.dumps(error))):
         assert str(one) == "12 images are missing"
-        assert advice_for(one) == (
-            "; on the command line: check-data names what is missing, --allow-missing 12 goes on without it"
+        assert told(one, capsys) == (
+            "error: 12 images are missing; on the command line: check-data names what is missing, --allow-missing 12 "
+            "goes on without it\n"
         )
-    assert advice_for(InputError("something else")) == ""
-    assert advice_for(InputError("something else", "unknown")) == ""
+    assert told(InputError("something else"), capsys) == "error: something else\n"
+    assert told(InputError("something else", "unknown"), capsys) == "error: something else\n"

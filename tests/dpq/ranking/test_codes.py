@@ -8,7 +8,7 @@ from dpq.codes.scores import DistinctCodes
 from dpq.errors import InputError
 from dpq.metrics import average_precision
 from dpq.ranking.codes import CodeRanking, RelevantImages
-from dpq.ranking.ties import descending, tie_groups
+from dpq.ranking.ties import rank_items
 
 N, U, B = 120, 30, 6
 
@@ -39,9 +39,8 @@ def test_the_database_order_of_ties_is_that_of_a_stable_sort(dtype, different, t
 def test_merged_groups_measure_as_all_groups(share, different, top_r):
     scores, distinct, relevant = ranking(np.float32, 1, different, share)
     images = RelevantImages.of(relevant, distinct)
-    keys, order = descending(scores)
     ranks = [3, top_r, 40, 41, 100, N, N + 7]
-    whole = tie_groups(keys, distinct.counts[order], images.of_code[order])
+    whole = rank_items(scores[:, distinct.inverse], np.broadcast_to(relevant, (B, N)), "expected")
     merged = CodeRanking(scores, distinct, images).groups(top_r, ranks)
     assert len(merged.items) <= 2 * (len(whole.items) + B * len(ranks))
     assert np.array_equal(merged.total_items, whole.total_items)
