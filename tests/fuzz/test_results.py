@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from benchmarks.exhibits.store import check_run, read_exhibit, read_sprite
 from benchmarks.records.raw import RawResult, read_raw
+from benchmarks.records.record import digest
 from benchmarks.records.reported import MARKS, REPORTED, read_reported
-from benchmarks.records.store import digest, read_record
+from benchmarks.records.store import read_record
 from benchmarks.report.statistics import row_title, tidy
 from benchmarks.report.study import Section, setting_of
 from benchmarks.report.tables import describe_setting
