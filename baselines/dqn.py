@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from baselines.pq import product_kmeans
 from dpq.learning.backbone import Backbone
 from dpq.learning.deep import AlternatingMethod
+from dpq.learning.entry import MethodEntry
 from dpq.learning.settings import Fraction, Score, Weight
-from dpq.registry import MethodEntry
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from dpq.codes.additive import residual_kmeans
 from dpq.codes.icm import icm_encode
 from dpq.learning.backbone import Backbone
 from dpq.learning.deep import AlternatingMethod
+from dpq.learning.entry import MethodEntry
 from dpq.learning.settings import Fraction, Score, Weight
-from dpq.registry import MethodEntry
 
 
 @dataclass(frozen=True)

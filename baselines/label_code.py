@@ -15,10 +15,10 @@ from torch import Tensor
 
 from dpq.codes.additive import residual_kmeans
 from dpq.errors import InputError
+from dpq.learning.entry import MethodEntry
 from dpq.learning.on_embeddings import EmbeddingQuantizer
 from dpq.learning.settings import Execution, TrainingConfig, TrainLog, Views
 from dpq.protocols.base import Images, Split
-from dpq.registry import MethodEntry
 
 
 class LabelCode(EmbeddingQuantizer):

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from dpq.codes.additive import kmeans
 from dpq.errors import InputError
+from dpq.learning.entry import MethodEntry
 from dpq.learning.on_embeddings import EmbeddingQuantizer
-from dpq.registry import MethodEntry
 
 
 class PQ(EmbeddingQuantizer):

@@ -9,8 +9,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from dpq.codes.additive import residual_kmeans
+from dpq.learning.entry import MethodEntry
 from dpq.learning.on_embeddings import EmbeddingQuantizer
-from dpq.registry import MethodEntry
 
 
 class RQ(EmbeddingQuantizer):

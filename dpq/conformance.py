@@ -23,12 +23,12 @@ from torch import Tensor
 from dpq.codes.additive import decode
 from dpq.errors import InputError
 from dpq.learning.backbone import Backbone
+from dpq.learning.entry import Method, MethodContext, MethodEntry, Source
 from dpq.learning.on_embeddings import FrozenFeatures
-from dpq.learning.settings import Execution, Method, Source, TrainingConfig
+from dpq.learning.settings import Execution, TrainingConfig
 from dpq.method.dpq import DPQMethod
 from dpq.method.label_vectors import orthonormal_label_vectors
 from dpq.protocols import Dataset, load_protocol
-from dpq.registry import MethodContext, MethodEntry
 from dpq.seeds import derive_seed
 
 CODEBOOK_SIZE = 16  # codewords per level: 4 bits

@@ -20,8 +20,8 @@ from benchmarks.report.details import (
 from benchmarks.report.study import Section, Study
 from benchmarks.setting.experiment import read_notes
 from benchmarks.setting.methods import METHODS
+from dpq.learning.entry import LAST
 from dpq.learning.settings import TrainingConfig
-from dpq.registry import LAST
 
 PRINTED_ONLY = {"ITQ-CCA": 10, "SQ": 40, "DVSQ": 60}  # places in tables among ours, whose entries say theirs
 VIEWS = {

@@ -12,7 +12,8 @@ from torch import Tensor
 from dpq.errors import one_line
 from dpq.files.atomic import sweep
 from dpq.files.checkpoint import load_checkpoint, restored_matrix, restored_seconds, save_checkpoint, unusable
-from dpq.learning.settings import Source, Views
+from dpq.learning.entry import Source
+from dpq.learning.settings import Views
 from dpq.protocols.base import Images
 from dpq.protocols.store.read import StoredImages
 

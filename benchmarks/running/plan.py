@@ -15,8 +15,7 @@ from benchmarks.setting.ablations import WORDS
 from benchmarks.setting.building import Ingredients, build_method, read_ingredients
 from benchmarks.setting.experiment import Experiment, describe
 from benchmarks.setting.methods import METHODS, reported_lengths
-from dpq.learning.on_embeddings import Source
-from dpq.learning.settings import Method
+from dpq.learning.entry import Method, Source
 
 
 @dataclass(frozen=True)

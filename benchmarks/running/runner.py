@@ -24,8 +24,9 @@ from benchmarks.setting.methods import METHODS
 from dpq.codes.additive import levels_for
 from dpq.files.atomic import sweep
 from dpq.learning import distributed
+from dpq.learning.entry import Method, Source
 from dpq.learning.health import codeword_signs, embedding_signs
-from dpq.learning.settings import Execution, Method, Source, TrainLog
+from dpq.learning.settings import Execution, TrainLog
 from dpq.method.dpq import codeword_usage
 from dpq.ranking.evaluate import evaluate_embeddings
 

@@ -14,11 +14,10 @@ from benchmarks.setting.experiment import Experiment
 from benchmarks.setting.methods import METHODS
 from dpq.errors import InputError
 from dpq.learning.backbone import Backbone, WeightFile, read_weights
+from dpq.learning.entry import Method, MethodContext, Source
 from dpq.learning.on_embeddings import FrozenFeatures
-from dpq.learning.settings import Method, Source
 from dpq.method.label_vectors import orthonormal_label_vectors, read_label_vectors
 from dpq.protocols import Dataset
-from dpq.registry import MethodContext
 from dpq.seeds import derive_seed
 
 

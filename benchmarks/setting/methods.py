@@ -5,7 +5,7 @@ from __future__ import annotations
 from pkgutil import iter_modules
 
 import baselines
-from dpq.registry import Registry
+from dpq.learning.entry import Registry
 
 METHODS = Registry(
     {"dpq": "dpq.method.dpq"}

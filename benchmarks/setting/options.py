@@ -16,7 +16,7 @@ from benchmarks.setting.ablations import ABLATIONS
 from benchmarks.setting.experiment import Experiment, known_experiments
 from benchmarks.setting.methods import METHODS
 from dpq.cli.parser import one_of, positive
-from dpq.registry import Variant
+from dpq.learning.entry import Variant
 
 HOURS = 24.0  # of a job, unless it is given another limit
 

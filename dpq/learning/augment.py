@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dpq.learning.backbone import Preprocessing
-from dpq.learning.settings import Augmentation, Views
+from dpq.learning.settings import Augmentation, Preprocessing, Views
 
 Place = tuple[int, int]
 

@@ -9,29 +9,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import torch
-from annotated_types import Interval
 from torch import Tensor, nn
 
 from dpq.errors import InputError, one_line
 from dpq.files.json import parse_json, read_json
 from dpq.files.schema import read_table
 from dpq.learning.distributed import gather
-
-Mean = Annotated[float, Interval(ge=-1e3, le=1e3)]
-Std = Annotated[float, Interval(ge=1e-3, le=1e3)]
-Interpolation = Literal["bilinear", "bicubic"]
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What a set of weights expects of its input, for RGB in [0, 1]; mean and standard deviation per channel."""
-
-    mean: tuple[Mean, Mean, Mean] = (0.485, 0.456, 0.406)
-    std: tuple[Std, Std, Std] = (0.229, 0.224, 0.225)
-    interpolation: Interpolation = "bicubic"
+from dpq.learning.settings import Interpolation, Mean, Preprocessing, Std
 
 
 @dataclass(frozen=True)

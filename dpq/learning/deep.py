@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from dpq.codes import additive
-from dpq.learning.backbone import Backbone, Preprocessing
+from dpq.learning.backbone import Backbone
 from dpq.learning.on_embeddings import embed_images
-from dpq.learning.settings import Epoch, Execution, TrainingConfig, TrainLog, Views, autocast
+from dpq.learning.settings import Epoch, Execution, Preprocessing, TrainingConfig, TrainLog, Views, autocast
 from dpq.learning.training import Trainer
 from dpq.protocols.base import Images, Split
 

@@ -13,8 +13,9 @@ from dpq.codes import additive
 from dpq.errors import InputError, one_line
 from dpq.files.checkpoint import load_checkpoint, restored_matrix, restored_seconds, save_checkpoint, unusable
 from dpq.learning.augment import CROPS, send, to_input
-from dpq.learning.backbone import Preprocessing, WeightFile, create_body
-from dpq.learning.settings import Execution, Source, TrainingConfig, TrainLog, Views, autocast
+from dpq.learning.backbone import WeightFile, create_body
+from dpq.learning.entry import Source
+from dpq.learning.settings import Execution, Preprocessing, TrainingConfig, TrainLog, Views, autocast
 from dpq.protocols.base import Images, Split
 from dpq.seeds import derive_seed
 

@@ -1,4 +1,4 @@
-"""What the training loop is told, and what a method is to those who use one."""
+"""What the training loop and the evaluation are told: settings of training, input, execution and search."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from annotated_types import Interval
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:  # settings are read without PyTorch, whose import takes secon
     import torch
     from torch import Tensor
 
-    from dpq.learning.backbone import Preprocessing
-    from dpq.protocols.base import Images, Split
 
 Score = Literal["inner", "l2"]
 Views = Literal["centre", "mirror", "ten-crop"]
@@ -29,6 +27,9 @@ Pixels = Annotated[int, Interval(ge=1, le=10**5)]
 Rate = Annotated[float, Interval(ge=0, le=1e6)]
 Weight = Annotated[float, Interval(ge=0, le=1e9)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
+Mean = Annotated[float, Interval(ge=-1e3, le=1e3)]
+Std = Annotated[float, Interval(ge=1e-3, le=1e3)]
+Interpolation = Literal["bilinear", "bicubic"]
 
 T = TypeVar("T")
 _ADDED = "added after records were made"
@@ -50,6 +51,15 @@ def as_recorded(config: Any) -> dict[str, Any]:
         if not (_ADDED in f.metadata and value == f.default):
             table[f.name] = as_recorded(value) if is_dataclass(value) else value
     return table
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a set of weights expects of its input, for RGB in [0, 1]; mean and standard deviation per channel."""
+
+    mean: tuple[Mean, Mean, Mean] = (0.485, 0.456, 0.406)
+    std: tuple[Std, Std, Std] = (0.229, 0.224, 0.225)
+    interpolation: Interpolation = "bicubic"
 
 
 @dataclass(frozen=True)
@@ -179,44 +189,6 @@ class Epoch:
     count: int
     seed: int
     embeddings: Callable[..., Tensor]
-
-
-class Source(Protocol):
-    """Where embeddings come from."""
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """What the backbone expects of its input."""
-
-    def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
-        """Embeddings [N, D] and class logits [N, L] (L = 0 without a classifier) of uint8 images, on the CPU."""
-
-
-class Method(Source, Protocol):
-    """What a method is to a benchmark: features, and additive codes of them.
-
-    Attributes:
-        name: of the method.
-        progressive: a prefix of a code is itself a code, so one training serves every length.
-    """
-
-    name: ClassVar[str]
-    progressive: ClassVar[bool]
-
-    @property
-    def codebooks(self) -> Tensor:
-        """[M, K, D]."""
-
-    def fit(
-        self, train: Split, training: TrainingConfig, seed: int = 0, execution: Execution | None = None
-    ) -> TrainLog:
-        """Learn from the training split; go on from the checkpoint where there is one."""
-
-    def embed(self, images: Images, *, views: Views | None = None, progress: bool = False) -> Tensor:
-        """Embeddings [N, D] of uint8 images, on the CPU."""
-
-    def encode(self, embeddings: Tensor, bits: int | None = None) -> Tensor:
-        """Codes [N, M] uint8 of embeddings [N, D], on the CPU."""
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:

@@ -16,12 +16,12 @@ from dpq.codes.additive import levels_for
 from dpq.errors import InputError
 from dpq.learning.backbone import Backbone
 from dpq.learning.deep import DeepMethod, released_groups
+from dpq.learning.entry import MethodEntry
 from dpq.learning.settings import Epoch, Execution, TrainingConfig, TrainLog, Views, autocast
 from dpq.method.config import DPQConfig
 from dpq.method.losses import adaptive_margin_loss, classification_loss
 from dpq.method.quantizer import ProgressiveQuantizer, Quantized
 from dpq.protocols.base import Split
-from dpq.registry import MethodEntry
 from dpq.seeds import derive_seed
 
 

@@ -20,8 +20,7 @@ from dpq.errors import InputError, one_line
 from dpq.files.atomic import write_atomically
 from dpq.files.json import read_json
 from dpq.files.schema import read_table
-from dpq.learning.backbone import Preprocessing
-from dpq.learning.settings import TrainingConfig
+from dpq.learning.settings import Preprocessing, TrainingConfig
 from dpq.method.config import DPQConfig
 
 SCHEMA_VERSION: Final = 1

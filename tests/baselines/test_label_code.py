@@ -6,8 +6,7 @@ import torch
 from baselines.label_code import LabelCode, check_classes, class_order
 from dpq import InputError
 from dpq.codes.additive import decode
-from dpq.learning.backbone import Preprocessing
-from dpq.learning.settings import TrainingConfig
+from dpq.learning.settings import Preprocessing, TrainingConfig
 from dpq.protocols.base import Split
 
 CLASSES = 5

@@ -12,8 +12,8 @@ from safetensors.torch import save
 from torch import nn
 
 from dpq.files.checkpoint import flatten_optimizer, load_checkpoint
-from dpq.learning.backbone import Preprocessing, read_weights
-from dpq.learning.settings import Execution, TrainingConfig
+from dpq.learning.backbone import read_weights
+from dpq.learning.settings import Execution, Preprocessing, TrainingConfig
 from dpq.learning.training import Trainer
 from dpq.method.label_vectors import read_label_vectors
 from dpq.protocols.base import Split

@@ -4,7 +4,7 @@ import torch
 from benchmarks.running.features import StoredSource
 from dpq import InputError
 from dpq.files.checkpoint import save_checkpoint
-from dpq.learning.backbone import Preprocessing
+from dpq.learning.settings import Preprocessing
 
 
 class Counting:

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.setting.experiment import load_experiment
 from benchmarks.setting.methods import METHODS
-from dpq.registry import FACTS, FEATURES
+from dpq.learning.entry import FACTS, FEATURES
 
 WITHOUT_TORCH = """
 import sys

@@ -5,8 +5,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from dpq.learning.augment import CROPS, random_grid, to_input
-from dpq.learning.backbone import Preprocessing
-from dpq.learning.settings import Augmentation
+from dpq.learning.settings import Augmentation, Preprocessing
 
 CPU = torch.device("cpu")
 PLAIN = Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear")

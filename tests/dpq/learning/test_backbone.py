@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from dpq import InputError
-from dpq.learning.backbone import Backbone, Preprocessing, read_weights
+from dpq.learning.backbone import Backbone, read_weights
+from dpq.learning.settings import Preprocessing
 
 NAME = "test_resnet"
 

@@ -6,9 +6,8 @@ from torch import nn
 
 from dpq import InputError
 from dpq.learning.augment import to_input
-from dpq.learning.backbone import Preprocessing
 from dpq.learning.on_embeddings import embed_images
-from dpq.learning.settings import Augmentation, TrainingConfig
+from dpq.learning.settings import Augmentation, Preprocessing, TrainingConfig
 
 PLAIN = Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear")
 
