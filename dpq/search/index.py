@@ -158,18 +158,15 @@ class CodeIndex:
     def _search(self, index: Any, queries: Tensor, k: int) -> tuple[Ids, NDArray[np.float32]]:
         """Rows and scores of the answers to some queries, [Q, k] each."""
         rows = np.asarray(index.search(queries.numpy(), k)[1], np.int64)
-        scores = np.where(rows < 0, np.float32(-np.inf), self._scores(queries, rows))
-        order = np.lexsort((rows, -scores))
-        return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
-
-    def _scores(self, queries: Tensor, rows: Ids) -> NDArray[np.float32]:
-        """Our scores of the images at `rows` [Q, k]; Faiss's of an inverted file lack a term that queries share."""
+        # Our scores, as Faiss's of an inverted file lack a term that queries share.
         codes = self.codes[torch.from_numpy(rows).clamp(min=0)]  # [Q, k, M]
         tables = lookup_tables(queries, self.codebooks)
         total = tables.gather(2, codes.long().transpose(1, 2)).sum(dim=1)
         offsets = norm_offsets(codes.flatten(0, 1), self.codebooks, self.score)
         total = total if offsets is None else 2 * total - offsets.view(rows.shape)
-        return total.float().numpy()
+        scores = np.where(rows < 0, np.float32(-np.inf), total.float().numpy())
+        order = np.lexsort((rows, -scores))
+        return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
     def add(self, codes: Tensor, ids: npt.ArrayLike | None = None, names: Sequence[str] = ()) -> Ids:
         """Append images.
