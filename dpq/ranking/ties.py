@@ -126,7 +126,9 @@ class RankedGroups:
         group = self._groups_at(cut[:, None])[:, 0]
         whole = np.flatnonzero((self.relevant > 0) & (np.arange(len(self.query)) < group[self.query]))
         numbers = (each[whole] for each in (self.items_before, self.relevant_before, self.items, self.relevant))
-        of_whole = np.bincount(self.query[whole], self._precision_sum(ties, *numbers), len(cut))  # [B]
+        of_whole = np.bincount(
+            self.query[whole], self._precision_sum(ties, *numbers), len(cut)
+        )  # [B], before the cut's
         slots = cut - self.items_before[group]
         least = np.maximum(slots - (self.items - self.relevant)[group], 0)
         choices = np.minimum(slots, self.relevant[group]) - least + 1

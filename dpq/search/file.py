@@ -41,9 +41,6 @@ class Origin:
     images: str = ""  # folder that names are relative to, relative to that of the index file
 
 
-NOWHERE = Origin()
-
-
 @dataclass(frozen=True)
 class _Header:
     schema_version: Literal[1]

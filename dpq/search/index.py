@@ -24,7 +24,7 @@ from dpq.codes.scores import check_codes, checked, lookup_tables, norm_offsets
 from dpq.errors import InputError
 from dpq.learning.settings import Score
 from dpq.search.faiss import faiss_index, inverted_index, list_centroids
-from dpq.search.file import NOWHERE, Origin, is_no_text, read_index, write_index
+from dpq.search.file import Origin, is_no_text, read_index, write_index
 
 _BLOCK = 1024  # queries whose tables are in memory at once
 _MOST = 1 << 62  # above every id, so that there is always a next one
@@ -89,12 +89,12 @@ class CodeIndex:
         ids: npt.ArrayLike | None = None,
         names: Sequence[str] = (),
         centroids: npt.ArrayLike | None = None,
-        origin: Origin = NOWHERE,
+        origin: Origin | None = None,
     ) -> None:
         check_codes(codebooks.new_empty(0, *codebooks.shape[2:]), codes, codebooks)
         check_codebook_size(codebooks.shape[1])
         self.codes, self.codebooks = codes.to(torch.uint8), codebooks.float()
-        self.score, self.origin = checked(score), origin
+        self.score, self.origin = checked(score), origin or Origin()
         self.ids = _new_ids(ids, len(codes), first=0)
         self.names = _new_names(names, len(codes), named=bool(names))
         self.centroids = None if centroids is None else np.ascontiguousarray(centroids, np.float32)
