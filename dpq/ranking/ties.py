@@ -126,9 +126,7 @@ class RankedGroups:
         group = self._groups_at(cut[:, None])[:, 0]
         whole = np.flatnonzero((self.relevant > 0) & (np.arange(len(self.query)) < group[self.query]))
         numbers = (each[whole] for each in (self.items_before, self.relevant_before, self.items, self.relevant))
-        of_whole = np.bincount(
-            self.query[whole], self._precision_sum(ties, *numbers), len(cut)
-        )  # [B], before the cut's
+        before = np.bincount(self.query[whole], self._precision_sum(ties, *numbers), len(cut))  # [B]
         slots = cut - self.items_before[group]
         least = np.maximum(slots - (self.items - self.relevant)[group], 0)
         choices = np.minimum(slots, self.relevant[group]) - least + 1
@@ -137,7 +135,7 @@ class RankedGroups:
         h = np.arange(len(query)) - starts[query] + least[query]
         group, m = group[query], slots[query]
         n, r, r0 = self.items[group], self.relevant[group], self.relevant_before[group]
-        summed = of_whole[query] + self._precision_sum(ties, self.items_before[group], r0, m, h)
+        summed = before[query] + self._precision_sum(ties, self.items_before[group], r0, m, h)
         # Logarithm of the tie orders with h hits among m of n places, less what all h share.
         ways = np.asarray(-sum(gammaln(x + 1.0) for x in (h, r - h, m - h, n - r - m + h)))
         ways = np.exp(ways - np.maximum.reduceat(ways, starts)[query])
