@@ -124,6 +124,9 @@ class RankedGroups:
         if top_r is not None:
             cut = np.minimum(at_least_one("top_r", top_r), cut)
         group = self._groups_at(cut[:, None])[:, 0]
+        whole = np.flatnonzero((self.relevant > 0) & (np.arange(len(self.query)) < group[self.query]))
+        numbers = (each[whole] for each in (self.items_before, self.relevant_before, self.items, self.relevant))
+        before = np.bincount(self.query[whole], self._precision_sum(ties, *numbers), len(cut))  # [B]
         slots = cut - self.items_before[group]
         least = np.maximum(slots - (self.items - self.relevant)[group], 0)
         choices = np.minimum(slots, self.relevant[group]) - least + 1
@@ -132,8 +135,7 @@ class RankedGroups:
         h = np.arange(len(query)) - starts[query] + least[query]
         group, m = group[query], slots[query]
         n, r, r0 = self.items[group], self.relevant[group], self.relevant_before[group]
-        summed = self._whole_groups(group[starts], ties)[query]
-        summed = summed + self._precision_sum(self.items_before[group], r0, m, h, ties)
+        summed = before[query] + self._precision_sum(ties, self.items_before[group], r0, m, h)
         # Logarithm of the tie orders with h hits among m of n places, less what all h share.
         ways = np.asarray(-sum(gammaln(x + 1.0) for x in (h, r - h, m - h, n - r - m + h)))
         ways = np.exp(ways - np.maximum.reduceat(ways, starts)[query])
@@ -152,15 +154,7 @@ class RankedGroups:
         ends = np.cumsum(self.items)  # over all queries of the block, so one search serves them all
         return np.searchsorted(ends, (ends - self.items)[self.first][:, None] + ranks)
 
-    def _whole_groups(self, group: Ints, ties: Ties) -> Floats:
-        """Sum of precisions over the groups of each query before `group` ([B]), [B]."""
-        inside = np.flatnonzero((self.relevant > 0) & (np.arange(len(self.query)) < group[self.query]))
-        sums = self._precision_sum(
-            self.items_before[inside], self.relevant_before[inside], self.items[inside], self.relevant[inside], ties
-        )
-        return np.bincount(self.query[inside], sums, minlength=len(group)).astype(np.float64, copy=False)
-
-    def _precision_sum(self, n0: Ints, r0: Ints, m: Ints, h: Ints, ties: Ties) -> Floats:
+    def _precision_sum(self, ties: Ties, n0: Ints, r0: Ints, m: Ints, h: Ints) -> Floats:
         """Sum of the precisions at the h relevant of m tied items that follow n0 items, r0 of them relevant.
 
         Expected (McSherry and Najork 2008): place j is relevant with probability h/m, and then on average

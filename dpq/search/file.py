@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from dpq.files.schema import read_table
 from dpq.learning.settings import Score
 from dpq.version import __version__
 
-SCHEMA_VERSION: Final = 1
 _TYPES = {
     "codes": torch.uint8,
     "codebooks": torch.float32,
@@ -40,9 +39,6 @@ class Origin:
     model: str = ""  # folder of the model, relative to that of the index file
     model_sha256: str = ""  # of its tensors
     images: str = ""  # folder that names are relative to, relative to that of the index file
-
-
-NOWHERE = Origin()
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,7 @@ def write_index(path: Path, tensors: Mapping[str, Tensor], names: Sequence[str],
     refuse_others(path)
     if names:
         tensors = {**tensors, "names": torch.from_numpy(np.frombuffer("\0".join(names).encode(), np.uint8).copy())}
-    save_checkpoint(path, tensors, asdict(_Header(SCHEMA_VERSION, __version__, score, origin)))
+    save_checkpoint(path, tensors, asdict(_Header(1, __version__, score, origin)))
 
 
 def refuse_others(path: Path) -> None:

@@ -24,7 +24,7 @@ from dpq.codes.scores import check_codes, checked, lookup_tables, norm_offsets
 from dpq.errors import InputError
 from dpq.learning.settings import Score
 from dpq.search.faiss import faiss_index, inverted_index, list_centroids
-from dpq.search.file import NOWHERE, Origin, is_no_text, read_index, write_index
+from dpq.search.file import Origin, is_no_text, read_index, write_index
 
 _BLOCK = 1024  # queries whose tables are in memory at once
 _MOST = 1 << 62  # above every id, so that there is always a next one
@@ -89,12 +89,12 @@ class CodeIndex:
         ids: npt.ArrayLike | None = None,
         names: Sequence[str] = (),
         centroids: npt.ArrayLike | None = None,
-        origin: Origin = NOWHERE,
+        origin: Origin | None = None,
     ) -> None:
         check_codes(codebooks.new_empty(0, *codebooks.shape[2:]), codes, codebooks)
         check_codebook_size(codebooks.shape[1])
         self.codes, self.codebooks = codes.to(torch.uint8), codebooks.float()
-        self.score, self.origin = checked(score), origin
+        self.score, self.origin = checked(score), origin or Origin()
         self.ids = _new_ids(ids, len(codes), first=0)
         self.names = _new_names(names, len(codes), named=bool(names))
         self.centroids = None if centroids is None else np.ascontiguousarray(centroids, np.float32)
@@ -158,18 +158,15 @@ class CodeIndex:
     def _search(self, index: Any, queries: Tensor, k: int) -> tuple[Ids, NDArray[np.float32]]:
         """Rows and scores of the answers to some queries, [Q, k] each."""
         rows = np.asarray(index.search(queries.numpy(), k)[1], np.int64)
-        scores = np.where(rows < 0, np.float32(-np.inf), self._scores(queries, rows))
-        order = np.lexsort((rows, -scores))
-        return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
-
-    def _scores(self, queries: Tensor, rows: Ids) -> NDArray[np.float32]:
-        """Our scores of the images at `rows` [Q, k]; Faiss's of an inverted file lack a term that queries share."""
+        # Our scores, as Faiss's of an inverted file lack a term that queries share.
         codes = self.codes[torch.from_numpy(rows).clamp(min=0)]  # [Q, k, M]
         tables = lookup_tables(queries, self.codebooks)
         total = tables.gather(2, codes.long().transpose(1, 2)).sum(dim=1)
         offsets = norm_offsets(codes.flatten(0, 1), self.codebooks, self.score)
         total = total if offsets is None else 2 * total - offsets.view(rows.shape)
-        return total.float().numpy()
+        scores = np.where(rows < 0, np.float32(-np.inf), total.float().numpy())
+        order = np.lexsort((rows, -scores))
+        return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
     def add(self, codes: Tensor, ids: npt.ArrayLike | None = None, names: Sequence[str] = ()) -> Ids:
         """Append images.
