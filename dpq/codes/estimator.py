@@ -23,7 +23,7 @@ class ProgressiveQuantizerEstimator(ClassNamePrefixFeaturesOutMixin, Transformer
     codebooks that `dpq.DPQ` starts from; embeddings that may still be trained gain from training both together.
 
     >>> import numpy as np
-    >>> from dpq.codes.estimator import ProgressiveQuantizerEstimator
+    >>> from dpq import ProgressiveQuantizerEstimator
     >>> embeddings = np.random.default_rng(0).normal(size=(200, 8))
     >>> quantizer = ProgressiveQuantizerEstimator(levels=3, codebook_size=16, random_state=0).fit(embeddings)
     >>> codes = quantizer.transform(embeddings)

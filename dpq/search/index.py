@@ -52,7 +52,7 @@ class CodeIndex:
 
     >>> import torch
     >>> from dpq.codes.additive import encode
-    >>> from dpq.search.index import CodeIndex
+    >>> from dpq import CodeIndex
     >>> embeddings = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
     >>> codebooks = torch.stack([embeddings[:16], embeddings[16:32] / 2])
     >>> index = CodeIndex(encode(embeddings, codebooks), codebooks)
