@@ -12,7 +12,7 @@ if __name__ == "__main__":  # before all else
     interruption.install()
 
 from benchmarks.commands import Command, check_data, evaluate, exhibit, figures, regress, results, run, table
-from benchmarks.commands.advice import OPTIONS
+from benchmarks.setting.advice import OPTIONS
 from dpq.cli.parser import Parser, status_of
 
 EXAMPLES = """examples:

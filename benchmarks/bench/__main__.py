@@ -17,9 +17,9 @@ if __name__ == "__main__":  # before the imports below, which take seconds
 import torch
 
 from benchmarks.bench.report import Options, as_written, make_pages, render, write_report
-from benchmarks.commands.advice import OPTIONS
 from benchmarks.report import generated
 from benchmarks.running.environment import keep_freed_memory, resolve_device
+from benchmarks.setting.advice import OPTIONS
 from dpq.cli.parser import Parser, one_of, positive, status_of
 from dpq.errors import InputError
 

@@ -13,6 +13,7 @@ from tabulate import tabulate
 
 from benchmarks.bench.growth_figure import growth_figure
 from benchmarks.figures.style import files_of, style
+from benchmarks.report.generated import BENCH_PAGE
 from dpq.errors import InputError
 from dpq.files.atomic import write_atomically
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 FOLDER = "bench"  # below the folder of results
-PAGE = f"{FOLDER}/README.md"
 HEAD = """# Speed and memory
 
 Made by `nox -s bench` from generated data; every section is one report, `<name>.json` beside this page. Ratios are
@@ -127,7 +127,7 @@ def make_pages(output: Path) -> dict[str, bytes]:
             with style(FOLDER):
                 drawn = files_of(name, growth_figure(report))
             files |= {f"{FOLDER}/{file}": content for file, content in drawn.items()}
-    return {PAGE: "\n".join(sections).encode(), **files} if len(sections) > 1 else {}
+    return {BENCH_PAGE: "\n".join(sections).encode(), **files} if len(sections) > 1 else {}
 
 
 def render(report: Mapping[str, Any]) -> str:

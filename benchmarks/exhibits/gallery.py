@@ -16,9 +16,9 @@ from benchmarks.records.raw import RawResult
 from benchmarks.records.record import Record
 from benchmarks.running.evaluation import ranked_queries, recorded_query_precision
 from dpq.codes.additive import levels_for
-from dpq.codes.scores import DistinctCodes, lookup_tables, norm_offsets
 from dpq.errors import InputError
 from dpq.protocols import Dataset
+from dpq.ranking.scores import DistinctCodes, lookup_tables, norm_offsets
 from dpq.ranking.ties import Ints, descending
 
 QUERIES = 5

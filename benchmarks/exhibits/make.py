@@ -22,9 +22,9 @@ from benchmarks.records.store import read_record
 from benchmarks.running.environment import describe_environment
 from benchmarks.running.loading import load_data_of
 from dpq.codes.additive import levels_for
-from dpq.codes.scores import DistinctCodes
 from dpq.errors import InputError
 from dpq.protocols import Dataset, ReadOptions
+from dpq.ranking.scores import DistinctCodes
 
 log = logging.getLogger(__name__)
 

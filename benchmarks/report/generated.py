@@ -9,6 +9,7 @@ from dpq.errors import InputError
 from dpq.files.atomic import write_atomically
 
 Files = Mapping[str, str | bytes]  # by their path below a folder
+BENCH_PAGE = "bench/README.md"  # what the benchmarks of speed write below the folder of results
 
 
 def write(folder: Path, files: Files, possible: Iterable[str] = ()) -> list[Path]:

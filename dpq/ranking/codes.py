@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dpq.codes.scores import DistinctCodes
+from dpq.ranking.scores import DistinctCodes
 from dpq.ranking.ties import Floats, Ints, Ranking, descending
 
 

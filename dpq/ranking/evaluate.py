@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from dpq.codes.scores import DistinctCodes, check_codes, checked, lookup_tables, norm_offsets
 from dpq.errors import InputError
 from dpq.learning.settings import Score
 from dpq.ranking.codes import CodeRanking, RelevantImages
 from dpq.ranking.curves import average_curve, geometric_ranks
 from dpq.ranking.relevance import Relevance, check_labels
+from dpq.ranking.scores import DistinctCodes, check_codes, checked, lookup_tables, norm_offsets
 from dpq.ranking.ties import Floats, Ints, at_least_one, rank_items
 
 T = TypeVar("T")

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpq.codes.additive import BLOCK, check_codebook_size, decode
-from dpq.codes.scores import check_codes, checked
 from dpq.errors import InputError, one_line
 from dpq.learning.settings import Score
+from dpq.ranking.scores import check_codes, checked
 
 _POINTS = 64  # reconstructions per list that k-means sees
 

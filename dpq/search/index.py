@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpq.codes.additive import check_codebook_size, prefix_levels
-from dpq.codes.scores import check_codes, checked, lookup_tables, norm_offsets
 from dpq.errors import InputError
 from dpq.learning.settings import Score
+from dpq.ranking.scores import check_codes, checked, lookup_tables, norm_offsets
 from dpq.search.faiss import faiss_index, inverted_index, list_centroids
 from dpq.search.file import Origin, is_no_text, read_index, write_index
 

@@ -9,8 +9,8 @@ import torch
 from benchmarks.setting.building import build_method, frozen_features, read_ingredients
 from benchmarks.setting.experiment import parse_experiment
 from benchmarks.setting.methods import METHODS
-from dpq.codes.scores import asymmetric_scores
 from dpq.protocols import load_protocol
+from dpq.ranking.scores import asymmetric_scores
 from dpq.search.index import CodeIndex
 from tests.benchmarks.conftest import TINY
 

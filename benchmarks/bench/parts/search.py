@@ -16,7 +16,7 @@ from benchmarks.bench.measure import side_by_side, threads
 from benchmarks.bench.report import Options, Report, Row
 from benchmarks.bench.synthetic import ABOUT, DIM, clustered
 from dpq.codes.additive import encode, residual_kmeans
-from dpq.codes.scores import asymmetric_scores
+from dpq.ranking.scores import asymmetric_scores
 from dpq.search.faiss import faiss_index
 
 LEVELS, NEAREST, AT, SEED = 4, 100, (1, 10, 100), 0

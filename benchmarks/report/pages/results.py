@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.bench.report import PAGE as BENCH_PAGE
 from benchmarks.records.reported import reported_methods
 from benchmarks.report.claims import HEADINGS, Finding, verdict_table
 from benchmarks.report.details import ablation_table, as_markdown, ties_section
+from benchmarks.report.generated import BENCH_PAGE
 from benchmarks.report.pages.anchors import anchored_rows
 from benchmarks.report.study import Section, Study
 from benchmarks.report.tables import describe_setting, main_table, marks_note

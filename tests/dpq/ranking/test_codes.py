@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from dpq.codes.scores import DistinctCodes
 from dpq.errors import InputError
 from dpq.metrics import average_precision
 from dpq.ranking.codes import CodeRanking, RelevantImages
+from dpq.ranking.scores import DistinctCodes
 from dpq.ranking.ties import rank_items
 
 N, U, B = 120, 30, 6

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from dpq.codes.additive import decode
-from dpq.codes.scores import DistinctCodes, asymmetric_scores, lookup_tables, norm_offsets, symmetric_scores
 from dpq.metrics import mean_average_precision, precision_at_k, precision_recall_curve
 from dpq.ranking.evaluate import evaluate_codes, evaluate_embeddings
+from dpq.ranking.scores import DistinctCodes, asymmetric_scores, lookup_tables, norm_offsets, symmetric_scores
 
 Q, N, D, M, K, L = 23, 200, 6, 3, 5, 4
 

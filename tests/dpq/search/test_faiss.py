@@ -5,7 +5,7 @@ import torch
 
 from dpq import InputError
 from dpq.codes.additive import decode, encode
-from dpq.codes.scores import asymmetric_scores
+from dpq.ranking.scores import asymmetric_scores
 from dpq.search.faiss import faiss_index, set_codebooks
 
 NEAREST = 50

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from baselines.pq import product_kmeans
 from dpq import InputError
 from dpq.codes.additive import decode, encode, residual_kmeans
-from dpq.codes.scores import asymmetric_scores
+from dpq.ranking.scores import asymmetric_scores
 from dpq.search.file import Origin
 from dpq.search.index import CodeIndex
 

@@ -5,7 +5,7 @@ from benchmarks.bench.parts import quantizers, search
 from benchmarks.bench.report import Options
 from benchmarks.bench.synthetic import CLASSES, clustered
 from dpq.codes.additive import decode, encode, residual_kmeans
-from dpq.codes.scores import asymmetric_scores
+from dpq.ranking.scores import asymmetric_scores
 
 QUICK = Options(torch.device("cpu"), 1, quick=True)
 

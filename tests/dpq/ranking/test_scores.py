@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dpq.codes.scores import asymmetric_scores, lookup_tables
+from dpq.ranking.scores import asymmetric_scores, lookup_tables
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -9,7 +9,7 @@ import pytest
 
 import dpq
 from benchmarks.__main__ import make_parser
-from benchmarks.commands.advice import OPTIONS
+from benchmarks.setting.advice import OPTIONS
 from dpq.cli.parser import status_of
 from dpq.errors import InputError
 
