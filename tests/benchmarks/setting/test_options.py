@@ -135,8 +135,8 @@ def test_the_sessions_pass_options_on():
     output = ["--output=there", "--epochs", "1"]
     assert session_commands("reproduce-digits", output) == [
         ["python", "-m", "benchmarks", "run", "digits", *output],
-        ["python", "-m", "benchmarks", "table", "digits", "--output=there"],
-        ["python", "-m", "benchmarks", "figures", "digits", "--output=there"],
+        ["python", "-m", "benchmarks", "table", "digits", "--output", "there"],
+        ["python", "-m", "benchmarks", "figures", "digits", "--output", "there"],
     ]
     for given in (["--experiment", "imagenet100-hashnet"], ["--experiment=imagenet100-hashnet"]):
         run, *_ = session_commands("reproduce-imagenet", [*given, "--data-root", "imagenet100-hashnet"])

@@ -14,7 +14,7 @@ from benchmarks.commands.run import run
 from benchmarks.records.store import read_record
 from benchmarks.report.pages.commands import checkout_of, command_of
 from benchmarks.report.study import Study
-from benchmarks.running import call, cost, plan
+from benchmarks.running import call, plan
 from benchmarks.running.plan import reported_lengths
 from benchmarks.setting import building
 from benchmarks.setting import experiment as config
@@ -54,7 +54,7 @@ def planned_runs(monkeypatch):
             return SimpleNamespace(fingerprint=fingerprint, classes=range(10), train=train)
 
         monkeypatch.setattr(call, "load_data", load)
-        monkeypatch.setattr(cost, "print_plan", lambda runs, *_: found.update((run.identity, run) for run in runs))
+        monkeypatch.setattr(call, "print_plan", lambda runs, *_: found.update((run.identity, run) for run in runs))
         for line in command.splitlines():
             python, *words = shlex.split(line)
             assert (python, words[:2]) == ("python", ["-m", "benchmarks"])
