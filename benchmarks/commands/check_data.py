@@ -88,7 +88,8 @@ def run(options: argparse.Namespace) -> None:
     reading = ReadOptions(strip_prefix=options.strip_prefix, workers=options.workers)
     findings = check_folder(root, reading) if protocol == PROTOCOL else check_copy(protocol, root, reading)
     print(findings.text(SHOWN))
-    write_atomically(report, findings.text(), remedy="choose another --report")
+    text = findings.text().encode(errors="backslashreplace")  # the folder's own name may be no UTF-8
+    write_atomically(report, text, remedy="choose another --report")
     if not findings.fit:
         what = "cannot be used as it is" if protocol == PROTOCOL else f"is not the published {protocol}"
         raise InputError(f"{root} {what}; {report} names all of it")

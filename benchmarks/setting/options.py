@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from annotated_types import Interval
+
 from benchmarks.setting.ablations import ABLATIONS
 from benchmarks.setting.experiment import Experiment, known_experiments
 from benchmarks.setting.methods import METHODS
@@ -53,14 +55,6 @@ class Option:
         return [self.flag] if value is True else [self.flag, listed(value) if isinstance(value, tuple) else str(value)]
 
 
-def numbers(text: str) -> tuple[int, ...]:
-    """Comma-separated integers."""
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected numbers separated by commas, got {text!r}") from None
-
-
 def shard(text: str) -> tuple[int, int]:
     """`i/n`, one of n parts of the work, counted from 1."""
     try:
@@ -77,13 +71,53 @@ def listed(several: tuple[int, ...]) -> str:
     return ",".join(map(str, several))
 
 
-def _word(flag: str, about: str, path: str) -> Option:
-    """An option for a field that holds one of a few words; its type names them."""
+def _kind(path: str) -> Any:
+    """The annotation of a field of `Experiment`."""
     kind: Any = Experiment
     for name in path.split("."):
-        kind = get_type_hints(kind)[name]
-    words = get_args(kind)
+        kind = get_type_hints(kind, include_extras=True)[name]
+    return kind
+
+
+def _word(flag: str, about: str, path: str) -> Option:
+    """An option for a field that holds one of a few words; its type names them."""
+    words = get_args(_kind(path))
     return Option(flag, about, "|".join(words), one_of(flag.lstrip("-"), words), path=path)
+
+
+def _numbers(flag: str, about: str, path: str, metavar: str, make: Callable[[list[int]], Any] = tuple) -> Option:
+    """An option for a field of whole numbers, which its type bounds; of one where the metavar has no comma.
+
+    What a record cannot hold is refused here, before it is trained.
+    """
+    bounds, several = _bounds(_kind(path)), "," in metavar
+    what = "numbers separated by commas, each" if several else "a number"
+
+    def read(text: str) -> Any:
+        try:
+            found = [int(part) for part in (text.split(",") if several else [text])]
+        except ValueError:
+            found = []
+        if not found or not bounds.ge <= min(found) <= max(found) <= bounds.le:
+            short = text if len(text) <= 60 else f"{text[:57]}..."
+            raise argparse.ArgumentTypeError(f"expected {what} from {bounds.ge} to {bounds.le}, got {short!r}")
+        return make(found) if several else found[0]
+
+    return Option(flag, about, metavar, read, path=path)
+
+
+def _bounds(kind: Any) -> Any:
+    """The interval that an annotation names, however deep inside."""
+    return kind if isinstance(kind, Interval) else next(filter(None, map(_bounds, get_args(kind))), None)
+
+
+def _text(text: str) -> str:
+    """A text that JSON in UTF-8 can hold, as a record does."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"expected a name in UTF-8, got {text!r}") from None
+    return text
 
 
 WHAT = (
@@ -94,21 +128,15 @@ WHAT = (
         default=["all"],
         count="+",
     ),
-    Option(
+    _numbers(
         "--bits",
         "code lengths; progressive methods train only the longest, the others one model for each",
+        "bits",
         "8,16,24,32",
-        lambda text: tuple(sorted(set(numbers(text)))),
-        path="bits",
+        lambda found: tuple(sorted(set(found))),
     ),
-    Option("--seeds", "repetitions of every training", "0,1,2", numbers, path="seeds"),
-    Option(
-        "--split-seeds",
-        "draws of the images, or of the classes that are held out",
-        "0,1,2",
-        numbers,
-        path="split_seeds",
-    ),
+    _numbers("--seeds", "repetitions of every training", "seeds", "0,1,2"),
+    _numbers("--split-seeds", "draws of the images, or of the classes that are held out", "split_seeds", "0,1,2"),
     Option(
         "--variant",
         "DPQ and DTQ as their papers say (default) or as their released codes do",
@@ -131,16 +159,17 @@ WHAT = (
 )
 # In the order in which a command names them.
 SETTING = (
-    Option("--backbone", "any timm model", "TIMM_NAME", path="backbone.name"),
+    Option("--backbone", "any timm model", "TIMM_NAME", _text, path="backbone.name"),
     Option(
         "--weights",
         "backbone weights (safetensors or torch); none starts from scratch; environment: DPQ_WEIGHTS",
         "FILE|none",
+        _text,
         environment="DPQ_WEIGHTS",
         path="backbone.weights",
     ),
-    Option("--image-size", "side of the network input in pixels", "N", positive, path="training.image_size"),
-    Option("--epochs", "passes over the training images", "N", positive, path="training.epochs"),
+    _numbers("--image-size", "side of the network input in pixels", "training.image_size", "N"),
+    _numbers("--epochs", "passes over the training images", "training.epochs", "N"),
     _word("--precision", "of the backbone", "training.precision"),
     _word(
         "--views",
@@ -152,9 +181,10 @@ SETTING = (
         "--label-vectors",
         "word vectors for the margin, one row per class (default: orthonormal); with --ablation, those of `words`",
         "FILE",
+        _text,
         path="label_vectors",
     ),
-    Option("--limit", "a class-balanced subset of about N images in every split", "N", positive, path="limit"),
+    _numbers("--limit", "a class-balanced subset of about N images in every split", "limit", "N"),
     Option(
         "--validation",
         "hold out a fifth of the training images as queries and database, to choose settings",

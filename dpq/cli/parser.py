@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -56,6 +57,9 @@ def status_of(command: Callable[[], int | None], options: Mapping[str, str]) -> 
         command: to run.
         options: what to add to the line of an error, by what it is about: the library knows settings, not options.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file may have a name that the terminal's encoding lacks
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it would say how it was loaded
     try:

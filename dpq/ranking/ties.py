@@ -83,7 +83,7 @@ class RankedGroups:
         elif ties == "worst":
             inside = np.maximum(slots - (items - relevant), 0).astype(np.float64)
         else:
-            inside = slots * (relevant / items)
+            inside = slots * relevant / items  # in this order all slots hold exactly all hits
         return self.relevant_before[group] + inside
 
     def precision(self, ranks: ArrayLike, ties: Ties = "expected") -> Floats:
@@ -142,9 +142,10 @@ class RankedGroups:
 
         def over(divisor: Ints) -> Floats:
             value = np.divide(summed, divisor, out=np.zeros(len(divisor)), where=divisor > 0)
+            least, most = (np.asarray(extreme.reduceat(value, starts)) for extreme in (np.minimum, np.maximum))
             if ties in ("best", "worst"):
-                return np.asarray((np.maximum if ties == "best" else np.minimum).reduceat(value, starts))
-            return np.asarray(np.add.reduceat(ways * value, starts) / np.add.reduceat(ways, starts))
+                return most if ties == "best" else least
+            return np.clip(np.add.reduceat(ways * value, starts) / np.add.reduceat(ways, starts), least, most)
 
         total = self.total_relevant
         return {"hits": over(r0 + h), "total": over(total[query]), "capped": over(np.minimum(cut, total)[query])}
@@ -159,16 +160,19 @@ class RankedGroups:
 
         Expected (McSherry and Najork 2008): place j is relevant with probability h/m, and then on average
         (j-1)(h-1)/(m-1) of the places before it are. Sums over j are differences of harmonic numbers. The best
-        order puts the h relevant items first, the worst puts them last.
+        order puts the h relevant items first, the worst puts them last. Rounding leaves 0 <= worst <= expected <= best
+        <= h, and where no item is wrong exactly h; adding and dividing keep this order, so a share is never above 1.
         """
         table = _harmonic_numbers(int(self.total_items.max()))
-        if ties == "best":
-            return np.asarray(h - (n0 - r0) * (table[n0 + h] - table[n0]))
-        if ties == "worst":
-            return np.asarray(h - (n0 + m - h - r0) * (table[n0 + m] - table[n0 + m - h]))
         inverses = table[n0 + m] - table[n0]  # sum of 1 / (n0 + j)
         mates = (h - 1) / np.maximum(m - 1, 1)
-        return np.asarray((h / m) * ((r0 + 1) * inverses + mates * (m - (n0 + 1) * inverses)))
+        expected = (h / m) * ((r0 + 1) * inverses + mates * (m - (n0 + 1) * inverses))
+        expected = np.where((r0 == n0) & (h == m), h, np.clip(expected, 0, h))
+        if ties == "best":
+            return np.asarray(np.clip(h - (n0 - r0) * (table[n0 + h] - table[n0]), expected, h))
+        if ties == "worst":
+            return np.asarray(np.clip(h - (n0 + m - h - r0) * (table[n0 + m] - table[n0 + m - h]), 0, expected))
+        return expected
 
 
 @lru_cache(maxsize=4)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import hypergeom
 from sklearn.metrics import average_precision_score
 
@@ -19,7 +22,7 @@ from dpq.metrics import (
     precision_at_k,
     precision_recall_curve,
 )
-from dpq.ranking.ties import Ranking, descending
+from dpq.ranking.ties import Ranking, Ties, descending
 
 DENOMINATORS = ("hits", "total", "capped")
 
@@ -158,8 +161,43 @@ def test_perfect_ranking_of_a_large_database_scores_one():
     relevant = np.arange(size) < 5400
     for scores in (-np.arange(size, dtype=np.float64), relevant.astype(np.float32)):
         for ties in ("expected", "index", "best", "worst"):
-            assert average_precision(scores, relevant, ties=ties) == pytest.approx(1, abs=1e-9)
-    assert average_precision(-np.arange(size), relevant, 1000, denominator="capped") == pytest.approx(1, abs=1e-9)
+            assert average_precision(scores, relevant, ties=ties) == 1
+    assert average_precision(-np.arange(size), relevant, 1000, denominator="capped") == 1
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(0, 40), st.integers(1, 500), st.data())
+def test_a_perfect_ranking_scores_exactly_one_however_it_is_tied(groups, wrong, cut, data):
+    scores = -np.repeat(np.arange(len(groups) + 1.0), [*groups, wrong])
+    relevant = scores > -len(groups)
+    order = data.draw(st.permutations(range(len(scores))))
+    scores, relevant, total = scores[order], relevant[order], sum(groups)
+    for ties in get_args(Ties):
+        assert average_precision(scores, relevant, None, ties) == 1
+        assert average_precision(scores, relevant, cut, ties) == 1
+        assert average_precision(scores, relevant, cut, ties, "capped") == 1
+        assert average_precision(scores, relevant, cut, ties, "total") == min(cut, total) / total
+        assert precision_at_k(scores, relevant, min(cut, total), ties) == 1
+        assert precision_recall_curve(scores, relevant, [total, len(scores)], ties).recall.tolist() == [1, 1]
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=80), st.integers(1, 90))
+def test_a_share_is_between_the_worst_and_the_best_and_never_outside_of_0_and_1(items, cut):
+    scores, relevant = np.array(items).T
+    ranks = np.arange(1, len(items) + 1)
+    for denominator in DENOMINATORS:
+        shares = [average_precision(scores, relevant, cut, t, denominator) for t in ("worst", "expected", "best")]
+        assert [0, *shares, 1] == sorted([0, *shares, 1])
+    for curve in (precision_recall_curve(scores, relevant, ranks, t) for t in ("worst", "expected", "best")):
+        assert curve.recall.tolist() == sorted(curve.recall)
+        assert 0 <= min(*curve.recall, *curve.precision) <= max(*curve.recall, *curve.precision) <= 1
+
+
+def test_places_deep_in_a_large_database_keep_their_order():
+    # One hit at place 2 million: sums of two million terms differ by more than the precision that is asked for.
+    scores, relevant = -np.minimum(np.arange(2_000_002), 2_000_000), np.arange(2_000_002) == 2_000_000
+    worst, expected, best = (average_precision(scores, relevant, ties=t) for t in ("worst", "expected", "best"))
+    assert 0 <= worst <= expected <= best <= 1
+    assert expected == pytest.approx((1 / 2_000_001 + 1 / 2_000_002) / 2, rel=1e-6)
 
 
 @pytest.mark.parametrize("ties", ["expected", "index", "best", "worst"])

@@ -1,12 +1,19 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from benchmarks.records.raw import RawResult
 from benchmarks.records.record import Record, digest
 from benchmarks.records.store import as_record, read_record, write_record
+from benchmarks.running.evaluation import evaluate_lengths
 from dpq import InputError
 from dpq.files.schema import read_table
+from dpq.ranking.evaluate import evaluate_embeddings
 from tests.benchmarks.conftest import make_record
 
 ROOT = Path(__file__).parents[3]
@@ -134,3 +141,36 @@ def test_a_record_that_was_not_read_has_no_table():
     record = read_table(Record, make_record(), extra="ignore")
     with pytest.raises(AttributeError, match="was not read from a file"):
         _ = record.raw
+
+
+@st.composite
+def raw_results(draw):
+    """What a run of three code lengths may leave; one-dimensional codebooks of few values tie nearly everything."""
+    sizes = draw(st.tuples(st.integers(1, 4), st.integers(1, 60), st.integers(1, 3)))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    queries, images, classes = sizes
+    database_labels = np.eye(classes, dtype=bool)[random.integers(0, classes, images)]
+    codebooks = random.integers(0, 2, (3, 4, 1)).astype(np.float32)
+    codes = random.integers(0, 4, (images, 3)).astype(np.uint8)
+    if draw(st.booleans()):  # a perfect result
+        codebooks = np.ones((3, 1, 1), np.float32) * np.arange(4, dtype=np.float32)[:, None]
+        codes = np.where(database_labels[:, :1], 3 - codes % 2, codes % 2).astype(np.uint8)
+    query_labels = np.eye(classes, dtype=bool)[random.integers(0, classes, queries) * draw(st.integers(0, 1))]
+    return RawResult(codes, codebooks, np.ones((queries, 1), np.float32), query_labels, database_labels)
+
+
+@given(raw_results(), st.none() | st.integers(1, 70), st.sampled_from(["inner", "l2"]))
+def test_a_record_of_any_result_is_written_and_read(tmp_path_factory, raw, cut, score):
+    lengths = evaluate_lengths(raw, {2: 1.0, 4: 0.5, 6: 0.0}, cut, score, "float32", further_cuts=(3, 50))
+    measured = [length.table for length in lengths]
+    embeddings = torch.from_numpy(raw.codebooks.sum(0)[raw.codes[:, 0]])
+    exact = evaluate_embeddings(
+        *map(torch.from_numpy, (raw.queries, raw.query_labels)), embeddings, torch.from_numpy(raw.database_labels), cut
+    )
+    record = make_record(bits=(2, 4, 6), maps=(0, 0, 0), lengths=measured, float_map=exact)
+    record["config"] |= {"codebook_size": 4}
+    path = tmp_path_factory.mktemp("written") / "r.json"
+    write_record(path, record)
+    assert [length.table for length in read_record(path).lengths] == measured
+    for length in lengths:
+        assert length.map_bounds[0] <= length.map <= length.map_bounds[1]
