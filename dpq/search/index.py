@@ -65,13 +65,14 @@ class CodeIndex:
     200
 
     Args:
-        codes: [N, M] uint8, on the CPU.
+        codes: [N, M] whole numbers, on the CPU; a tensor, or an array as the estimator gives.
         codebooks: [M, K, D] float, on the CPU; of any method.
         score: "inner" product or "l2" distance, as the method ranks.
         ids: [N] different numbers from 0 to 2**62 - 1; counted from 0 unless given.
         names: N different texts, of files for instance; or none.
         centroids: [C, D] of an inverted file; see `divide`.
         origin: where codes and names come from.
+        next_id: what `add` counts on from, above every id that was ever in the index; after the largest unless given.
 
     All of them are attributes too: codebooks and centroids as float32, ids as int64, names as a tuple; centroids are
     None where every image is looked at.
@@ -82,20 +83,26 @@ class CodeIndex:
 
     def __init__(
         self,
-        codes: Tensor,
-        codebooks: Tensor,
+        codes: Tensor | npt.ArrayLike,
+        codebooks: Tensor | npt.ArrayLike,
         score: Score = "inner",
         *,
         ids: npt.ArrayLike | None = None,
         names: Sequence[str] = (),
         centroids: npt.ArrayLike | None = None,
         origin: Origin | None = None,
+        next_id: int | None = None,
     ) -> None:
+        codes, codebooks = _codes(codes), _tensor(codebooks)
         check_codes(codebooks.new_empty(0, *codebooks.shape[2:]), codes, codebooks)
         check_codebook_size(codebooks.shape[1])
         self.codes, self.codebooks = codes.to(torch.uint8), codebooks.float()
         self.score, self.origin = checked(score), origin or Origin()
         self.ids = _new_ids(ids, len(codes), first=0)
+        after = _after(self.ids)
+        self.next_id = after if next_id is None else next_id
+        if not after <= self.next_id <= _MOST:
+            raise InputError(f"the next id is from {after}, after the largest, to {_MOST}; got {next_id}")
         self.names = _new_names(names, len(codes), named=bool(names))
         self.centroids = None if centroids is None else np.ascontiguousarray(centroids, np.float32)
         lists = None if self.centroids is None else torch.from_numpy(self.centroids)
@@ -168,12 +175,13 @@ class CodeIndex:
         order = np.lexsort((rows, -scores))
         return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
-    def add(self, codes: Tensor, ids: npt.ArrayLike | None = None, names: Sequence[str] = ()) -> Ids:
+    def add(self, codes: Tensor | npt.ArrayLike, ids: npt.ArrayLike | None = None, names: Sequence[str] = ()) -> Ids:
         """Append images.
 
         Args:
             codes: [n, M] integer, of the same method.
-            ids: [n] numbers that the index does not have; counted on from its largest unless given.
+            ids: [n] numbers that the index does not have; counted on from the largest that it ever had unless given,
+                so that the id of an image that was removed is not given again.
             names: n texts that it does not have, if the others have names.
 
         Returns:
@@ -182,12 +190,14 @@ class CodeIndex:
         Raises:
             InputError: sizes do not fit, or an id or name is there already.
         """
+        codes = _codes(codes)
         check_codes(self.codebooks[0], codes, self.codebooks)
-        new = _new_ids(ids, len(codes), first=int(self.ids.max(initial=-1)) + 1)
+        new = _new_ids(ids, len(codes), first=self.next_id)
         every = _new_ids(np.concatenate([self.ids, new]), len(self) + len(codes), first=0)
         named = bool(self.names) or (bool(names) and not len(self))
         self.names = _new_names([*self.names, *names], len(every), named)
         self.codes, self.ids = torch.cat([self.codes, codes.to("cpu", torch.uint8)]), every
+        self.next_id = max(self.next_id, _after(new))
         self._changed()
         return new
 
@@ -195,9 +205,9 @@ class CodeIndex:
         """Take images out; the others keep their order and ids.
 
         Raises:
-            InputError: the index does not have one of the ids; nothing is removed.
+            InputError: the index does not have one of the ids, or they are none, as a mask; nothing is removed.
         """
-        gone = np.asarray(ids, np.int64).reshape(-1)
+        gone = _checked_ids(ids).reshape(-1)
         missing = gone[~np.isin(gone, self.ids)]
         if len(missing):
             raise InputError(f"the index has no image with the id {missing[0]}")
@@ -258,7 +268,7 @@ class CodeIndex:
         tensors = {"codes": self.codes, "codebooks": self.codebooks, "ids": torch.from_numpy(self.ids)}
         if self.centroids is not None:
             tensors["centroids"] = torch.from_numpy(self.centroids)
-        write_index(Path(path), tensors, self.names, self.score, self.origin)
+        write_index(Path(path), tensors, self.names, self.score, self.origin, self.next_id)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -270,16 +280,40 @@ class CodeIndex:
         return read_index(Path(path), cls)
 
 
-def _new_ids(ids: npt.ArrayLike | None, count: int, first: int) -> Ids:
-    """Ids [count] that have been checked; counted from `first` unless given."""
-    if ids is None:
-        return np.arange(first, first + count, dtype=np.int64)
+def _tensor(values: Tensor | npt.ArrayLike) -> Tensor:
+    """A tensor as it is, or one of an array in any order of memory."""
+    return values if isinstance(values, Tensor) else torch.from_numpy(np.require(values, requirements=["C", "W"]))
+
+
+def _codes(values: Tensor | npt.ArrayLike) -> Tensor:
+    """Codes as a tensor of whole numbers."""
+    codes = _tensor(values)
+    if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
+        raise InputError(f"codes are whole numbers; got {codes.dtype}: give what `encode` or `transform` returns")
+    return codes
+
+
+def _checked_ids(ids: npt.ArrayLike) -> Ids:
+    """Ids of any shape, whole and in range."""
     array = np.asarray(ids)
-    if array.shape != (count,) or (count and array.dtype.kind not in "iu"):
-        raise InputError(f"ids are {count} whole numbers; got {array.dtype} {list(array.shape)}")
-    array = array.astype(np.int64)
-    if len(array) and not 0 <= array.min() <= array.max() < _MOST:
+    if array.size and array.dtype.kind not in "iu":
+        hint = "; of a mask, give index.ids[mask]" if array.dtype.kind == "b" else ""
+        raise InputError(f"ids are whole numbers; got {array.dtype} {list(array.shape)}{hint}")
+    if array.size and not 0 <= array.min() <= array.max() < _MOST:
         raise InputError(f"ids are from 0 to {_MOST - 1}; got {array.min()} to {array.max()}")
+    return array.astype(np.int64)
+
+
+def _after(ids: Ids) -> int:
+    """The number after the largest of ids, 0 if there are none."""
+    return int(ids.max(initial=-1)) + 1
+
+
+def _new_ids(ids: npt.ArrayLike | None, count: int, first: int) -> Ids:
+    """Different ids [count] that have been checked; counted from `first` unless given."""
+    array = _checked_ids(np.arange(first, first + count) if ids is None else ids)
+    if array.shape != (count,):
+        raise InputError(f"expected {count} ids, one for each image; got {list(array.shape)}")
     values, counts = np.unique(array, return_counts=True)
     if len(values) < len(array):
         raise InputError(f"id {values[counts > 1][0]} stands for two images; give each its own")
