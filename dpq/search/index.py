@@ -22,7 +22,7 @@ from torch import Tensor
 from dpq.codes.additive import check_codebook_size, prefix_levels
 from dpq.errors import InputError
 from dpq.learning.settings import Score
-from dpq.ranking.scores import check_codes, checked, lookup_tables, norm_offsets
+from dpq.ranking.scores import check_codes, checked, lookup_tables, norm_offsets, prepared
 from dpq.search.faiss import faiss_index, inverted_index, list_centroids
 from dpq.search.file import Origin, is_no_text, read_index, write_index
 
@@ -127,9 +127,22 @@ class CodeIndex:
         Raises:
             InputError: Faiss is not installed.
         """
-        if self.centroids is None:
-            return faiss_index(self.codes, self.codebooks, self.score)
-        return inverted_index(self.codes, self.codebooks, self.centroids, self.score)
+        return self._faiss_of(self.codebooks, self.centroids)
+
+    def _faiss_of(self, codebooks: Tensor, centroids: NDArray[np.float32] | None) -> Any:
+        if centroids is None:
+            return faiss_index(self.codes, codebooks, self.score)
+        return inverted_index(self.codes, codebooks, centroids, self.score)
+
+    @cached_property
+    def _searched(self) -> Any:
+        """The Faiss index that is searched: `faiss`, or one of centred codebooks where their mean is large."""
+        centroids = None if self.centroids is None else torch.from_numpy(self.centroids)
+        points = self.codebooks.new_empty(0, self.codebooks.shape[2]) if centroids is None else centroids
+        points, codebooks = prepared(points, self.codebooks, self.score)
+        if codebooks is self.codebooks:
+            return self.faiss
+        return self._faiss_of(codebooks, None if centroids is None else points.contiguous().numpy())
 
     def search(self, queries: Tensor | npt.ArrayLike, k: int = 10, probes: int | None = None) -> Found:
         """The nearest images of each query: those of our ranking, up to ties and the last digits of sums.
@@ -148,7 +161,7 @@ class CodeIndex:
             raise InputError(f"queries are finite numbers [Q, {self.codebooks.shape[2]}]; got {list(wanted.shape)}")
         if k < 1:
             raise InputError(f"k must be at least 1; got {k}")
-        index = self.faiss
+        index = self._searched
         lists = 0 if self.centroids is None else len(self.centroids)
         if probes is not None and not 1 <= probes <= lists:
             raise InputError(f"the index has {lists} lists to look at; got {probes} probes")
@@ -164,12 +177,13 @@ class CodeIndex:
 
     def _search(self, index: Any, queries: Tensor, k: int) -> tuple[Ids, NDArray[np.float32]]:
         """Rows and scores of the answers to some queries, [Q, k] each."""
+        queries, codebooks = prepared(queries, self.codebooks, self.score)
         rows = np.asarray(index.search(queries.numpy(), k)[1], np.int64)
         # Our scores, as Faiss's of an inverted file lack a term that queries share.
         codes = self.codes[torch.from_numpy(rows).clamp(min=0)]  # [Q, k, M]
-        tables = lookup_tables(queries, self.codebooks)
+        tables = lookup_tables(queries, codebooks)
         total = tables.gather(2, codes.long().transpose(1, 2)).sum(dim=1)
-        offsets = norm_offsets(codes.flatten(0, 1), self.codebooks, self.score)
+        offsets = norm_offsets(codes.flatten(0, 1), codebooks, self.score)
         total = total if offsets is None else 2 * total - offsets.view(rows.shape)
         scores = np.where(rows < 0, np.float32(-np.inf), total.float().numpy())
         order = np.lexsort((rows, -scores))
@@ -254,7 +268,8 @@ class CodeIndex:
         self._changed()
 
     def _changed(self) -> None:
-        self.__dict__.pop("faiss", None)
+        for name in ("faiss", "_searched"):
+            self.__dict__.pop(name, None)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one file, whole or not at all. It holds codes, codebooks, ids and names; Faiss's index is made of them.
