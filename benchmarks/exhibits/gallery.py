@@ -18,7 +18,7 @@ from benchmarks.running.evaluation import ranked_queries, recorded_query_precisi
 from dpq.codes.additive import levels_for
 from dpq.errors import InputError
 from dpq.protocols import Dataset
-from dpq.ranking.scores import DistinctCodes, lookup_tables, norm_offsets
+from dpq.ranking.scores import DistinctCodes, lookup_tables, norm_offsets, prepared
 from dpq.ranking.ties import Ints, descending
 
 QUERIES = 5
@@ -71,9 +71,11 @@ def nearest_images(record: Record, raw: RawResult, drawn: Ints, bits: int) -> tu
     """
     codebooks = torch.from_numpy(raw.codebooks)[: levels_for(bits, raw.codebooks.shape[1])]
     distinct = DistinctCodes.of(torch.from_numpy(raw.codes), len(codebooks))
-    offsets = norm_offsets(distinct.codes, codebooks, record.score)
     # Of all queries, as the evaluation has them: a product's last digits depend on its shape, and ties on them.
-    tables = lookup_tables(ranked_queries(raw, recorded_query_precision(record)), codebooks).numpy()
+    queries = ranked_queries(raw, recorded_query_precision(record))
+    queries, codebooks = prepared(queries, codebooks, record.score)
+    offsets = norm_offsets(distinct.codes, codebooks, record.score)
+    tables = lookup_tables(queries, codebooks).numpy()
     of_code = distinct.scores(tables[drawn], None if offsets is None else offsets.numpy())
     scores = of_code.take(distinct.inverse, axis=1)
     nearest = descending(scores)[1][:, :NEAREST]

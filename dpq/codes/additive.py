@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from dpq.errors import InputError
 
+_FAR = 4.0  # a mean that is this many times as long as the spread costs a product about one of float32's digits
 BLOCK = 8192  # images coded or decoded at once; bounds a [B, K] table to 8 MiB
 
 Choice = Literal["l2", "cosine"]
@@ -126,6 +127,42 @@ def decode(codes: Tensor, codebooks: Tensor, levels: int | None = None) -> Tenso
     return total
 
 
+def centre(points: Tensor) -> Tensor:
+    """What to take off vectors before their products with `points`, so that differences keep their digits in float32.
+
+    Args:
+        points: [K, D] float; alone they decide, so the code of an image does not depend on other images.
+
+    Returns:
+        [D]: the mean of `points` if it is more than four times as long as they are spread around it; else zeros, which
+        change no bit.
+    """
+    points = points.detach()
+    mean = points.mean(dim=0)
+    # Beside the mean, their mean square is their spread.
+    far = mean.square().sum() * (1 + _FAR**-2) > points.square().sum(dim=1).mean()
+    return torch.where(far, mean, torch.zeros_like(mean))
+
+
+def centred(x: Tensor, codebooks: Tensor) -> tuple[Tensor, Tensor]:
+    """Vectors and codebooks of the same differences `x - sum_m C_m[b_m]`, less the `centre` of each codebook.
+
+    Args:
+        x: [N, D] float.
+        codebooks: [M, K, D] float.
+
+    Returns:
+        [N, D] and [M, K, D]; those that were given where no mean is large.
+    """
+    shifts = torch.stack([centre(codebook) for codebook in codebooks])
+    if not shifts.any():
+        return x, codebooks
+    x, codebooks = (values.to(torch.promote_types(values.dtype, torch.float32)) for values in (x, codebooks))
+    for shift in shifts:  # one by one, as their sum would lose digits
+        x = x - shift
+    return x, codebooks - shifts[:, None]
+
+
 def affinities(residual: Tensor, codebook: Tensor, choice: Choice) -> Tensor:
     """How well each codeword fits each residual; the hard code is the largest.
 
@@ -133,14 +170,21 @@ def affinities(residual: Tensor, codebook: Tensor, choice: Choice) -> Tensor:
         residual: [B, D].
         codebook: [K, D].
         choice: "l2" gives `2 <r, c> - ||c||^2`, that is `-||r - c||^2` less a term that all codewords share;
-            "cosine" gives the cosine, as in the released code (codeword length ignored in the choice).
+            "cosine" gives the cosine, as in the released code (codeword length ignored in the choice). Where the
+            codewords have a large mean, both are of differences from it, less another term that all share.
 
     Returns:
         [B, K].
     """
     if choice == "cosine":
-        return F.normalize(residual, dim=1) @ F.normalize(codebook, dim=1).T
-    return 2 * residual @ codebook.T - codebook.square().sum(dim=1)
+        residual, codebook = F.normalize(residual, dim=1), F.normalize(codebook, dim=1)
+    shift = centre(codebook)
+    # Twice the shorter factor: the bits are those of twice the product.
+    if choice == "l2":
+        return (residual - shift) @ (2 * (codebook - shift)).T - (codebook - shift).square().sum(dim=1)
+    # Unit vectors: <u, c> is <u - m, c - m> - ||c - m||^2 / 2 and a term that all share.
+    norms = torch.where(shift.any(), (codebook - shift).square().sum(dim=1), 0)
+    return (residual - shift) @ (codebook - shift).T - norms / 2
 
 
 def kmeans(points: np.ndarray, clusters: int, seed: int, iterations: int = 50) -> np.ndarray:
@@ -155,10 +199,11 @@ def kmeans(points: np.ndarray, clusters: int, seed: int, iterations: int = 50) -
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
+    shift = centre(torch.from_numpy(points)).numpy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted = KMeans(clusters, n_init=1, max_iter=iterations, random_state=seed).fit(points)
-    return np.ascontiguousarray(fitted.cluster_centers_, dtype=np.float32)
+        fitted = KMeans(clusters, n_init=1, max_iter=iterations, random_state=seed).fit(points - shift)
+    return np.ascontiguousarray(fitted.cluster_centers_ + shift, dtype=np.float32)
 
 
 @torch.no_grad()

@@ -67,12 +67,14 @@ class ProgressiveQuantizerEstimator(ClassNamePrefixFeaturesOutMixin, Transformer
             y: not used.
 
         Raises:
-            ValueError: too few samples, unusable numbers, or a parameter out of range.
+            ValueError: too few samples, unusable numbers, a mean so large that float32 has no digits left for the
+                spread around it, or a parameter out of range.
         """
         additive.check_codebook_size(self.codebook_size)
         if self.levels < 1 or self.iterations < 1:
             raise InputError(f"levels and iterations must be at least 1; got {self.levels} and {self.iterations}")
         x = self._tensor(X, ensure_min_samples=self.codebook_size)
+        _check_digits(np.asarray(X), x.numpy())
         seed = int(check_random_state(self.random_state).randint(2**30))  # one more for each level
         learned = additive.residual_kmeans(x, self.levels, self.codebook_size, seed, iterations=self.iterations)
         self.codebooks_: npt.NDArray[np.float32] = learned.numpy()
@@ -119,3 +121,18 @@ class ProgressiveQuantizerEstimator(ClassNamePrefixFeaturesOutMixin, Transformer
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+def _check_digits(given: npt.NDArray[Any], x: npt.NDArray[np.float32]) -> None:
+    """Refuse numbers that float32 moves by more than a hundredth of their spread.
+
+    Raises:
+        InputError: it does.
+    """
+    exact = given.astype(np.float64)
+    lost, spread = np.square(exact - x).mean(), exact.var(axis=0).mean()
+    if lost > 1e-4 * spread and (exact != exact[0]).any():
+        raise InputError(
+            f"float32 cannot hold embeddings whose spread is {spread**0.5:.3g} around a mean of up to "
+            f"{abs(exact.mean(axis=0)).max():.3g}; subtract the mean first"
+        )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dpq.codes.additive import BLOCK, encode
+from dpq.codes.additive import BLOCK, centred, encode
 
 
 @torch.no_grad()
@@ -31,6 +31,7 @@ def icm_encode(x: Tensor, codebooks: Tensor, sweeps: int = 3, start: Tensor | No
         InputError: the dimension differs from the codebooks'.
     """
     codes = encode(x, codebooks) if start is None else start.clone()
+    x, codebooks = centred(x, codebooks)
     norms = codebooks.square().sum(dim=2)  # [M, K]
     products = torch.einsum("mkd,nld->mnkl", codebooks, codebooks)  # [M, M, K, K]
     for first in range(0, len(x), BLOCK):

@@ -24,7 +24,7 @@ from dpq.learning.settings import Score
 from dpq.ranking.codes import CodeRanking, RelevantImages
 from dpq.ranking.curves import average_curve, geometric_ranks
 from dpq.ranking.relevance import Relevance, check_labels
-from dpq.ranking.scores import DistinctCodes, check_codes, checked, lookup_tables, norm_offsets
+from dpq.ranking.scores import DistinctCodes, check_codes, lookup_tables, norm_offsets, prepared
 from dpq.ranking.ties import Floats, Ints, at_least_one, rank_items
 
 T = TypeVar("T")
@@ -117,6 +117,7 @@ def evaluate_codes(
         at_least_one(name, numbers)
     cut, ranks = min(cut or len(codes), len(codes)), geometric_ranks(len(codes))
     distinct = DistinctCodes.of(codes)
+    queries, codebooks = prepared(queries, codebooks, score)
     tables = lookup_tables(queries, codebooks).cpu().numpy()  # at once: a product's last digits depend on its shape
     offsets = norm_offsets(distinct.codes, codebooks, score)
     norms = None if offsets is None else offsets.cpu().numpy()
@@ -202,7 +203,8 @@ def evaluate_embeddings(
     check_labels(query_labels, database_labels, len(queries), len(database), block)
     at_least_one("cut", 1 if cut is None else cut)
     queries, database = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (queries, database))
-    norms = database.square().sum(dim=1) if checked(score) == "l2" else None
+    queries, (database,) = prepared(queries, database[None], score)
+    norms = database.square().sum(dim=1) if score == "l2" else None
     relevance, at_once = Relevance.of(query_labels, database_labels), max(1, ENTRIES // len(database))
 
     def average(batch: tuple[Ints, NDArray[Any]]) -> Floats:

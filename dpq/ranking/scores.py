@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from dpq.codes.additive import BLOCK, decode
+from dpq.codes.additive import BLOCK, centred, decode
 from dpq.errors import InputError
 from dpq.learning.settings import Score
 from dpq.ranking.ties import Ints
@@ -27,6 +27,19 @@ def lookup_tables(queries: Tensor, codebooks: Tensor) -> Tensor:
     return torch.einsum("qd,mkd->qmk", queries.to(dtype), codebooks.to(dtype))
 
 
+def prepared(queries: Tensor, codebooks: Tensor, score: Score) -> tuple[Tensor, Tensor]:
+    """Queries and codebooks to score with: for "l2", less a mean of codewords that is large against their spread.
+
+    Distances stay what they are, and float32 keeps their digits. Inner products have no such freedom.
+
+    Args:
+        queries: [Q, D] float.
+        codebooks: [M, K, D] float.
+        score: as for `asymmetric_scores`.
+    """
+    return centred(queries, codebooks) if checked(score) == "l2" else (queries, codebooks)
+
+
 def asymmetric_scores(queries: Tensor, codes: Tensor, codebooks: Tensor, score: Score = "inner") -> Tensor:
     """Scores of real-valued queries against coded images, by table look-up.
 
@@ -35,7 +48,8 @@ def asymmetric_scores(queries: Tensor, codes: Tensor, codebooks: Tensor, score: 
         codes: [N, M] integer.
         codebooks: [M, K, D] float; for a prefix of a code, the prefix of the codebooks.
         score: "inner" is <q, x> with the reconstruction x, the AQD of the papers; "l2" is
-            2 <q, x> - ||x||^2, that is -||q - x||^2 plus ||q||^2, which no ranking notices.
+            2 <q, x> - ||x||^2, that is -||q - x||^2 plus ||q||^2, which no ranking notices; less the mean of
+            codewords in both where it is large.
 
     Returns:
         [Q, N], larger is better.
@@ -44,6 +58,7 @@ def asymmetric_scores(queries: Tensor, codes: Tensor, codebooks: Tensor, score: 
         InputError: shapes do not fit, a code exceeds the codebook, or an unknown score.
     """
     check_codes(queries, codes, codebooks)
+    queries, codebooks = prepared(queries, codebooks, score)
     levels, size = codebooks.shape[:2]
     tables = lookup_tables(queries, codebooks).flatten(1).T.contiguous()  # [M K, Q]
     rows = codes.int() + size * torch.arange(levels, dtype=torch.int32, device=codes.device)

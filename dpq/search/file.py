@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
 from dpq.errors import InputError, one_line
@@ -47,9 +48,17 @@ class _Header:
     dpq_version: str
     score: Score
     origin: Origin
+    next_id: Annotated[int, Ge(0)] | None = None  # older files do not have it
 
 
-def write_index(path: Path, tensors: Mapping[str, Tensor], names: Sequence[str], score: Score, origin: Origin) -> None:
+def write_index(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    names: Sequence[str],
+    score: Score,
+    origin: Origin,
+    next_id: int | None = None,
+) -> None:
     """Write the file whole or not at all; an index that was there before is replaced.
 
     Args:
@@ -58,6 +67,7 @@ def write_index(path: Path, tensors: Mapping[str, Tensor], names: Sequence[str],
         names: of its images, or none.
         score: of the index.
         origin: of its codes.
+        next_id: of the index, as no id is given twice.
 
     Raises:
         InputError: there is something else at that path, or it cannot be written.
@@ -65,7 +75,7 @@ def write_index(path: Path, tensors: Mapping[str, Tensor], names: Sequence[str],
     refuse_others(path)
     if names:
         tensors = {**tensors, "names": torch.from_numpy(np.frombuffer("\0".join(names).encode(), np.uint8).copy())}
-    save_checkpoint(path, tensors, asdict(_Header(1, __version__, score, origin)))
+    save_checkpoint(path, tensors, asdict(_Header(1, __version__, score, origin, next_id)))
 
 
 def refuse_others(path: Path) -> None:
@@ -119,4 +129,10 @@ def _arguments(tensors: dict[str, Tensor], state: dict[str, object]) -> dict[str
     found: dict[str, Any] = {name: tensor for name, tensor in tensors.items() if name in _TYPES}
     if "names" in found:
         found["names"] = tuple(found["names"].numpy().tobytes().decode().split("\0"))
-    return {**found, "ids": found["ids"].numpy(), "score": header.score, "origin": header.origin}
+    return {
+        **found,
+        "ids": found["ids"].numpy(),
+        "score": header.score,
+        "origin": header.origin,
+        "next_id": header.next_id,
+    }

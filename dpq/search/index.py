@@ -22,7 +22,7 @@ from torch import Tensor
 from dpq.codes.additive import check_codebook_size, prefix_levels
 from dpq.errors import InputError
 from dpq.learning.settings import Score
-from dpq.ranking.scores import check_codes, checked, lookup_tables, norm_offsets
+from dpq.ranking.scores import check_codes, checked, lookup_tables, norm_offsets, prepared
 from dpq.search.faiss import faiss_index, inverted_index, list_centroids
 from dpq.search.file import Origin, is_no_text, read_index, write_index
 
@@ -65,13 +65,14 @@ class CodeIndex:
     200
 
     Args:
-        codes: [N, M] uint8, on the CPU.
+        codes: [N, M] whole numbers, on the CPU; a tensor, or an array as the estimator gives.
         codebooks: [M, K, D] float, on the CPU; of any method.
         score: "inner" product or "l2" distance, as the method ranks.
         ids: [N] different numbers from 0 to 2**62 - 1; counted from 0 unless given.
         names: N different texts, of files for instance; or none.
         centroids: [C, D] of an inverted file; see `divide`.
         origin: where codes and names come from.
+        next_id: what `add` counts on from, above every id that was ever in the index; after the largest unless given.
 
     All of them are attributes too: codebooks and centroids as float32, ids as int64, names as a tuple; centroids are
     None where every image is looked at.
@@ -82,20 +83,26 @@ class CodeIndex:
 
     def __init__(
         self,
-        codes: Tensor,
-        codebooks: Tensor,
+        codes: Tensor | npt.ArrayLike,
+        codebooks: Tensor | npt.ArrayLike,
         score: Score = "inner",
         *,
         ids: npt.ArrayLike | None = None,
         names: Sequence[str] = (),
         centroids: npt.ArrayLike | None = None,
         origin: Origin | None = None,
+        next_id: int | None = None,
     ) -> None:
+        codes, codebooks = _codes(codes), _tensor(codebooks)
         check_codes(codebooks.new_empty(0, *codebooks.shape[2:]), codes, codebooks)
         check_codebook_size(codebooks.shape[1])
         self.codes, self.codebooks = codes.to(torch.uint8), codebooks.float()
         self.score, self.origin = checked(score), origin or Origin()
         self.ids = _new_ids(ids, len(codes), first=0)
+        after = _after(self.ids)
+        self.next_id = after if next_id is None else next_id
+        if not after <= self.next_id <= _MOST:
+            raise InputError(f"the next id is from {after}, after the largest, to {_MOST}; got {next_id}")
         self.names = _new_names(names, len(codes), named=bool(names))
         self.centroids = None if centroids is None else np.ascontiguousarray(centroids, np.float32)
         lists = None if self.centroids is None else torch.from_numpy(self.centroids)
@@ -120,9 +127,22 @@ class CodeIndex:
         Raises:
             InputError: Faiss is not installed.
         """
-        if self.centroids is None:
-            return faiss_index(self.codes, self.codebooks, self.score)
-        return inverted_index(self.codes, self.codebooks, self.centroids, self.score)
+        return self._faiss_of(self.codebooks, self.centroids)
+
+    def _faiss_of(self, codebooks: Tensor, centroids: NDArray[np.float32] | None) -> Any:
+        if centroids is None:
+            return faiss_index(self.codes, codebooks, self.score)
+        return inverted_index(self.codes, codebooks, centroids, self.score)
+
+    @cached_property
+    def _searched(self) -> Any:
+        """The Faiss index that is searched: `faiss`, or one of centred codebooks where their mean is large."""
+        centroids = None if self.centroids is None else torch.from_numpy(self.centroids)
+        points = self.codebooks.new_empty(0, self.codebooks.shape[2]) if centroids is None else centroids
+        points, codebooks = prepared(points, self.codebooks, self.score)
+        if codebooks is self.codebooks:
+            return self.faiss
+        return self._faiss_of(codebooks, None if centroids is None else points.contiguous().numpy())
 
     def search(self, queries: Tensor | npt.ArrayLike, k: int = 10, probes: int | None = None) -> Found:
         """The nearest images of each query: those of our ranking, up to ties and the last digits of sums.
@@ -141,7 +161,7 @@ class CodeIndex:
             raise InputError(f"queries are finite numbers [Q, {self.codebooks.shape[2]}]; got {list(wanted.shape)}")
         if k < 1:
             raise InputError(f"k must be at least 1; got {k}")
-        index = self.faiss
+        index = self._searched
         lists = 0 if self.centroids is None else len(self.centroids)
         if probes is not None and not 1 <= probes <= lists:
             raise InputError(f"the index has {lists} lists to look at; got {probes} probes")
@@ -157,23 +177,25 @@ class CodeIndex:
 
     def _search(self, index: Any, queries: Tensor, k: int) -> tuple[Ids, NDArray[np.float32]]:
         """Rows and scores of the answers to some queries, [Q, k] each."""
+        queries, codebooks = prepared(queries, self.codebooks, self.score)
         rows = np.asarray(index.search(queries.numpy(), k)[1], np.int64)
         # Our scores, as Faiss's of an inverted file lack a term that queries share.
         codes = self.codes[torch.from_numpy(rows).clamp(min=0)]  # [Q, k, M]
-        tables = lookup_tables(queries, self.codebooks)
+        tables = lookup_tables(queries, codebooks)
         total = tables.gather(2, codes.long().transpose(1, 2)).sum(dim=1)
-        offsets = norm_offsets(codes.flatten(0, 1), self.codebooks, self.score)
+        offsets = norm_offsets(codes.flatten(0, 1), codebooks, self.score)
         total = total if offsets is None else 2 * total - offsets.view(rows.shape)
         scores = np.where(rows < 0, np.float32(-np.inf), total.float().numpy())
         order = np.lexsort((rows, -scores))
         return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
-    def add(self, codes: Tensor, ids: npt.ArrayLike | None = None, names: Sequence[str] = ()) -> Ids:
+    def add(self, codes: Tensor | npt.ArrayLike, ids: npt.ArrayLike | None = None, names: Sequence[str] = ()) -> Ids:
         """Append images.
 
         Args:
             codes: [n, M] integer, of the same method.
-            ids: [n] numbers that the index does not have; counted on from its largest unless given.
+            ids: [n] numbers that the index does not have; counted on from the largest that it ever had unless given,
+                so that the id of an image that was removed is not given again.
             names: n texts that it does not have, if the others have names.
 
         Returns:
@@ -182,12 +204,14 @@ class CodeIndex:
         Raises:
             InputError: sizes do not fit, or an id or name is there already.
         """
+        codes = _codes(codes)
         check_codes(self.codebooks[0], codes, self.codebooks)
-        new = _new_ids(ids, len(codes), first=int(self.ids.max(initial=-1)) + 1)
+        new = _new_ids(ids, len(codes), first=self.next_id)
         every = _new_ids(np.concatenate([self.ids, new]), len(self) + len(codes), first=0)
         named = bool(self.names) or (bool(names) and not len(self))
         self.names = _new_names([*self.names, *names], len(every), named)
         self.codes, self.ids = torch.cat([self.codes, codes.to("cpu", torch.uint8)]), every
+        self.next_id = max(self.next_id, _after(new))
         self._changed()
         return new
 
@@ -195,9 +219,9 @@ class CodeIndex:
         """Take images out; the others keep their order and ids.
 
         Raises:
-            InputError: the index does not have one of the ids; nothing is removed.
+            InputError: the index does not have one of the ids, or they are none, as a mask; nothing is removed.
         """
-        gone = np.asarray(ids, np.int64).reshape(-1)
+        gone = _checked_ids(ids).reshape(-1)
         missing = gone[~np.isin(gone, self.ids)]
         if len(missing):
             raise InputError(f"the index has no image with the id {missing[0]}")
@@ -244,7 +268,8 @@ class CodeIndex:
         self._changed()
 
     def _changed(self) -> None:
-        self.__dict__.pop("faiss", None)
+        for name in ("faiss", "_searched"):
+            self.__dict__.pop(name, None)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one file, whole or not at all. It holds codes, codebooks, ids and names; Faiss's index is made of them.
@@ -258,7 +283,7 @@ class CodeIndex:
         tensors = {"codes": self.codes, "codebooks": self.codebooks, "ids": torch.from_numpy(self.ids)}
         if self.centroids is not None:
             tensors["centroids"] = torch.from_numpy(self.centroids)
-        write_index(Path(path), tensors, self.names, self.score, self.origin)
+        write_index(Path(path), tensors, self.names, self.score, self.origin, self.next_id)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -270,16 +295,40 @@ class CodeIndex:
         return read_index(Path(path), cls)
 
 
-def _new_ids(ids: npt.ArrayLike | None, count: int, first: int) -> Ids:
-    """Ids [count] that have been checked; counted from `first` unless given."""
-    if ids is None:
-        return np.arange(first, first + count, dtype=np.int64)
+def _tensor(values: Tensor | npt.ArrayLike) -> Tensor:
+    """A tensor as it is, or one of an array in any order of memory."""
+    return values if isinstance(values, Tensor) else torch.from_numpy(np.require(values, requirements=["C", "W"]))
+
+
+def _codes(values: Tensor | npt.ArrayLike) -> Tensor:
+    """Codes as a tensor of whole numbers."""
+    codes = _tensor(values)
+    if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
+        raise InputError(f"codes are whole numbers; got {codes.dtype}: give what `encode` or `transform` returns")
+    return codes
+
+
+def _checked_ids(ids: npt.ArrayLike) -> Ids:
+    """Ids of any shape, whole and in range."""
     array = np.asarray(ids)
-    if array.shape != (count,) or (count and array.dtype.kind not in "iu"):
-        raise InputError(f"ids are {count} whole numbers; got {array.dtype} {list(array.shape)}")
-    array = array.astype(np.int64)
-    if len(array) and not 0 <= array.min() <= array.max() < _MOST:
+    if array.size and array.dtype.kind not in "iu":
+        hint = "; of a mask, give index.ids[mask]" if array.dtype.kind == "b" else ""
+        raise InputError(f"ids are whole numbers; got {array.dtype} {list(array.shape)}{hint}")
+    if array.size and not 0 <= array.min() <= array.max() < _MOST:
         raise InputError(f"ids are from 0 to {_MOST - 1}; got {array.min()} to {array.max()}")
+    return array.astype(np.int64)
+
+
+def _after(ids: Ids) -> int:
+    """The number after the largest of ids, 0 if there are none."""
+    return int(ids.max(initial=-1)) + 1
+
+
+def _new_ids(ids: npt.ArrayLike | None, count: int, first: int) -> Ids:
+    """Different ids [count] that have been checked; counted from `first` unless given."""
+    array = _checked_ids(np.arange(first, first + count) if ids is None else ids)
+    if array.shape != (count,):
+        raise InputError(f"expected {count} ids, one for each image; got {list(array.shape)}")
     values, counts = np.unique(array, return_counts=True)
     if len(values) < len(array):
         raise InputError(f"id {values[counts > 1][0]} stands for two images; give each its own")

@@ -4,10 +4,12 @@ import faiss
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from baselines.pq import product_kmeans
-from dpq import InputError
+from dpq import InputError, ProgressiveQuantizerEstimator
 from dpq.codes.additive import decode, encode, residual_kmeans
 from dpq.ranking.scores import asymmetric_scores
 from dpq.search.file import Origin
@@ -216,7 +218,19 @@ def test_other_files_are_not_overwritten(index, tmp_path):
         (lambda i: i.divide(301), "can have 1 to 300 lists"),
         (lambda i: i.remove([7, 300]), "no image with the id 300"),
         (lambda i: i.add(i.codes[:1], ids=[5], names=["a"]), "id 5 stands for two"),
-        (lambda i: i.add(i.codes[:1], ids=[0.5], names=["a"]), "ids are 1 whole numbers"),
+        (lambda i: i.add(i.codes[:1], ids=[0.5], names=["a"]), "ids are whole numbers; got float64"),
+        (lambda i: i.add(i.codes[:1], ids=[600, 601], names=["a"]), "expected 1 ids"),
+        (lambda i: i.add(i.codes[:1], ids=[True], names=["a"]), "ids are whole numbers; got bool"),
+        (lambda i: i.add(i.codes[:1] / 2, names=["a"]), "codes are whole numbers; got torch.float32"),
+        (lambda i: i.remove(i.ids >= 150), r"got bool \[300\]; of a mask, give index.ids\[mask\]"),
+        (lambda i: i.remove([1.5]), "ids are whole numbers; got float64"),
+        (lambda i: i.remove(np.array([2.0])), "ids are whole numbers; got float64"),
+        (lambda i: i.remove(["1"]), "ids are whole numbers; got <U1"),
+        (lambda i: i.remove([None]), "ids are whole numbers; got object"),
+        (lambda i: i.remove([-1]), "ids are from 0 to"),
+        (lambda i: i.remove(np.array([2**64 - 1], np.uint64)), "ids are from 0 to"),
+        (lambda i: CodeIndex(i.codes, i.codebooks, ids=i.ids > 5), "ids are whole numbers; got bool"),
+        (lambda i: CodeIndex(i.codes, i.codebooks, next_id=299), "the next id is from 300"),
         (lambda i: i.add(i.codes[:1]), "a name to every image"),
         (lambda i: i.add(i.codes[:1], names=["0/0.png"]), "stands for two images"),
         (lambda i: i.add(i.codes[:1], names=["a\0b"]), "rename the file"),
@@ -243,3 +257,62 @@ def test_scores_are_those_of_reconstructions(index):
     found = index.search(queries, 5)
     expected = (queries[:, None] * decode(index.codes, index.codebooks)[found.rows]).sum(dim=2)
     np.testing.assert_allclose(found.scores, expected, rtol=1e-4, atol=1e-5)
+
+
+STEPS = st.lists(st.tuples(st.sampled_from(["add", "own", "remove", "file"]), st.integers(0, 3)), max_size=12)
+
+
+@settings(max_examples=50, deadline=None)
+@given(steps=STEPS)
+def test_no_id_is_given_twice_in_the_life_of_a_file(tmp_path_factory, steps):
+    path = tmp_path_factory.mktemp("life") / "i.index"
+    codes, codebooks = np.zeros((4, 2), np.uint8), np.zeros((2, 4, 3), np.float32)
+    index, here, ever = CodeIndex(codes, codebooks), [0, 1, 2, 3], {0, 1, 2, 3}
+    for step, number in steps:
+        if step == "add" or step == "own":
+            own = None if step == "add" else [max(ever) + 5 * (i + 1) for i in range(number)]
+            new = index.add(codes[:number], ids=own).tolist()
+            assert len(new) == number and ever.isdisjoint(new)
+            here, ever = here + new, ever | set(new)
+        elif step == "remove" and len(here) > 1:
+            gone = here[-1 - number :][: len(here) - 1] if number else here[:1]  # often those with the largest ids
+            index.remove(gone)
+            here = [one for one in here if one not in gone]
+        elif step == "file":
+            index.save(path)
+            index = CodeIndex.load(path)
+        assert index.ids.tolist() == here
+
+
+def test_files_without_the_next_id_count_on_from_their_largest(index, tmp_path):
+    from dpq.files.checkpoint import read_checked, save_checkpoint
+
+    path = tmp_path / "i.index"
+    index.remove([299, 298])
+    index.save(path)
+    tensors, state = read_checked(path)
+    for next_id, expected in ((state["next_id"], 300), (1 << 62, 1 << 62), (None, 298)):
+        save_checkpoint(path, tensors, state | {"next_id": next_id})
+        assert CodeIndex.load(path).next_id == expected
+    save_checkpoint(path, tensors, {name: value for name, value in state.items() if name != "next_id"})
+    assert CodeIndex.load(path).add(index.codes[:1], names=["new"]).tolist() == [298]
+    for wrong in (-1, 297, 1.5, (1 << 62) + 1):
+        save_checkpoint(path, tensors, state | {"next_id": wrong})
+        with pytest.raises(InputError, match=r"next.id"):
+            CodeIndex.load(path)
+
+
+def test_a_prefix_gives_the_ids_of_the_whole(index):
+    index.remove([299])
+    assert index.prefix(8).add(index.codes[:1, :2], names=["new"]).tolist() == [300]
+
+
+@pytest.mark.parametrize("form", [np.asarray, np.asfortranarray, lambda array: array[:, ::-1][:, ::-1]])
+def test_arrays_of_the_estimator_are_taken(form):
+    x = embeddings(100, 1).numpy()
+    quantizer = ProgressiveQuantizerEstimator(levels=2, codebook_size=16, random_state=0).fit(x)
+    codes, codebooks = form(quantizer.transform(x)), form(quantizer.codebooks_)
+    codes.flags.writeable = False
+    index = CodeIndex(codes, codebooks)
+    index.add(codes[:5])
+    assert len(index) == 105 and torch.equal(index.codebooks, torch.from_numpy(quantizer.codebooks_))
