@@ -171,7 +171,8 @@ class DPQ:
         Raises:
             InputError: images or labels that cannot be used or do not fit each other; fewer images than codewords.
         """
-        with tempfile.TemporaryDirectory(prefix="dpq-", ignore_cleanup_errors=True) as folder:
+        folders = tempfile.TemporaryDirectory(prefix="dpq-", ignore_cleanup_errors=True)
+        with torch.inference_mode(False), folders as folder:  # gradients, whatever the caller switched off
             split, read = training_split(images, labels, classes, side=self.side, workers=workers, folder=Path(folder))
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(derive_seed(seed, "weights"))
