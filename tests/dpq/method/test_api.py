@@ -410,3 +410,11 @@ def test_codes_that_no_level_has_are_refused(model):
     for codes in (np.array([[-1, 0]]), np.array([[0.0, 1.0]]), np.array([[0, 16]])):
         with pytest.raises(InputError, match=r"codes (of|are)"):
             model.decode(codes)
+
+
+def test_a_collapse_is_said_as_the_benchmark_says_it(images, labels, caplog):
+    make().fit(images, labels)
+    assert "collapsed" not in caplog.text
+    make().fit(np.full_like(images, 20), labels)
+    assert "warning: embeddings collapsed: their variance is" in caplog.text
+    assert "warning: level 1 uses 1 of 16 codewords" in caplog.text
