@@ -25,7 +25,7 @@ from dpq.codes.additive import levels_for
 from dpq.files.atomic import sweep
 from dpq.learning import distributed
 from dpq.learning.entry import Method, Source
-from dpq.learning.health import codeword_signs, embedding_signs
+from dpq.learning.health import code_signs
 from dpq.learning.settings import Execution, TrainLog
 from dpq.method.dpq import codeword_usage
 from dpq.ranking.evaluate import evaluate_embeddings
@@ -191,16 +191,15 @@ def _measure(
         },
         "peak_memory_mb": peak_memory_mb(device),
         "training_log": trained.epochs,
-        **_warnings(run, embeddings, usage, trained),
+        **_warnings(run, embeddings, codes, trained),
     }, raw
 
 
-def _warnings(run: Run, embeddings: Tensor, usage: dict[str, list[float]], trained: TrainLog) -> dict[str, list[str]]:
+def _warnings(run: Run, embeddings: Tensor, codes: Tensor, trained: TrainLog) -> dict[str, list[str]]:
     """Signs of a training that went wrong, said and kept; none of a run that has no training of its own."""
     if METHODS[run.method].source is not None:
         return {}
-    used = [int(count) for count in usage["codewords_used"]]
-    found = embedding_signs(embeddings) + codeword_signs(used, run.experiment.codebook_size, len(embeddings))
+    found = code_signs(embeddings, codes, run.experiment.codebook_size)
     for sign in found:
         log.warning("warning: %s: %s", run.identity, sign)
     by_epoch = enumerate((report.get("warnings", ()) for report in trained.epochs), 1)

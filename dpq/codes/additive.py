@@ -73,6 +73,34 @@ def check_enough(points: int, codebook_size: int) -> None:
         )
 
 
+def usable_embeddings(x: Tensor, codebooks: Tensor) -> Tensor:
+    """Embeddings [N, D] in the type of the codebooks [..., D].
+
+    Raises:
+        InputError: they are of another form, or one is not finite in that type.
+    """
+    if x.ndim != 2 or x.shape[1] != codebooks.shape[-1] or x.is_complex():
+        raise InputError(f"expected embeddings [N, {codebooks.shape[-1]}]; got {x.dtype} {list(x.shape)}")
+    x = x.to(codebooks.dtype)
+    check_finite(x)
+    return x
+
+
+def check_finite(x: Tensor) -> None:
+    """Refuse embeddings [N, D] of which one is not finite: no codeword is near to it.
+
+    Raises:
+        InputError: names the first.
+    """
+    finite = torch.isfinite(x).all(dim=1)
+    if not finite.all():
+        first = int(finite.int().argmin())
+        raise InputError(
+            f"{int((~finite).sum())} of {len(x)} embeddings hold NaN or infinity, the first is embedding {first}; "
+            "leave them out, or mend what made them"
+        )
+
+
 @torch.no_grad()
 def encode(x: Tensor, codebooks: Tensor, choice: Choice = "l2") -> Tensor:
     """Greedy codes: level by level, the codeword that fits best what the earlier levels left.
@@ -80,7 +108,7 @@ def encode(x: Tensor, codebooks: Tensor, choice: Choice = "l2") -> Tensor:
     For codebooks whose levels live in disjoint sub-spaces (product quantization) greedy is exact.
 
     Args:
-        x: [N, D] float.
+        x: [N, D], of any real type.
         codebooks: [M, K, D] float.
         choice: as for `affinities`.
 
@@ -88,10 +116,9 @@ def encode(x: Tensor, codebooks: Tensor, choice: Choice = "l2") -> Tensor:
         [N, M] uint8.
 
     Raises:
-        InputError: the dimension differs from the codebooks'.
+        InputError: the dimension differs from the codebooks', or an embedding is not finite.
     """
-    if x.ndim != 2 or x.shape[1] != codebooks.shape[2]:
-        raise InputError(f"expected embeddings [N, {codebooks.shape[2]}]; got {list(x.shape)}")
+    x = usable_embeddings(x, codebooks)
     codes = torch.empty(len(x), len(codebooks), dtype=torch.uint8, device=x.device)
     for start in range(0, len(x), BLOCK):
         residual = x[start : start + BLOCK]
@@ -114,16 +141,18 @@ def decode(codes: Tensor, codebooks: Tensor, levels: int | None = None) -> Tenso
         Reconstructions, [N, D].
 
     Raises:
-        InputError: more levels are asked for than there are.
+        InputError: more levels are asked for than there are, or a code is no index of a codeword.
     """
+    if codes.ndim != 2 or codes.dtype == torch.bool or codes.is_floating_point() or codes.is_complex():
+        raise InputError(f"codes are integers [N, M]; got {codes.dtype} {list(codes.shape)}")
     levels = codes.shape[1] if levels is None else levels
     if not 1 <= levels <= min(codes.shape[1], codebooks.shape[0]):
         raise InputError(
             f"cannot decode {levels} levels: the codes have {codes.shape[1]}, the codebooks {len(codebooks)}"
         )
-    total = codebooks[0][codes[:, 0].long()]
+    total = _codewords(codes[:, 0].long(), codebooks[0])
     for level in range(1, levels):
-        total = total + codebooks[level][codes[:, level].long()]
+        total = total + _codewords(codes[:, level].long(), codebooks[level])
     return total
 
 
@@ -163,6 +192,14 @@ def centred(x: Tensor, codebooks: Tensor) -> tuple[Tensor, Tensor]:
     return x, codebooks - shifts[:, None]
 
 
+def _codewords(code: Tensor, codebook: Tensor) -> Tensor:
+    """The codewords [N, D] that a level of codes [N] stands for."""
+    least, most = (int(code.min()), int(code.max())) if len(code) else (0, 0)
+    if least < 0 or most >= len(codebook):
+        raise InputError(f"codes of {len(codebook)} codewords are from 0 to {len(codebook) - 1}; got {least} to {most}")
+    return codebook[code]
+
+
 def affinities(residual: Tensor, codebook: Tensor, choice: Choice) -> Tensor:
     """How well each codeword fits each residual; the hard code is the largest.
 
@@ -193,9 +230,10 @@ def kmeans(points: np.ndarray, clusters: int, seed: int, iterations: int = 50) -
     Duplicated points can leave fewer distinct centres than asked for; the surplus repeats points.
 
     Raises:
-        InputError: fewer points than clusters.
+        InputError: fewer points than clusters, or one that is not finite.
     """
     check_enough(len(points), clusters)
+    check_finite(torch.from_numpy(points))
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
@@ -221,7 +259,7 @@ def residual_kmeans(
         iterations: of k-means, at most, per level.
 
     Raises:
-        InputError: fewer points than codewords.
+        InputError: fewer points than codewords, or one that is not finite.
     """
     residual = x.float().cpu()
     codebooks = []

@@ -142,14 +142,19 @@ def read_labels(labels: LabelInput, classes: Sequence[str] | None = None) -> Lab
         InputError: labels of another form; fewer than two classes; an image without label, or a label without class.
     """
     names = None if classes is None else tuple(map(str, classes))
-    array = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
+    try:
+        array = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
+    except ValueError as error:  # rows of different lengths
+        raise InputError(
+            "labels differ in form; for images with several of them give a boolean matrix [N, L], names as classes"
+        ) from error
     if array.dtype == np.bool_ and array.ndim == 2:
         names = tuple(map(str, range(array.shape[1]))) if names is None else names
         if len(names) != array.shape[1]:
             raise InputError(f"the label matrix has {array.shape[1]} columns, but there are {len(names)} classes")
         matrix = array.copy()
     else:
-        texts = array.dtype.kind in "UO" and all(isinstance(label, str) for label in array.tolist())
+        texts = array.ndim == 1 and array.dtype.kind in "UO" and all(isinstance(label, str) for label in array.tolist())
         if array.ndim != 1 or not (texts or array.dtype.kind in "iu"):
             raise InputError(
                 f"labels are class names, integers or a boolean matrix [N, L]; got {array.dtype} {list(array.shape)}"

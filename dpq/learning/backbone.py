@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dpq.errors import InputError, one_line
 from dpq.files.json import parse_json, read_json
 from dpq.files.schema import read_table
+from dpq.files.tensors import check_finite
 from dpq.learning.distributed import gather
 from dpq.learning.settings import Interpolation, Mean, Preprocessing, Std
 
@@ -58,7 +59,7 @@ def read_weights(path: Path) -> WeightFile:
     beside it (timm's names: `pad_type`, `mean`, `std`, `interpolation`), or from the table of known files.
 
     Raises:
-        InputError: the file is missing or no weight file.
+        InputError: the file is missing or no weight file, or a weight is not finite.
     """
     if not path.is_file():
         raise InputError(f"weights file {path} does not exist; give another, or none to start from scratch", "weights")
@@ -66,6 +67,7 @@ def read_weights(path: Path) -> WeightFile:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     try:
         tensors, options = _read_tensors(path)
+        check_finite(tensors)
         sidecar = path.with_name(path.name + ".json")
         if sidecar.is_file():
             options |= read_json(sidecar)

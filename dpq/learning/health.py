@@ -50,6 +50,18 @@ def codeword_signs(used: Sequence[int], codebook_size: int, images: int) -> list
     ]
 
 
+def code_signs(embeddings: Tensor, codes: Tensor, codebook_size: int) -> list[str]:
+    """Signs of a trained method, of what it makes of images.
+
+    Args:
+        embeddings: [N, D].
+        codes: [N, M] integer, of these embeddings.
+        codebook_size: K.
+    """
+    used = [len(level.unique()) for level in codes.T]
+    return embedding_signs(embeddings) + codeword_signs(used, codebook_size, len(codes))
+
+
 def loss_signs(means: Mapping[str, float], peak: float, before: Mapping[str, Any] | None) -> list[str]:
     """Spikes within an epoch, and a rise over the one before.
 

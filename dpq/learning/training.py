@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from tqdm import tqdm
 
@@ -58,7 +59,7 @@ class Trainer:
         execution: device, checkpoint file, progress.
 
     Raises:
-        InputError: the split is smaller than a batch, or a batch than the number of processes.
+        InputError: a batch is smaller than the number of processes, or has one image where there is batch norm.
     """
 
     def __init__(self, method: Any, split: Split, config: TrainingConfig, seed: int, execution: Execution) -> None:
@@ -72,6 +73,9 @@ class Trainer:
             raise InputError(
                 f"{distributed.processes()} processes cannot share batches of {self.batch_size} images; start fewer"
             )
+        self.module.train()
+        if self.batch_size == 1 and any(isinstance(m, _BatchNorm) and m.training for m in self.module.modules()):
+            raise InputError("a backbone with batch norm learns from batches of two images or more; got batch_size 1")
         self.steps = len(split) // self.batch_size
         self.log = TrainLog()
         self.epoch = 0

@@ -5,6 +5,7 @@ The method itself, on decoded images and with every hook that the benchmarks use
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Sequence, Sized
@@ -24,6 +25,7 @@ from dpq.files.checkpoint import restore_module
 from dpq.inputs.images import ImageInput, batches, square_images
 from dpq.inputs.training import LabelInput, training_split
 from dpq.learning.backbone import Backbone, WeightFile, read_weights
+from dpq.learning.health import code_signs
 from dpq.learning.settings import Augmentation, Execution, TrainingConfig, TrainLog
 from dpq.method import dpq
 from dpq.method.config import DPQConfig
@@ -31,6 +33,8 @@ from dpq.method.label_vectors import orthonormal_label_vectors
 from dpq.method.saved import SCHEMA_VERSION, SavedBackbone, SavedConfig, read_model, unusable, write_model
 from dpq.seeds import derive_seed
 from dpq.version import __version__
+
+log = logging.getLogger(__name__)
 
 # The optimisation of the benchmarks' photographs, with crops of 7/8 of the image.
 TRAINING = TrainingConfig(
@@ -153,7 +157,8 @@ class DPQ:
     ) -> Self:
         """Train features and codebooks.
 
-        Images are decoded once. Up to 1 GiB they stay in memory, more of them in a temporary file.
+        Images are decoded once. Up to 1 GiB they stay in memory, more of them in a temporary file. In the end they are
+        coded, and the signs of a training that went wrong (`dpq.learning.health`) are logged as warnings.
 
         Args:
             images: as for `encode`; or a folder of class folders; or a dataset of pairs of image and label.
@@ -171,12 +176,16 @@ class DPQ:
         Raises:
             InputError: images or labels that cannot be used or do not fit each other; fewer images than codewords.
         """
-        with tempfile.TemporaryDirectory(prefix="dpq-", ignore_cleanup_errors=True) as folder:
+        folders = tempfile.TemporaryDirectory(prefix="dpq-", ignore_cleanup_errors=True)
+        with torch.inference_mode(False), folders as folder:  # gradients, whatever the caller switched off
             split, read = training_split(images, labels, classes, side=self.side, workers=workers, folder=Path(folder))
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(derive_seed(seed, "weights"))
                 method = self._build(read.classes, read.several)
             self.log = method.fit(split, self.training, seed, Execution(self.device, progress=progress))
+            embeddings = method.embed(split.images, progress=progress)
+            for sign in code_signs(embeddings, method.encode(embeddings), self.codebook_size):
+                log.warning("warning: %s", sign)
             self._method, self._labels = method, (read.classes, read.several)
         return self
 

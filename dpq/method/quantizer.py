@@ -12,7 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dpq.codes.additive import Choice, affinities, check_codebook_size, decode, encode, residual_kmeans
+from dpq.codes.additive import (
+    Choice,
+    affinities,
+    check_codebook_size,
+    decode,
+    encode,
+    residual_kmeans,
+    usable_embeddings,
+)
 from dpq.errors import InputError
 from dpq.method.losses import QuantizationTerms, quantization_terms
 
@@ -99,6 +107,7 @@ class ProgressiveQuantizer(nn.Module):
         Args:
             x: [B, D] embeddings; gradient reaches them, so detach to train the codebooks alone.
         """
+        x = x.to(self.codebooks.dtype)
         residual, soft_residual = x, x
         soft: list[Tensor] = []
         hard: list[Tensor] = []
@@ -123,19 +132,23 @@ class ProgressiveQuantizer(nn.Module):
         """Hard codes, block by block.
 
         Args:
-            x: [N, D] float.
+            x: [N, D], of any real type.
 
         Returns:
             [N, M] uint8.
 
         Raises:
-            InputError: the dimension differs from the codebooks'.
+            InputError: the dimension differs from the codebooks', or an embedding is not finite.
         """
         return encode(x, self.codebooks, self.hard_choice)
 
     @torch.no_grad()
     def decode(self, codes: Tensor, levels: int | None = None) -> Tensor:
-        """Reconstructions [N, D] from codes [N, >= levels]; all levels unless told."""
+        """Reconstructions [N, D] from codes [N, >= levels]; all levels unless told.
+
+        Raises:
+            InputError: more levels are asked for than there are, or a code is no index of a codeword.
+        """
         return decode(codes, self.codebooks, levels)
 
     @torch.no_grad()
@@ -143,8 +156,9 @@ class ProgressiveQuantizer(nn.Module):
         """Set every codebook by k-means on the residuals of `embeddings` ([N, D]).
 
         Raises:
-            InputError: fewer embeddings than codewords.
+            InputError: fewer embeddings than codewords, embeddings of another dimension, or one that is not finite.
         """
+        embeddings = usable_embeddings(embeddings, self.codebooks)
         levels, size = self.codebooks.shape[:2]
         self.codebooks.copy_(residual_kmeans(embeddings, levels, size, seed, self.hard_choice))
 
@@ -161,7 +175,11 @@ class ProgressiveQuantizer(nn.Module):
 
         Returns:
             How many codewords were moved.
+
+        Raises:
+            InputError: embeddings of another dimension, or one that is not finite.
         """
+        embeddings = usable_embeddings(embeddings, self.codebooks)
         generator = torch.Generator().manual_seed(seed)
         residual, moved = embeddings, 0
         for codebook in self.codebooks:

@@ -20,6 +20,7 @@ from dpq.errors import InputError, one_line
 from dpq.files.atomic import write_atomically
 from dpq.files.json import read_json
 from dpq.files.schema import read_table
+from dpq.files.tensors import check_finite
 from dpq.learning.settings import Preprocessing, TrainingConfig
 from dpq.method.config import DPQConfig
 
@@ -109,7 +110,7 @@ def read_model(folder: Path) -> tuple[SavedConfig, dict[str, Tensor]]:
     """What `write_model` wrote.
 
     Raises:
-        InputError: it is missing, damaged, written by something else or by a later version.
+        InputError: it is missing, damaged, written by something else or by a later version, or a number is not finite.
     """
     from safetensors.torch import load
 
@@ -120,6 +121,7 @@ def read_model(folder: Path) -> tuple[SavedConfig, dict[str, Tensor]]:
         if hashlib.sha256(content).hexdigest() != config.sha256:
             raise ValueError(f"its check sum is not the one in {CONFIG}")
         tensors = load(content)
+        check_finite(tensors)
         expected = {  # checked before anything of the size is made that the configuration says
             "quantizer.codebooks": (levels_for(config.bits, config.codebook_size), config.codebook_size, dim),
             "label_vectors": (len(config.classes), dim),

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dpq.errors import InputError
 
 if TYPE_CHECKING:
     from dpq.protocols.base import Dataset, ReadOptions, Split
+
+_Cache: TypeAlias = Callable[[], Path]  # called by the protocols that keep something: the others need no such folder
 
 __all__ = ["PROTOCOLS", "Dataset", "ReadOptions", "Split", "load_protocol"]
 
@@ -32,19 +34,19 @@ def _file(name: str) -> Any:
     return import_module(f"{__name__}.{name}")
 
 
-def _published(name: str, data_root: Path | None, cache: Path, options: ReadOptions, split_seed: int) -> Dataset:
+def _published(name: str, data_root: Path | None, cache: _Cache, options: ReadOptions, split_seed: int) -> Dataset:
     if split_seed != 0:
         raise InputError(f"{name} has one split, that of its published lists; its split seed is 0, got {split_seed}")
-    dataset: Dataset = _file("listed.load").load_listed(name, data_root, cache, options)
+    dataset: Dataset = _file("listed.load").load_listed(name, data_root, cache(), options)
     return dataset
 
 
-PROTOCOLS: dict[str, Callable[[Path | None, Path, ReadOptions, int], Dataset]] = {
+PROTOCOLS: dict[str, Callable[[Path | None, _Cache, ReadOptions, int], Dataset]] = {
     "digits": lambda root, cache, options, seed: _file("digits").load_digits_protocol(seed),
-    "cifar10": lambda root, cache, options, seed: _file("cifar10").load_cifar10(root, cache, seed),
-    "cifar10-unseen": lambda root, cache, options, seed: _file("cifar10_unseen").load_cifar10_unseen(root, cache, seed),
+    "cifar10": lambda root, cache, options, seed: _file("cifar10").load_cifar10(root, cache(), seed),
+    "cifar10-unseen": lambda root, cache, _, seed: _file("cifar10_unseen").load_cifar10_unseen(root, cache(), seed),
     **{name: partial(_published, name) for name in ("nuswide21", "imagenet100", "imagenet100-hashnet")},
-    "folder": lambda root, cache, options, seed: _file("folder.load").load_folder(root, cache, options, seed),
+    "folder": lambda root, cache, options, seed: _file("folder.load").load_folder(root, cache(), options, seed),
 }
 
 
@@ -69,13 +71,19 @@ def load_protocol(
         The data set.
 
     Raises:
-        InputError: no such protocol or split, or its data are missing or unusable.
+        InputError: no such protocol or split, its data are missing or unusable, or it needs a cache and there is none.
     """
     if name not in PROTOCOLS:
         raise InputError(f"unknown protocol {name!r}; known are {', '.join(PROTOCOLS)}")
-    if cache is None:
-        import platformdirs
+    found = _users_cache if cache is None else lambda: cache
+    return PROTOCOLS[name](data_root, found, options or _file("base").ReadOptions(), split_seed)
 
-        chosen = os.environ.get("DPQ_CACHE")
-        cache = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("dpq")
-    return PROTOCOLS[name](data_root, cache, options or _file("base").ReadOptions(), split_seed)
+
+def _users_cache() -> Path:
+    import platformdirs
+
+    chosen = os.environ.get("DPQ_CACHE")
+    try:
+        return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("dpq")
+    except RuntimeError as error:  # no HOME, and a user without an entry among the accounts
+        raise InputError("no home folder for a cache; set DPQ_CACHE to a folder that can be written") from error

@@ -180,3 +180,12 @@ def test_no_network_names_both_ways_out_in_one_line(monkeypatch, caplog):
     assert caplog.records == []
     logging.getLogger("huggingface_hub.utils").warning("heard again")
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pth"])
+def test_weights_that_are_not_finite_are_refused(tmp_path, name, number):
+    tensors = {"good": torch.zeros(2), "count": torch.zeros(1, dtype=torch.int64), "bad": torch.tensor([0, number])}
+    (save_file if name.endswith("safetensors") else torch.save)(tensors, tmp_path / name)
+    with pytest.raises(InputError, match=r"no readable weight file \(bad holds NaN or infinity\)"):
+        read_weights(tmp_path / name)

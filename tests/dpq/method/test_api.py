@@ -381,3 +381,40 @@ def test_images_beside_class_folders_are_refused(folder, images, tmp_path):
     Image.fromarray(images[0]).save(tmp_path / "loose.png")
     with pytest.raises(InputError, match=r"loose.png is in no class folder"):
         make().fit(tmp_path)
+
+
+@pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
+def test_training_has_gradients_where_the_caller_has_none(model, images, labels, codes, without):
+    with without():
+        trained = make().fit(torch.from_numpy(images).permute(0, 3, 1, 2), labels)
+        assert torch.equal(trained.encode(images), codes)
+
+
+def test_batches_of_one_image_need_a_backbone_without_batch_norm(images, labels):
+    with pytest.raises(InputError, match="batch norm learns from batches of two images or more; got batch_size 1"):
+        make(batch_size=1).fit(images, labels)
+    frozen = DPQConfig(train_backbone=False)  # whose batch norm stands still
+    assert len(make(batch_size=1, epochs=1, config=frozen).fit(images, labels).codebooks) == 2
+
+
+def test_a_saved_model_that_is_not_finite_is_refused(model, images, labels, tmp_path):
+    broken = make().fit(images, labels)
+    with torch.no_grad():
+        broken.method.backbone.embedding.weight[0, 0] = float("nan")
+    broken.save(tmp_path / "broken")
+    with pytest.raises(InputError, match=r"saved model: backbone\.embedding.weight holds NaN or infinity"):
+        DPQ.from_pretrained(tmp_path / "broken")
+
+
+def test_codes_that_no_level_has_are_refused(model):
+    for codes in (np.array([[-1, 0]]), np.array([[0.0, 1.0]]), np.array([[0, 16]])):
+        with pytest.raises(InputError, match=r"codes (of|are)"):
+            model.decode(codes)
+
+
+def test_a_collapse_is_said_as_the_benchmark_says_it(images, labels, caplog):
+    make().fit(images, labels)
+    assert "collapsed" not in caplog.text
+    make().fit(np.full_like(images, 20), labels)
+    assert "warning: embeddings collapsed: their variance is" in caplog.text
+    assert "warning: level 1 uses 1 of 16 codewords" in caplog.text

@@ -1,3 +1,4 @@
+import copy
 from itertools import pairwise
 
 import numpy as np
@@ -191,3 +192,64 @@ def test_other_refusals():
         quantizer.decode(quantizer.encode(x), levels=5)
     with pytest.raises(InputError, match="16 codewords per level need at least as many"):
         quantizer.initialise(x[:15], seed=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.int64])
+def test_embeddings_of_any_real_type_have_the_codes_of_their_float32_form(dtype):
+    quantizer, x = trained_like()
+    given = (8 * x).to(dtype)
+    same = given.float()
+    assert torch.equal(quantizer.encode(given), quantizer.encode(same))
+    assert torch.equal(quantizer(given).codes, quantizer(same).codes)
+    for change in ("revive", "initialise"):
+        other = copy.deepcopy(quantizer)
+        getattr(quantizer, change)(given, 1)
+        getattr(other, change)(same, 1)
+        assert torch.equal(quantizer.codebooks, other.codebooks)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf"), 1e300])
+@pytest.mark.parametrize("name", ["encode", "initialise", "revive"])
+def test_embeddings_that_are_not_finite_are_refused(name, number):
+    quantizer, x = trained_like()
+    x = x.double()
+    x[[7, 9], 2] = number
+    seed = () if name == "encode" else (0,)
+    with pytest.raises(InputError, match="2 of 300 embeddings hold NaN or infinity, the first is embedding 7"):
+        getattr(quantizer, name)(x, *seed)
+
+
+@pytest.mark.parametrize("name", ["encode", "initialise", "revive"])
+@pytest.mark.parametrize("x", [torch.zeros(300, 5), torch.zeros(6), torch.zeros(300, 6, dtype=torch.complex64)])
+def test_embeddings_of_another_form_are_refused(name, x):
+    seed = () if name == "encode" else (0,)
+    with pytest.raises(InputError, match=r"expected embeddings \[N, 6\]; got torch\."):
+        getattr(trained_like()[0], name)(x, *seed)
+
+
+def test_kmeans_refuses_points_that_are_not_finite():
+    with pytest.raises(InputError, match="1 of 4 embeddings hold NaN or infinity, the first is embedding 3"):
+        kmeans(np.array([[0], [1], [2], [np.nan]], dtype=np.float32), 2, 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32, torch.int64])
+def test_codes_of_any_integer_type_are_decoded(dtype):
+    quantizer, x = trained_like()
+    codes = quantizer.encode(x)
+    assert torch.equal(quantizer.decode(codes.to(dtype)), quantizer.decode(codes))
+    assert quantizer.decode(codes[:0].to(dtype)).shape == (0, 6)
+
+
+@pytest.mark.parametrize(
+    ("codes", "why"),
+    [
+        (torch.tensor([[0, 0, -1, 0]]), "from 0 to 15; got -1 to -1"),
+        (torch.tensor([[3, 0, 0, 0], [16, 0, 0, 0]]), "from 0 to 15; got 3 to 16"),
+        (torch.zeros(1, 4), r"codes are integers \[N, M\]; got torch.float32 \[1, 4\]"),
+        (torch.zeros(1, 4, dtype=torch.bool), "got torch.bool"),
+        (torch.zeros(4, dtype=torch.int64), r"got torch.int64 \[4\]"),
+    ],
+)
+def test_codes_of_no_codeword_are_refused(codes, why):
+    with pytest.raises(InputError, match=why):
+        trained_like()[0].decode(codes)

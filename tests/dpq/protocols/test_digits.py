@@ -65,3 +65,19 @@ def test_unknown_protocol_lists_the_known() -> None:
     with pytest.raises(InputError, match="'digitz'") as error:
         load_protocol("digitz")
     assert all(name in str(error.value) for name in PROTOCOLS)
+
+
+def test_no_home_folder_matters_only_where_a_cache_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def homeless(*_: object) -> Path:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.delenv("DPQ_CACHE", raising=False)
+    monkeypatch.setattr("platformdirs.user_cache_path", homeless)
+    assert len(load_protocol("digits").query) == 200
+    for name in PROTOCOLS.keys() - {"digits"}:
+        with pytest.raises(InputError, match="no home folder for a cache; set DPQ_CACHE to a folder"):
+            load_protocol(name, tmp_path)
+    monkeypatch.setenv("DPQ_CACHE", "~/cache")
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    with pytest.raises(InputError, match="no home folder"):
+        load_protocol("cifar10", tmp_path)
