@@ -26,7 +26,7 @@ def run(configs, tmp_path, monkeypatch):
     root = write_folder(tmp_path / "data" / "cifar10-jpeg", files()).parent
     monkeypatch.setenv("DPQ_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(
-        PROTOCOLS, "cifar10-unseen", lambda root, cache, options, seed: load_cifar10_unseen(root, cache, seed, SIZES)
+        PROTOCOLS, "cifar10-unseen", lambda root, cache, options, seed: load_cifar10_unseen(root, cache(), seed, SIZES)
     )
     text = TINY.replace('"digits"', '"cifar10-unseen"\nsplit_seeds = [0, 2]').replace("size = 50", "size = 10")
     (configs / "unseen.toml").write_text(text)
