@@ -150,9 +150,14 @@ def decode(codes: Tensor, codebooks: Tensor, levels: int | None = None) -> Tenso
         raise InputError(
             f"cannot decode {levels} levels: the codes have {codes.shape[1]}, the codebooks {len(codebooks)}"
         )
-    total = _codewords(codes[:, 0].long(), codebooks[0])
+    codes, size = codes[:, :levels].long(), codebooks.shape[1]
+    ends = torch.stack(torch.aminmax(codes, dim=0), dim=1).tolist() if len(codes) else []  # one read: it stalls a GPU
+    for least, most in ends:
+        if least < 0 or most >= size:
+            raise InputError(f"codes of {size} codewords are from 0 to {size - 1}; got {least} to {most}")
+    total = codebooks[0][codes[:, 0]]
     for level in range(1, levels):
-        total = total + _codewords(codes[:, level].long(), codebooks[level])
+        total = total + codebooks[level][codes[:, level]]
     return total
 
 
@@ -192,14 +197,6 @@ def centred(x: Tensor, codebooks: Tensor) -> tuple[Tensor, Tensor]:
     return x, codebooks - shifts[:, None]
 
 
-def _codewords(code: Tensor, codebook: Tensor) -> Tensor:
-    """The codewords [N, D] that a level of codes [N] stands for."""
-    least, most = (int(code.min()), int(code.max())) if len(code) else (0, 0)
-    if least < 0 or most >= len(codebook):
-        raise InputError(f"codes of {len(codebook)} codewords are from 0 to {len(codebook) - 1}; got {least} to {most}")
-    return codebook[code]
-
-
 def affinities(residual: Tensor, codebook: Tensor, choice: Choice) -> Tensor:
     """How well each codeword fits each residual; the hard code is the largest.
 
@@ -216,12 +213,13 @@ def affinities(residual: Tensor, codebook: Tensor, choice: Choice) -> Tensor:
     if choice == "cosine":
         residual, codebook = F.normalize(residual, dim=1), F.normalize(codebook, dim=1)
     shift = centre(codebook)
+    residual, codebook = residual - shift, codebook - shift
     # Twice the shorter factor: the bits are those of twice the product.
     if choice == "l2":
-        return (residual - shift) @ (2 * (codebook - shift)).T - (codebook - shift).square().sum(dim=1)
+        return residual @ (2 * codebook).T - codebook.square().sum(dim=1)
     # Unit vectors: <u, c> is <u - m, c - m> - ||c - m||^2 / 2 and a term that all share.
-    norms = torch.where(shift.any(), (codebook - shift).square().sum(dim=1), 0)
-    return (residual - shift) @ (codebook - shift).T - norms / 2
+    norms = torch.where(shift.any(), codebook.square().sum(dim=1), 0)
+    return residual @ codebook.T - norms / 2
 
 
 def kmeans(points: np.ndarray, clusters: int, seed: int, iterations: int = 50) -> np.ndarray:
