@@ -42,6 +42,7 @@ class DQN(AlternatingMethod):
 
     name = "dqn"
     progressive = False
+    capturable = True
 
     def __init__(
         self, backbone: Backbone, config: DQNConfig | None = None, *, bits: int = 32, codebook_size: int = 256

@@ -55,6 +55,7 @@ class DTQ(AlternatingMethod):
 
     name = "dtq"
     progressive = False
+    capturable = True
 
     def __init__(
         self, backbone: Backbone, config: DTQConfig | None = None, *, bits: int = 32, codebook_size: int = 256

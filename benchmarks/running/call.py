@@ -26,7 +26,9 @@ from benchmarks.setting.overrides import choose_ablations, recorded_call
 from dpq.codes.additive import check_enough, levels_for
 from dpq.errors import InputError
 from dpq.learning import distributed
+from dpq.learning.augment import draw_crops
 from dpq.learning.backbone import create_body
+from dpq.learning.graphs import WARM_UP
 from dpq.learning.on_embeddings import BATCH
 from dpq.learning.settings import Execution
 from dpq.learning.training import Trainer
@@ -229,16 +231,16 @@ def print_plan(runs: list[Run], missing: list[Run], device: torch.device) -> Non
 
 
 def estimate_seconds(run: Run, device: torch.device) -> tuple[float, float]:
-    """Seconds for training and for encoding, extrapolated from the third of three batches (two warm up)."""
+    """Seconds for training and for encoding, extrapolated from one batch after others have warmed up."""
     method: Any = run.build()
     training, dataset = run.experiment.training, run.ingredients.dataset
     batch = min(training.batch_size, len(dataset.train))
     sample = dataset.train.take(torch.arange(batch))
     method.training_config = training
     trainer = Trainer(method, sample, training, run.seed, Execution(device, progress=False))
-    generator = torch.Generator().manual_seed(0)
+    crops = draw_crops(batch, training.augmentation, torch.Generator().manual_seed(0)).to(device)
     rows = torch.arange(batch, device=device)
-    step = _steady_seconds(lambda: trainer.step(rows, generator, 0), device)
+    step = _steady_seconds(lambda: trainer.step(rows, crops, 0), device)
     images = dataset.train.images[:BATCH]
     pass_ = _steady_seconds(lambda: method.predict(images), device)
     steps = training.epochs * (len(dataset.train) // batch)
@@ -246,7 +248,7 @@ def estimate_seconds(run: Run, device: torch.device) -> tuple[float, float]:
 
 
 def _steady_seconds(work: Callable[[], object], device: torch.device) -> float:
-    for _ in range(2):
+    for _ in range(WARM_UP + 1 if device.type == "cuda" else 2):
         work()
     started = time.perf_counter()
     work()

@@ -181,7 +181,7 @@ def probe(experiment: Experiment, ingredients: Ingredients) -> dict[str, float]:
         method: Any = build_method(name, experiment, ingredients, 0)
         method.training_config = training
         start = method.codes_start(training.epochs)
-        method.before_epoch(Epoch(start, training.epochs, 0, lambda views: embeddings))
+        method.before_epoch(Epoch(start, training.epochs, 0, lambda views: embeddings, torch.arange(PROBED), PROBED))
         method.backbone.forward = lambda inputs, count: (embeddings[:count], logits[:count])
         with torch.random.fork_rng(), torch.no_grad():
             torch.manual_seed(0)

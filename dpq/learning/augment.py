@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -25,10 +27,8 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
     return pinned.to(device, non_blocking=True)
 
 
-def random_grid(
-    batch: int, size: int, augmentation: Augmentation, generator: torch.Generator, device: torch.device
-) -> Tensor:
-    """Sampling grid [B, size, size, 2] of random crops and flips, on the device; drawn on the CPU."""
+def draw_crops(batch: int, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
+    """Random crops and flips, on the CPU: where each image is sampled, as affine maps [B, 2, 3] of [-1, 1]^2."""
     theta = torch.zeros(batch, 2, 3)
     theta[:, 0, 0] = theta[:, 1, 1] = augmentation.crop
     # Both draws are made whatever is switched on, so that one switch leaves the other's draws alone.
@@ -37,7 +37,7 @@ def random_grid(
     if augmentation.flip:
         theta[mirrored, 0, 0] = -augmentation.crop
     theta[:, :, 2] = 2 * augmentation.shift * offset
-    return F.affine_grid(send(theta, device), [batch, 3, size, size], align_corners=False)
+    return theta
 
 
 def _fixed_crops(unit: Tensor, size: int, crop: float, interpolation: str, place: Place) -> Tensor:
@@ -56,16 +56,19 @@ def _axis_weights(side: int, size: int, crop: float, centre: float, interpolatio
     return F.grid_sample(torch.eye(side)[None, None], grid, interpolation, "reflection", align_corners=False)[0, 0]
 
 
+@lru_cache
+def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """[1, C, 1, 1] on the device, sent once: a step that sends nothing can be replayed."""
+    return torch.tensor(values, device=device).view(1, -1, 1, 1)
+
+
 def to_input(
     images: Tensor,
     size: int,
     preprocessing: Preprocessing,
     augmentation: Augmentation,
-    generator: torch.Generator | None = None,
+    crops: Tensor | None = None,
     place: Place = (0, 0),
-    *,
-    count: int | None = None,
-    part: slice = slice(None),
 ) -> Tensor:
     """Network input from uint8 images.
 
@@ -74,20 +77,18 @@ def to_input(
         size: side of the result.
         preprocessing: of the backbone's weights.
         augmentation: of the experiment.
-        generator: on the CPU; draws crops and flips. None: deterministic crops.
-        place: of the crop without a generator; the centre unless given.
-        count: of the batch that the images are a part of, if they are; draws are then those of the whole batch.
-        part: which part.
+        crops: [B, 2, 3] of `draw_crops`, on the device. None: the same crop of every image.
+        place: of that crop; the centre unless given.
 
     Returns:
         [B, 3, size, size] float32, channels last.
     """
     unit = images.float().div_(255)
-    if generator is None:
+    if crops is None:
         sampled = _fixed_crops(unit, size, augmentation.crop, preprocessing.interpolation, place)
     else:
-        grid = random_grid(count or len(images), size, augmentation, generator, images.device)[part]
+        grid = F.affine_grid(crops, [len(images), 3, size, size], align_corners=False)
         sampled = F.grid_sample(unit, grid, preprocessing.interpolation, "reflection", align_corners=False)
-    mean, std = (send(torch.tensor(v).view(1, 3, 1, 1), images.device) for v in (preprocessing.mean, preprocessing.std))
+    mean, std = (_per_channel(tuple(v), images.device) for v in (preprocessing.mean, preprocessing.std))
     # In place: each further tensor of this size costs as much as the arithmetic.
     return sampled.clamp_(0, 1).sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)

@@ -27,10 +27,13 @@ class DeepMethod(nn.Module):
     Attributes:
         name: of the method.
         progressive: a prefix of a code is itself a code.
+        capturable: steps of one phase (features alone, or with codes) are the same operations on the same places in
+            memory, so that a GPU can replay them. What `losses` keeps of a step is then written in place.
     """
 
     name: ClassVar[str]
     progressive: ClassVar[bool]
+    capturable: ClassVar[bool] = False
 
     def __init__(self, backbone: Backbone, feature_epochs: float) -> None:
         super().__init__()
@@ -107,6 +110,10 @@ class DeepMethod(nn.Module):
     def codebook_parameters(self) -> list[dict[str, Any]]:
         """Parameter groups for Adam; none where codebooks are not learned by gradient."""
         return []
+
+    def phase(self, epoch: int) -> bool | None:
+        """Whether steps of an epoch have codes; None for a method whose steps are never replayed."""
+        return epoch >= self.codes_start(self.training_config.epochs) if self.capturable else None
 
     def before_epoch(self, epoch: Epoch) -> None:
         """Re-estimate what is not learned by gradient."""
@@ -202,7 +209,11 @@ class AlternatingMethod(DeepMethod):
         else:
             codebooks = self.next_codebooks(embeddings, self._codebooks, epoch.seed)
         self._codebooks.copy_(codebooks)
-        self._reconstructions = additive.decode(self.assign(embeddings), self._codebooks)
+        reconstructions = additive.decode(self.assign(embeddings), self._codebooks)
+        if self._reconstructions.shape == reconstructions.shape:
+            self._reconstructions.copy_(reconstructions)  # where replayed steps look for them
+        else:
+            self._reconstructions = reconstructions
 
     def quantization_error(self, embeddings: Tensor, rows: Tensor) -> Tensor:
         """Mean squared distance of a batch's embeddings [B, D] to the reconstructions of its images."""

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from dpq.codes import additive
 from dpq.errors import InputError, one_line
 from dpq.files.checkpoint import load_checkpoint, restored_matrix, restored_seconds, save_checkpoint, unusable
-from dpq.learning.augment import CROPS, send, to_input
+from dpq.learning.augment import CROPS, draw_crops, send, to_input
 from dpq.learning.backbone import WeightFile, create_body
 from dpq.learning.entry import Source
 from dpq.learning.settings import Execution, Preprocessing, TrainingConfig, TrainLog, Views, autocast
@@ -20,6 +20,7 @@ from dpq.protocols.base import Images, Split
 from dpq.seeds import derive_seed
 
 BATCH = 128
+BATCH_ON_GPU = 1024  # smaller ones leave the card waiting for launches
 
 
 @torch.no_grad()
@@ -54,12 +55,15 @@ def embed_images(
     network.eval()
     embeddings, logits = [], []
     bar = tqdm(total=len(images), desc="encoding", unit="image", leave=False, disable=None if progress else True)
+    size = BATCH_ON_GPU if device.type == "cuda" else BATCH
     with bar:
-        for start in range(0, len(images), BATCH):
-            batch = send(images[start : start + BATCH], device)
+        for start in range(0, len(images), size):
+            batch = send(images[start : start + size], device)
             seen = []
             for place in CROPS[views]:
-                inputs = to_input(batch, config.image_size, preprocessing, config.augmentation, generator, place)
+                drawn = None if generator is None else draw_crops(len(batch), config.augmentation, generator)
+                crops = None if drawn is None else send(drawn, device)
+                inputs = to_input(batch, config.image_size, preprocessing, config.augmentation, crops, place)
                 with autocast(device, config.precision):  # the network alone: pixels are not rounded
                     seen.append(network(inputs))
                     if views != "centre":

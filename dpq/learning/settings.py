@@ -151,12 +151,14 @@ class Execution:
         feature_checkpoint: file that is written after the feature epochs, and started from where there is no
             checkpoint; for trainings that differ in their codes alone, which share those epochs.
         progress: draw progress bars on a terminal.
+        capture: replay the steps of training as CUDA graphs where there is CUDA and the method allows it.
     """
 
     device: torch.device = field(default_factory=lambda: import_module("torch").device("cpu"))
     checkpoint: Path | None = None
     feature_checkpoint: Path | None = None
     progress: bool = True
+    capture: bool = True
 
 
 @dataclass
@@ -167,11 +169,13 @@ class TrainLog:
         epochs: one dictionary per epoch: mean of every loss term, learning rate, and what the method adds.
         seconds: spent on training, over all interruptions.
         images_per_second: training throughput.
+        captured: steps were replayed as CUDA graphs.
     """
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     images_per_second: float = 0.0
+    captured: bool = False
 
 
 @dataclass(frozen=True)
@@ -183,12 +187,17 @@ class Epoch:
         count: of epochs.
         seed: for what is drawn around this epoch.
         embeddings: called with `views=`, the training embeddings [N, D].
+        order: [N] positions of the training images, in the order of the epoch; what does not fill a batch comes last,
+            and is not trained on.
+        trained: how many are trained on.
     """
 
     index: int
     count: int
     seed: int
     embeddings: Callable[..., Tensor]
+    order: Tensor
+    trained: int
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:

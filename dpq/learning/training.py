@@ -24,7 +24,8 @@ from dpq.files.checkpoint import (
     unusable,
 )
 from dpq.learning import distributed
-from dpq.learning.augment import send, to_input
+from dpq.learning.augment import draw_crops, send, to_input
+from dpq.learning.graphs import Replayed
 from dpq.learning.health import batch_signs, loss_signs, one_class
 from dpq.learning.settings import Epoch, Execution, TrainingConfig, TrainLog, Views
 from dpq.protocols.base import Split, take_images
@@ -83,14 +84,20 @@ class Trainer:
         distributed.synchronise_batch_norm(self.module, execution.device)
         network = method.network_parameters(config)
         # Fused: a step of many small operations waits for each to be launched.
+        how: dict[str, Any] = {"fused": True, "capturable": execution.device.type == "cuda"}
         self.optimizers: list[Optimizer] = [
-            torch.optim.AdamW(network, fused=True)
+            torch.optim.AdamW(network, **how)
             if config.optimizer == "adamw"
             else torch.optim.SGD(network, lr=config.learning_rate, momentum=config.momentum)
         ]
         if codebooks := method.codebook_parameters():
-            self.optimizers.append(torch.optim.Adam(codebooks, fused=True))
+            self.optimizers.append(torch.optim.Adam(codebooks, **how))
         self.schedules = [make_schedule(o, self.steps * config.epochs, config) for o in self.optimizers]
+        # Several processes talk within a step, and SGD reads its rate on the host: neither can be replayed.
+        self._replays = execution.capture and config.optimizer == "adamw" and distributed.processes() == 1
+        self._update = Replayed(self._forward_backward_update, execution.device)
+        self._at = 0  # the step
+        self._rates: Tensor | None = None  # [G] of all parameter groups, where replayed steps read them
 
     def run(self) -> TrainLog:
         """Train what is left to train and return the log of all epochs."""
@@ -125,29 +132,33 @@ class Trainer:
                     log.warning("warning: epoch %d: %s", self.epoch, sign)
         trained = self.steps * self.batch_size * self.config.epochs
         self.log.images_per_second = trained / self.log.seconds if self.log.seconds else 0.0
+        self.log.captured = self._update.used
         return self.log
 
     def _one_epoch(self, bar: tqdm[Any]) -> dict[str, Any]:
-        seed = derive_seed(self.seed, "codebooks", self.epoch)
-        epoch = Epoch(self.epoch, self.config.epochs, seed, self._embeddings)
+        shuffled = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
+        order = torch.randperm(len(self.images), generator=shuffled).to(self.labels.device)
+        seed, trained = derive_seed(self.seed, "codebooks", self.epoch), self.steps * self.batch_size
+        epoch = Epoch(self.epoch, self.config.epochs, seed, self._embeddings, order, trained)
         self.method.before_epoch(epoch)
         distributed.follow_leader(self.module)
         self.module.train()
         torch.manual_seed(derive_seed(self.seed, "dropout", self.epoch))
         geometry = torch.Generator().manual_seed(derive_seed(self.seed, "augment", self.epoch))
-        shuffled = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
-        order = torch.randperm(len(self.images), generator=shuffled).to(self.labels.device)
+        # Drawn on the CPU, and sent at once: sending is a wait at every step.
+        drawn = [draw_crops(self.batch_size, self.config.augmentation, geometry) for _ in range(self.steps)]
+        crops = send(torch.stack(drawn), self.labels.device)
         sums: dict[str, Tensor] = {}
         peak = alike = torch.zeros((), device=self.labels.device)  # read once per epoch: reading stalls a GPU
         for index in range(self.steps):
             rows = order[index * self.batch_size : (index + 1) * self.batch_size]
-            terms = self.step(rows, geometry, self.epoch * self.steps + index)
+            terms = self.step(rows, crops[index], self.epoch * self.steps + index)
             for name, value in terms.items():
                 sums[name] = sums[name] + value if name in sums else value
             peak = torch.maximum(peak, torch.stack(list(terms.values())).sum())
             alike = alike + one_class(self.labels[rows])
             bar.update()
-        rate = self.optimizers[0].param_groups[-1]["lr"]
+        rate = float(self.optimizers[0].param_groups[-1]["lr"])
         means = {name: float(value) / self.steps for name, value in sums.items()}
         self._refuse_nonfinite(sum(means.values()), f"in epoch {self.epoch + 1}")
         before = self.log.epochs[-1] if self.log.epochs else None
@@ -162,27 +173,49 @@ class Trainer:
         embeddings: Tensor = self.method.embed(take_images(self.images, mine), views=views)
         return distributed.gather(embeddings, len(self.images))
 
-    def step(self, rows: Tensor, geometry: torch.Generator, step: int) -> dict[str, Tensor]:
-        """One optimiser step on the training images at `rows` [B]; returns the loss terms, detached.
+    def step(self, rows: Tensor, crops: Tensor, step: int) -> dict[str, Tensor]:
+        """One optimiser step on the training images at `rows` [B]; returns the loss terms, until the next step.
+
+        Args:
+            rows: [B] positions in the training split, on the device.
+            crops: [B, 2, 3] of `draw_crops`, on the device.
+            step: counted from the start of training.
 
         Raises:
             InputError: the loss is not finite; nothing is updated.
         """
-        preprocessing = self.method.backbone.preprocessing
-        mine, size, augmentation = distributed.share(len(rows)), self.config.image_size, self.config.augmentation
+        mine = distributed.share(len(rows))
         images = send(self.images[rows[mine]], self.labels.device)
-        inputs = to_input(images, size, preprocessing, augmentation, geometry, count=len(rows), part=mine)
+        self._at = step
+        self._set_rates(step)
+        key = self.method.phase(self.epoch) if self._replays else None
+        return self._update(key, images, rows, crops[mine])
+
+    def _set_rates(self, step: int) -> None:
+        for schedule in self.schedules:
+            schedule.step_update(step)
+        if self._replays and self.execution.device.type == "cuda":
+            groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
+            rates = send(torch.tensor([group["lr"] for group in groups]), self.labels.device)
+            if self._rates is None:
+                self._rates = torch.empty_like(rates)
+            self._rates.copy_(rates)
+            for group, rate in zip(groups, self._rates, strict=True):
+                group["lr"] = rate
+
+    def _forward_backward_update(self, images: Tensor, rows: Tensor, crops: Tensor) -> dict[str, Tensor]:
+        size, augmentation = self.config.image_size, self.config.augmentation
+        inputs = to_input(images, size, self.method.backbone.preprocessing, augmentation, crops)
         with distributed.whole_batch_statistics(self.execution.device):
             terms: dict[str, Tensor] = self.method.losses(inputs, self.labels[rows], rows, self.epoch)
         loss = torch.stack(list(terms.values())).sum()
         if self.execution.device.type == "cpu":  # reading it would stall a GPU, where the epoch's sum is read
-            self._refuse_nonfinite(float(loss.detach()), f"at step {step + 1}")
+            self._refuse_nonfinite(float(loss.detach()), f"at step {self._at + 1}")
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         distributed.join_gradients(self.module, self.method.backbone.body)
-        for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
-            schedule.step_update(step)
+        for optimizer in self.optimizers:
             optimizer.step()
         return {name: value.detach() for name, value in terms.items()}
 

@@ -42,6 +42,7 @@ class DPQMethod(DeepMethod):
 
     name = "dpq"
     progressive = True
+    capturable = True
 
     def __init__(
         self,
@@ -76,8 +77,8 @@ class DPQMethod(DeepMethod):
             joint_levels=self.config.joint_levels,
             norm=self.config.norm,
         )
-        self._seen: list[Tensor] = []  # embeddings [B, D] and codes [B, M] of this epoch's batches
-        self._codes: list[Tensor] = []
+        # Embeddings [N, D] and codes [N, M] of the training images as this epoch's steps have seen them; none yet.
+        self._seen, self._codes = torch.empty(0), torch.empty(0)
 
     @property
     def codebooks(self) -> Tensor:
@@ -128,12 +129,15 @@ class DPQMethod(DeepMethod):
 
     def before_epoch(self, epoch: Epoch) -> None:
         """Start the codebooks from residual k-means when their time comes; of two steps, the network's ends there."""
-        self._seen, self._codes = [], []
         start = self.codes_start(epoch.count)
         if self.config.two_step:
             self._let_network_learn(epoch.index < start)
         if epoch.index == start:
             self._initialise(epoch)
+        if epoch.index == start or (epoch.index > start and not len(self._seen)):
+            levels, _, dim = self.codebooks.shape
+            self._seen = self.codebooks.new_zeros(len(epoch.order), dim)
+            self._codes = self._seen.new_zeros(len(epoch.order), levels, dtype=torch.uint8)
 
     def _initialise(self, epoch: Epoch) -> None:
         # The mean over the mirror images that training shows, whatever views evaluation will take.
@@ -150,7 +154,7 @@ class DPQMethod(DeepMethod):
         if not (has_codes and self.config.two_step):
             terms |= self._feature_terms(embeddings, logits, labels)
         if has_codes:
-            terms |= self._quantization_terms(embeddings)
+            terms |= self._quantization_terms(embeddings, rows)
         return terms
 
     def _feature_terms(self, embeddings: Tensor, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -163,24 +167,25 @@ class DPQMethod(DeepMethod):
             terms["classification"] = config.classification * classification_loss(logits, labels, self.multi_label)
         return terms
 
-    def _quantization_terms(self, embeddings: Tensor) -> dict[str, Tensor]:
+    def _quantization_terms(self, embeddings: Tensor, rows: Tensor) -> dict[str, Tensor]:
         config = self.config
         reached = embeddings if config.quantization_gradient == "features" else embeddings.detach()
         quantized: Quantized = self.quantizer(reached)
-        self._seen.append(embeddings.detach())
-        self._codes.append(quantized.codes)
+        if len(self._seen):  # within an epoch
+            self._seen[rows], self._codes[rows] = embeddings.detach(), quantized.codes
         return quantized.terms.weighted(config.tau, config.mu, config.nu, config.soft_terms)
 
     def after_epoch(self, epoch: Epoch) -> dict[str, Any]:
         """Revive codewords that died, except after the last epoch; report how codewords were used."""
         if epoch.count == epoch.index + 1 == self.codes_start(epoch.count):
             self._initialise(epoch)  # features alone in every epoch: codebooks on top of them
-        if not self._seen:
+        if epoch.index < self.codes_start(epoch.count):
             return {}
-        usage = codeword_usage(torch.cat(self._codes), self.codebooks.shape[1])
+        seen = epoch.order[: epoch.trained]
+        usage = codeword_usage(self._codes[seen], self.codebooks.shape[1])
         revived = 0
         if epoch.index + 1 < epoch.count:
-            revived = self.quantizer.revive(torch.cat(self._seen), epoch.seed)
+            revived = self.quantizer.revive(self._seen[seen], epoch.seed)
         return usage | {"codewords_revived": revived}
 
 

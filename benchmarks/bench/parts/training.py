@@ -17,6 +17,7 @@ from benchmarks.bench.setting import bare_backbone, forward_backward, generated_
 from benchmarks.bench.steps import OUTSIDE, step_parts
 from benchmarks.setting.experiment import Experiment
 from dpq.codes.additive import levels_for
+from dpq.learning.augment import draw_crops
 from dpq.learning.settings import Epoch
 from dpq.learning.training import Trainer
 
@@ -78,19 +79,23 @@ def whole_step(trainer: Trainer) -> Work:
     """
     trainer.method.before_epoch(_around(trainer, trainer.epoch))
     trainer.module.train()
-    geometry = torch.Generator().manual_seed(0)
+    size, augmentation = trainer.batch_size, trainer.config.augmentation
+    crops = draw_crops(size, augmentation, torch.Generator().manual_seed(0)).to(trainer.labels.device)
     order = torch.arange(trainer.steps * trainer.batch_size, device=trainer.labels.device)
     batches = cycle(enumerate(torch.split(order, trainer.batch_size)))
 
     def work() -> None:
         index, rows = next(batches)
-        trainer.step(rows, geometry, trainer.epoch * trainer.steps + index)
+        trainer.step(rows, crops, trainer.epoch * trainer.steps + index)
 
     return work
 
 
 def _around(trainer: Trainer, index: int, embed: Callable[..., Tensor] | None = None) -> Epoch:
-    return Epoch(index, trainer.config.epochs, 0, embed or partial(trainer.method.embed, trainer.images))
+    order = torch.arange(len(trainer.images), device=trainer.labels.device)
+    trained = trainer.steps * trainer.batch_size
+    embed = embed or partial(trainer.method.embed, trainer.images)
+    return Epoch(index, trainer.config.epochs, 0, embed, order, trained)
 
 
 def _over(seconds: Seconds, name: str, other: str) -> float:

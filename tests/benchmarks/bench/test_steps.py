@@ -39,10 +39,14 @@ def step_on(device, name, batch_size=16):
     training = replace(EXPERIMENT.training, batch_size=batch_size)
     trainer = prepared_trainer(name, replace(EXPERIMENT, training=training), generated_split(64), device)
     trainer.module.train()
-    if name != "dpq":
+    if name == "dpq":
+        trainer.method._seen = torch.zeros(64, EXPERIMENT.backbone.embedding_dim, device=device)
+        trainer.method._codes = torch.zeros(64, trainer.method.quantizer.levels, dtype=torch.uint8, device=device)
+    else:
         trainer.method._reconstructions = torch.zeros(64, EXPERIMENT.backbone.embedding_dim, device=device)
+    crops = torch.eye(2, 3, device=device).repeat(batch_size, 1, 1)
     with Watch() as watch:
-        trainer.step(torch.arange(batch_size, device=device), torch.Generator().manual_seed(0), 0)
+        trainer.step(torch.arange(batch_size, device=device), crops, 0)
     return watch.calls
 
 
@@ -50,7 +54,7 @@ def step_on(device, name, batch_size=16):
 def unfused(monkeypatch):
     """The optimizers that the meta device has, which knows no fused ones."""
     for kind in (torch.optim.Adam, torch.optim.AdamW):
-        monkeypatch.setattr(torch.optim, kind.__name__, lambda groups, fused, kind=kind: kind(groups))
+        monkeypatch.setattr(torch.optim, kind.__name__, lambda groups, kind=kind, **_: kind(groups))
 
 
 @pytest.mark.usefixtures("unfused")

@@ -4,10 +4,9 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from dpq.learning.augment import CROPS, random_grid, to_input
+from dpq.learning.augment import CROPS, draw_crops, to_input
 from dpq.learning.settings import Augmentation, Preprocessing
 
-CPU = torch.device("cpu")
 PLAIN = Preprocessing((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear")
 
 
@@ -45,16 +44,21 @@ def test_a_centre_crop_keeps_the_centre(images):
     assert torch.allclose(got, images[:, :, 2:6, 2:6] / 255, atol=1e-6)
 
 
+def grid_of(images, size, augmentation):
+    crops = draw_crops(images, augmentation, torch.Generator().manual_seed(0))
+    return F.affine_grid(crops, [images, 3, size, size], align_corners=False)
+
+
 def test_random_crops_stay_inside_when_the_shift_allows():
     augmentation = Augmentation(crop=0.75, shift=0.125)
-    grid = random_grid(500, 16, augmentation, torch.Generator().manual_seed(0), CPU)
+    grid = grid_of(500, 16, augmentation)
     assert grid.abs().max() < 1
     assert grid.abs().max() > 0.95  # and they do reach the border
 
 
 def test_half_the_images_are_mirrored():
     augmentation = Augmentation(flip=True, shift=0.0)
-    grid = random_grid(1000, 4, augmentation, torch.Generator().manual_seed(0), CPU)
+    grid = grid_of(1000, 4, augmentation)
     mirrored = (grid[:, 0, 0, 0] > 0).float().mean()
     assert 0.4 < float(mirrored) < 0.6
 
@@ -92,6 +96,6 @@ def test_fixed_crops_are_those_of_a_sampling_grid(interpolation, crop, place, si
 
 def test_making_input_leaves_the_images_alone(images):
     before = images.clone()
-    for generator in (None, torch.Generator().manual_seed(0)):
-        to_input(images, 8, PLAIN, Augmentation(), generator)
+    for crops in (None, draw_crops(len(images), Augmentation(), torch.Generator().manual_seed(0))):
+        to_input(images, 8, PLAIN, Augmentation(), crops)
     assert torch.equal(images, before)

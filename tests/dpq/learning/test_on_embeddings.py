@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from dpq import InputError
-from dpq.learning.augment import to_input
+from dpq.learning.augment import draw_crops, to_input
 from dpq.learning.on_embeddings import embed_images
 from dpq.learning.settings import Augmentation, Preprocessing, TrainingConfig
 
@@ -51,8 +51,8 @@ def test_a_crop_seed_draws_crops_that_repeat(images):
     drawn = [embed_images(Corner(), PLAIN, images, config, crop_seed=seed)[0] for seed in (1, 1, 2)]
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
-    generator = torch.Generator().manual_seed(1)
-    expected = to_input(images, 4, PLAIN, config.augmentation, generator)[:, :, 0, 0]
+    crops = draw_crops(len(images), config.augmentation, torch.Generator().manual_seed(1))
+    expected = to_input(images, 4, PLAIN, config.augmentation, crops)[:, :, 0, 0]
     assert torch.equal(drawn[0], expected)
 
 

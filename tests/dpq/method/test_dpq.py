@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dpq import DPQConfig, InputError
-from dpq.learning.augment import to_input
+from dpq.learning.augment import draw_crops, to_input
 from dpq.learning.settings import Augmentation
 from dpq.method.dpq import DPQMethod, codeword_usage
 from dpq.method.label_vectors import orthonormal_label_vectors
@@ -167,8 +167,9 @@ def test_augmentation_draws_do_not_depend_on_the_flip_switch(split, make_dpq):
     preprocessing = make_dpq().backbone.preprocessing
 
     def sample(flip, seed=0):
-        generator = torch.Generator().manual_seed(seed)
-        return to_input(split.images, 16, preprocessing, Augmentation(flip=flip, shift=0.0), generator)
+        augmentation = Augmentation(flip=flip, shift=0.0)
+        crops = draw_crops(len(split), augmentation, torch.Generator().manual_seed(seed))
+        return to_input(split.images, 16, preprocessing, augmentation, crops)
 
     plain = to_input(split.images, 16, preprocessing, Augmentation(shift=0.0))
     assert torch.allclose(sample(False), plain, atol=1e-5)
