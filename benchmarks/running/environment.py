@@ -39,9 +39,16 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         **({"processes": processes()} if processes() > 1 else {}),
+        **({"beside": beside} if (beside := runs_beside()) else {}),
         "platform": f"{platform.system()} {platform.machine()}",
         "commit": commit(),
     }
+
+
+def runs_beside() -> int:
+    """How many other runs share this machine, as whoever started them says in DPQ_BESIDE; 0 where nobody says."""
+    told = os.environ.get("DPQ_BESIDE", "")
+    return int(told) if told.isdecimal() else 0
 
 
 def processor() -> str:

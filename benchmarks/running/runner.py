@@ -54,6 +54,7 @@ def carry_out(run: Run, device: torch.device, *, force: bool = False) -> Record:
     if run.ablation is None and any(entry.source == run.method for entry in METHODS.own.values()):
         embedder = source = StoredSource(method, run.embeddings)
     measured, raw = _measure(run, method, embedder, source, trained, device)
+    environment |= {"captured": True} if trained.captured else {}
     table = _header(run, method) | measured | {"environment": environment, "config": run.config}
     with locked(record_lock(run.record)):
         write_raw(run.record.with_suffix(".npz"), raw)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -12,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from itertools import count
-from os.path import exists, isdir, isfile  # unlike Path's, False for a path that may not be looked at
+from os.path import isdir, isfile  # unlike Path's, False for a path that may not be looked at
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,12 +22,12 @@ import numpy.typing as npt
 import torch
 
 from dpq.errors import InputError, one_line
-from dpq.protocols.base import Dataset, draw_splits, fingerprint
+from dpq.protocols.base import Dataset, draw_splits, fingerprint, seeded_order
 from dpq.protocols.image_tree import read_image_tree
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _FOLDER, _ARCHIVE = "cifar-10-batches-py", "cifar-10-python.tar.gz"  # torchvision's names, without importing it
-_TREES = ("cifar10-jpeg", "cifar10-jpeg.tar", "cifar10-jpeg.tar.gz", "cifar10-jpeg.tar.xz")
+_TREE = re.compile(r"(cifar10-[\w.-]*?)(\.tar(\.gz|\.xz)?)?", re.ASCII)  # what a folder or tar of images is called
 
 
 @dataclass(frozen=True)
@@ -59,15 +60,17 @@ def load_cifar10(
     The draw depends on `<split>/<class>/<position in the class>` alone, so a folder and a tar give the same data.
 
     Args:
-        data_root: searched for the official folder or archive, then for `cifar10-jpeg/` or `cifar10-jpeg.tar`
-            (`.gz`, `.xz`) with `<split>/<class>/<file>`; or is itself one of these. None downloads the
-            official archive.
+        data_root: searched for the official folder or archive, then for one folder `cifar10-<variant>/` or tar
+            `cifar10-<variant>.tar` (`.gz`, `.xz`) with `<split>/<class>/<file>`; or is itself one of these. None
+            downloads the official archive.
         cache: folder for the download, the unpacked official archive and decoded images.
         split_seed: seed of the draw.
         sizes: images per class.
 
     Returns:
-        The data set, named `cifar10` (official), `cifar10-jpeg` (JPEG files) or `cifar10-folder` (others).
+        The data set, named `cifar10` (official), `cifar10-<variant>` as its folder or tar is, or `cifar10-folder`;
+        with `-jpeg` behind it where the files are JPEG and the name does not say so. Its database is in an order drawn
+        by the seed.
 
     Raises:
         InputError: nothing is found, or what is found is damaged, incomplete or not CIFAR-10.
@@ -84,6 +87,8 @@ def load_cifar10(
         train=sizes.train,
         seed=split_seed,
     )
+    # As drawn, it would begin with images of the classes whose queries and training images are complete first.
+    database = database.take(torch.tensor(seeded_order([str(i) for i in range(len(database))], split_seed)))
     return Dataset("cifar10", source.name, CLASSES, train, query, database, fingerprint(train, query, database))
 
 
@@ -108,21 +113,27 @@ def _search(data_root: Path, cache: Path) -> _Source:
     for archive in (data_root / _ARCHIVE, data_root):
         if archive.name == _ARCHIVE and isfile(archive):
             return _official_archive(archive, cache)
-    for tree in (data_root / name for name in _TREES):
-        if exists(tree):
-            return _image_tree(tree, cache)
+    trees = [tree for tree in sorted(data_root.glob("cifar10-*")) if _TREE.fullmatch(tree.name)]
+    if len(trees) > 1:
+        raise InputError(
+            f"{data_root} has {', '.join(tree.name for tree in trees)}; name one of them as the data root", "data_root"
+        )
+    if trees:
+        return _image_tree(trees[0], cache)
     if isfile(data_root) or (isdir(data_root / "train") and isdir(data_root / "test")):
         return _image_tree(data_root, cache)
-    looked_for = ", ".join((f"{_FOLDER}/", _ARCHIVE, f"{_TREES[0]}/", *_TREES[1:]))
     raise InputError(
-        f"no CIFAR-10 in {data_root}: looked for {looked_for}, and train/ with test/; correct the data root",
+        f"no CIFAR-10 in {data_root}: looked for {_FOLDER}/, {_ARCHIVE}, cifar10-<variant>/, cifar10-<variant>.tar "
+        "(.gz, .xz), and train/ with test/; correct the data root",
         "data_root",
     )
 
 
 def _image_tree(path: Path, cache: Path) -> _Source:
     tree = read_image_tree(path, (32, 32), cache)
-    name = "cifar10-jpeg" if tree.formats == ("JPEG",) else "cifar10-folder"
+    called = _TREE.fullmatch(path.resolve().name)
+    name = called[1] if called else "cifar10-folder" if tree.formats != ("JPEG",) else "cifar10"
+    name += "-jpeg" if tree.formats == ("JPEG",) and "jpeg" not in name else ""
     return _Source(name, tree.images, [str(PurePosixPath(name).parent) for name in tree.names])
 
 
@@ -178,7 +189,7 @@ def _download(cache: Path) -> _Source:
     except (OSError, HTTPException, RuntimeError) as error:
         raise InputError(
             f"cannot download CIFAR-10 into {cache} ({one_line(error)}): go online, or give as data root a folder with "
-            f"the official {_ARCHIVE} or with {_TREES[0]}/<split>/<class>/<file>",
+            f"the official {_ARCHIVE} or with cifar10-<variant>/<split>/<class>/<file>",
             "data_root",
         ) from error
     return _official_archive(cache / _ARCHIVE, cache)
