@@ -166,6 +166,8 @@ class Environment:
     cpu: str
     threads: Size
     commit: str
+    beside: Whole = 0  # runs that shared the machine
+    captured: bool = False  # steps were replayed as CUDA graphs
 
     @property
     def processor(self) -> str:
@@ -173,6 +175,12 @@ class Environment:
         if self.device != "cpu":
             return self.device
         return f"{self.cpu}, {self.threads} thread" + ("s" if self.threads > 1 else "")
+
+    @property
+    def described(self) -> str:
+        """What computed, how, and with how many other runs."""
+        how = [self.processor, *(["steps replayed"] if self.captured else [])]
+        return ", ".join(how + ([f"{self.beside} runs beside"] if self.beside else []))
 
     @property
     def short_commit(self) -> str:

@@ -133,8 +133,11 @@ def _printed(dataset: str, title: str, bits: int) -> tuple[float, str] | None:
 
 
 def cheaper(section: Section, other: str) -> list[Comparison]:
-    """Seconds of DPQ's one training over the sum of another method's trainings, one for each length."""
-    table = section.table
+    """Seconds of DPQ's one training over the sum of another method's trainings, one for each length.
+
+    Of runs that shared the machine with others nothing is concluded.
+    """
+    table = section.table[section.table["beside"] == 0]
     own = table[(table["method"] == OWN) & (table["variant"] == "paper")]
     longest = max(section.lengths)
     one = Side.of(METHODS[OWN].title, own[(own["trained_bits"] == longest) & (own["bits"] == longest)], "train_seconds")

@@ -99,16 +99,18 @@ def detail_tables(section: Section) -> str:
             "train s": f"{r.seconds.train:.1f}",
             "encode images/s": f"{r.images_per_second.encode:.0f}",
             "class. accuracy": "" if r.classification_accuracy is None else f"{r.classification_accuracy:.3f}",
-            "device": r.environment.processor,
+            "device": r.environment.described,
             "commit": r.environment.short_commit,
         }
         for r in ranked
     ]
+    shared = any(r.environment.beside for r in section.records)
     warnings = [f"- {record.id}: {'; '.join(record.warnings)}." for record in section.records if record.warnings]
     return "\n\n".join(
         [
             "Cost of one seed (feature epochs that trainings of several lengths share are run once and counted for "
-            "each; for PQ and RQ, training is k-means alone and encoding includes the network):",
+            "each; for PQ and RQ, training is k-means alone and encoding includes the network"
+            + ("; runs that shared the machine with others took longer than alone):" if shared else "):"),
             as_markdown(cost_table(section)),
             "Precision at K:",
             as_markdown(rows.assign(**precision)),
@@ -125,11 +127,13 @@ def detail_tables(section: Section) -> str:
 def cost_table(section: Section) -> list[dict[str, Any]]:
     """Trainings and their seconds for all lengths of a row, and encoding speed."""
     rows = []
+    shared = any(record.environment.beside for record in section.records)
     for title, part in section.rows:
         seconds, each = part["train_seconds"], (part["training"] == "each").all()
         row = {"method": title, "trainings": len(part) if each else 1}
         row["train s"] = f"{seconds.sum() if each else seconds.mean():.1f}"
-        rows.append(row | {"encode images/s": f"{part['encode_per_second'].mean():.0f}"})
+        row["encode images/s"] = f"{part['encode_per_second'].mean():.0f}"
+        rows.append(row | ({"runs beside": f"{part['beside'].mean():.0f}"} if shared else {}))
     return rows
 
 

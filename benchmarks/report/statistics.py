@@ -75,6 +75,7 @@ def tidy(records: Sequence[Record]) -> pd.DataFrame:
                 "float_map": record.float_map,
                 "train_seconds": record.seconds.train,
                 "encode_per_second": record.images_per_second.encode,
+                "beside": record.environment.beside,
                 "bits": length.bits,
                 **{name: value(length) for name, value in COLUMNS.items()},
                 **{f"precision_at_{k}": value for k, value in length.precision_at.items()},

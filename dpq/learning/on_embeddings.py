@@ -20,7 +20,7 @@ from dpq.protocols.base import Images, Split
 from dpq.seeds import derive_seed
 
 BATCH = 128
-BATCH_ON_GPU = 1024  # smaller ones leave the card waiting for launches
+BATCH_ON_GPU = 512  # smaller ones leave the card waiting for launches; larger ones only take memory
 
 
 @torch.no_grad()
