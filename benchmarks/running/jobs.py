@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,9 @@ def submit(options: argparse.Namespace, folder: Path) -> None:
     """
     executor = _executor(options, folder)
     arguments = without_submission(options.arguments)
-    commands = [_command(arguments, f"{index}/{options.jobs}") for index in range(1, options.jobs + 1)]
+    # Jobs of one machine share it, and their records say so.
+    told = os.environ | {"DPQ_BESIDE": str(options.jobs - 1)} if options.submit == "local" else None
+    commands = [_command(arguments, f"{index}/{options.jobs}", told) for index in range(1, options.jobs + 1)]
     try:
         with executor.batch():
             jobs = [executor.submit(command) for command in commands]
@@ -61,7 +64,7 @@ def _executor(options: argparse.Namespace, folder: Path) -> Any:
     return executor
 
 
-def _command(arguments: Sequence[str], shard: str) -> Any:
+def _command(arguments: Sequence[str], shard: str, environment: dict[str, str] | None = None) -> Any:
     from submitit.helpers import CommandFunction
 
-    return CommandFunction([sys.executable, "-m", "benchmarks", *arguments, "--shard", shard])
+    return CommandFunction([sys.executable, "-m", "benchmarks", *arguments, "--shard", shard], env=environment)

@@ -69,6 +69,12 @@ def status_of(command: Callable[[], int | None], options: Mapping[str, str]) -> 
         message = f"{error}; on the command line: {option}" if option else str(error)
         print(f"error: {' '.join(message.split())}", file=sys.stderr)
         return 2
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # PyTorch's, which is not imported for this
+            raise
+        advice = "let fewer programs share it, or take smaller batches or smaller images"
+        print(f"error: the memory of the GPU is full; {advice}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return interruption.say()
     except BrokenPipeError:  # whoever read the output has enough

@@ -1,5 +1,6 @@
 """Shards as jobs: what each is told, what a cluster is asked for, and what comes of it."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -36,13 +37,16 @@ def test_jobs_of_this_machine_leave_what_one_process_leaves(tmp_path, capsys):
     for path in tmp_path.glob("jobs/digits/jobs/*"):
         path.unlink()
     assert results(tmp_path / "jobs") == left
+    for folder, beside in (("jobs", [1, 1]), ("whole", [None, None])):
+        records = [json.loads(path.read_text()) for path in tmp_path.glob(f"{folder}/digits/runs/*.json")]
+        assert [record["environment"].get("beside") for record in records] == beside
 
 
 def test_a_job_that_fails_is_named_with_its_log(tmp_path, capsys, monkeypatch):
     from submitit.helpers import CommandFunction
 
     broken = CommandFunction(["sh", "-c", "echo something broke >&2; exit 2", "1/1"])
-    monkeypatch.setattr(jobs, "_command", lambda arguments, shard: broken)
+    monkeypatch.setattr(jobs, "_command", lambda *_: broken)
     assert main(arguments(tmp_path, "--submit", "local", "--jobs", "1")) == 2
     said = capsys.readouterr().err
     assert "1 of 1 jobs failed; see " in said

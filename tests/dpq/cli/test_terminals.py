@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import dpq
@@ -115,3 +116,12 @@ def test_a_command_prints_what_its_terminal_lacks(monkeypatch):
     assert status_of(lambda: print("日 é"), {}) == 0
     stream.flush()
     assert stream.buffer.getvalue().split() == [rb"\u65e5", "é".encode("cp1252")]
+
+
+def test_a_full_gpu_is_one_line(capsys):
+    def fills():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 784.00 MiB")
+
+    assert status_of(fills, {}) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: the memory of the GPU is full; ")
