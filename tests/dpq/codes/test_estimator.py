@@ -84,11 +84,11 @@ def test_in_a_pipeline_with_names(x):
 def test_refusals(fitted, x):
     with pytest.raises(InputError, match="power of two"):
         ProgressiveQuantizerEstimator(codebook_size=100).fit(x)
-    with pytest.raises(InputError, match="levels and iterations must be at least 1; got 0 and 50"):
+    with pytest.raises(InputError, match="levels must be at least 1; got 0"):
         ProgressiveQuantizerEstimator(levels=0).fit(x)
     with pytest.raises(ValueError, match=r"80 sample.*minimum of 256"):
         ProgressiveQuantizerEstimator().fit(x)
-    with pytest.raises(ValueError, match="codes are from 0 to 15; got 0 to 16"):
+    with pytest.raises(ValueError, match="codes of 16 codewords are from 0 to 15; got 0 to 16"):
         fitted.inverse_transform([[0, 16]])
     with pytest.raises(InputError, match="cannot decode 4 levels"):
         fitted.inverse_transform(fitted.transform(x), levels=4)
