@@ -18,6 +18,7 @@ from dpq.errors import InputError
 from dpq.inputs.values import Numbers, as_array, as_tensor, one_of, whole_number
 
 _FAR = 4.0  # a mean that is this many times as long as the spread costs a product about one of float32's digits
+_DIGITS = 1e-5  # a squared distance below this share of squared lengths: float32 gets a hundredth of it wrong, or more
 BLOCK = 8192  # images coded or decoded at once; bounds a [B, K] table to 8 MiB
 
 Choice = Literal["l2", "cosine"]
@@ -157,7 +158,7 @@ def encode(x: Numbers, codebooks: Tensor, choice: Choice = "l2") -> Tensor:
     for start in range(0, len(x), BLOCK):
         residual = x[start : start + BLOCK]
         for level, codebook in enumerate(codebooks):
-            code = affinities(residual, codebook, choice).argmax(dim=1)
+            code = nearest(residual, codebook, choice)
             codes[start : start + BLOCK, level] = code.to(torch.uint8)
             residual = residual - codebook[code]
     return codes
@@ -216,9 +217,12 @@ def centred(x: Tensor, codebooks: Tensor) -> tuple[Tensor, Tensor]:
         codebooks: [M, K, D] float.
 
     Returns:
-        [N, D] and [M, K, D]; those that were given where no mean is large.
+        [N, D] and [M, K, D]; those that were given where no mean is large, and float64 where codewords lie in groups
+        that are far apart against the distances within them.
     """
     shifts = torch.stack([centre(codebook) for codebook in codebooks])
+    if any(_grouped(codebook - shift) for codebook, shift in zip(codebooks, shifts, strict=True)):
+        x, codebooks = x.double(), codebooks.double()
     if not shifts.any():
         return x, codebooks
     x, codebooks = (values.to(torch.promote_types(values.dtype, torch.float32)) for values in (x, codebooks))
@@ -252,6 +256,33 @@ def affinities(residual: Tensor, codebook: Tensor, choice: Choice) -> Tensor:
     return residual @ codebook.T - norms / 2
 
 
+def nearest(residual: Tensor, codebook: Tensor, choice: Choice) -> Tensor:
+    """The codeword [B] that fits each residual best; arguments as for `affinities`.
+
+    A residual that is much nearer to its codeword than both are long leaves float32 no digits to choose by, as where
+    embeddings lie in groups far apart; it is compared in float64.
+    """
+    fits = affinities(residual, codebook, choice)
+    code = fits.argmax(dim=1)
+    if choice == "cosine" or fits.dtype != torch.float32:
+        return code
+    shift = centre(codebook)
+    lengths = torch.linalg.vector_norm(residual - shift, dim=1).square()
+    distances = lengths - fits.gather(1, code[:, None])[:, 0]
+    lost = torch.nonzero(distances < _DIGITS * (lengths + (codebook - shift).square().sum(dim=1).max()))[:, 0]
+    if len(lost):
+        code[lost] = affinities(residual[lost].double(), codebook.double(), choice).argmax(dim=1)
+    return code
+
+
+def _grouped(points: Tensor, most: int = 256) -> bool:
+    """Whether most of `points` [K, D], or of some of them, have another so near that float32 loses the distance."""
+    points = points[:: -(-len(points) // most)].detach().double()
+    distances = torch.cdist(points, points)
+    apart = distances.masked_fill(distances == 0, torch.inf).min(dim=1).values
+    return bool((apart.square().median() < _DIGITS * points.square().sum(dim=1).max()) & (len(points) > 1))
+
+
 def kmeans(points: npt.ArrayLike, clusters: int, seed: int, iterations: int = 50) -> np.ndarray:
     """Centres of scikit-learn's k-means, [clusters, D] float32.
 
@@ -273,7 +304,10 @@ def kmeans(points: npt.ArrayLike, clusters: int, seed: int, iterations: int = 50
     shift = centre(torch.from_numpy(points)).numpy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted = KMeans(clusters, n_init=1, max_iter=iterations, random_state=seed).fit(points - shift)
+        fitted = KMeans(clusters, n_init=1, max_iter=iterations, random_state=seed).fit(points := points - shift)
+        # Groups far apart, within which float32 has no digits to tell points apart.
+        if 0 < fitted.inertia_ < _DIGITS * np.square(points).sum(dtype=np.float64):
+            fitted.fit(points.astype(np.float64))
     return np.ascontiguousarray(fitted.cluster_centers_ + shift, dtype=np.float32)
 
 
@@ -299,6 +333,6 @@ def residual_kmeans(
     codebooks = []
     for level in range(whole_number("levels", levels)):
         codebook = torch.from_numpy(kmeans(residual.numpy(), codebook_size, seed + level, iterations))
-        residual = residual - codebook[affinities(residual, codebook, choice).argmax(dim=1)]
+        residual = residual - codebook[nearest(residual, codebook, choice)]
         codebooks.append(codebook)
     return torch.stack(codebooks)

@@ -6,8 +6,10 @@ nested lists of these, whole numbers of any library. What would have to be guess
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -119,6 +121,13 @@ def as_flags(values: Numbers, name: str) -> NDArray[np.bool_]:
     return array.astype(np.bool_, copy=False)
 
 
+def flag_tensor(values: Tensor, name: str) -> Tensor:
+    """As `as_flags`, where they are; bools are not looked at, as that would stall a GPU."""
+    if isinstance(values, Tensor) and values.dtype == torch.bool:
+        return values
+    return torch.from_numpy(as_flags(values, name)).to(getattr(values, "device", "cpu"))
+
+
 def whole_number(name: str, value: Any, least: int | None = 1, most: int | None = None) -> int:
     """One whole number, of Python, NumPy or PyTorch.
 
@@ -149,6 +158,17 @@ def whole_numbers(name: str, values: Any, least: int | None = 1, most: int | Non
     if isinstance(values, str | bytes) or not isinstance(values, Iterable) or not getattr(values, "ndim", 1):
         raise InputError(f"{name} must be a list of whole numbers; got {_shown(values)}: give [{_shown(values)}]")
     return [whole_number(name, value, least, most) for value in values]
+
+
+def positive_number(name: str, value: Any) -> float:
+    """A real number above 0, and not infinite.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 < float(value) < math.inf:
+        raise InputError(f"{name} must be a positive number; got {_shown(value)}")
+    return float(value)
 
 
 def one_of(name: str, value: Any, options: tuple[str, ...]) -> None:

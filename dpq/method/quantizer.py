@@ -5,9 +5,7 @@ Axes: N images, B batch, D dimensions, M levels, K codewords.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from numbers import Real
 from typing import Literal, get_args
 
 import torch
@@ -24,8 +22,7 @@ from dpq.codes.additive import (
     residual_kmeans,
     usable_embeddings,
 )
-from dpq.errors import InputError
-from dpq.inputs.values import Numbers, one_of, whole_number
+from dpq.inputs.values import Numbers, one_of, positive_number, whole_number
 from dpq.method.losses import QuantizationTerms, quantization_terms
 
 
@@ -83,14 +80,12 @@ class ProgressiveQuantizer(nn.Module):
         super().__init__()
         levels, dim = whole_number("levels", levels), whole_number("dim", dim)
         codebook_size = check_codebook_size(codebook_size)
-        if not isinstance(gamma, Real) or isinstance(gamma, bool) or not 0 < gamma < math.inf:
-            raise InputError(f"gamma must be a positive number; got {gamma!r}")
         for name, value in (("hard_choice", hard_choice), ("soft_assignment", soft_assignment)):
             one_of(name, value, get_args(Choice))
         one_of("soft_residual", soft_residual, ("hard", "soft"))
         one_of("joint_levels", joint_levels, ("last", "every"))
         one_of("norm", norm, ("sum", "mean"))
-        self.gamma = float(gamma)
+        self.gamma = positive_number("gamma", gamma)
         self.hard_choice: Choice = hard_choice
         self.soft_assignment: Choice = soft_assignment
         self.soft_residual = soft_residual

@@ -205,26 +205,26 @@ def evaluate_embeddings(
     Raises:
         InputError: as for `evaluate_codes`.
     """
-    queries, database = as_tensor(queries, "queries"), as_tensor(database, "database")
-    if queries.ndim != 2 or database.ndim != 2 or queries.shape[1] != database.shape[1]:
-        raise InputError(f"expected embeddings [Q, D] and [N, D]; got {list(queries.shape)} and {list(database.shape)}")
-    relevance = checked_relevance(query_labels, database_labels, len(queries), len(database), block)
+    asked, images = as_tensor(queries, "queries"), as_tensor(database, "database")
+    if asked.ndim != 2 or images.ndim != 2 or asked.shape[1] != images.shape[1]:
+        raise InputError(f"expected embeddings [Q, D] and [N, D]; got {list(asked.shape)} and {list(images.shape)}")
+    relevance = checked_relevance(query_labels, database_labels, len(asked), len(images), block)
     cut = None if cut is None else whole_number("cut", cut)
-    check_finite(queries)
-    check_finite(database)
-    queries, database = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (queries, database))
-    queries, (database,) = prepared(queries, database[None], score)
-    norms = database.square().sum(dim=1) if score == "l2" else None
-    at_once = max(1, ENTRIES // len(database))
+    check_finite(asked)
+    check_finite(images)
+    asked, images = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (asked, images))
+    asked, (images,) = prepared(asked, images[None], score)
+    norms = images.square().sum(dim=1) if score == "l2" else None
+    at_once = max(1, ENTRIES // len(images))
 
     def average(batch: tuple[Ints, NDArray[Any]]) -> Floats:
         rows, scores = batch
         return rank_items(scores, relevance.to(rows), "expected").average_precision(cut)
 
     averages: list[Floats] = []
-    blocks = np.split(np.arange(len(queries)), range(block, len(queries), block))
+    blocks = np.split(np.arange(len(asked)), range(block, len(asked), block))
     for rows in tqdm(blocks, "rank", leave=False, disable=None if progress else True):
-        products = queries[rows] @ database.T
+        products = asked[rows] @ images.T
         scores = (products if norms is None else 2 * products - norms).cpu().numpy()
         batches = [(rows[at : at + at_once], scores[at : at + at_once]) for at in range(0, len(rows), at_once)]
         averages += in_threads(average, batches, "rank")

@@ -22,8 +22,17 @@ from dpq.learning.settings import Score
 from dpq.ranking.ties import Ints
 
 
-def lookup_tables(queries: Tensor, codebooks: Tensor) -> Tensor:
-    """Inner products of queries ([Q, D]) with all codewords ([M, K, D]), [Q, M, K]."""
+def lookup_tables(queries: Numbers, codebooks: Numbers) -> Tensor:
+    """Inner products of queries ([Q, D]) with all codewords ([M, K, D]), [Q, M, K].
+
+    Raises:
+        InputError: they are of other forms.
+    """
+    queries, codebooks = as_tensor(queries, "queries"), as_tensor(codebooks, "codebooks")
+    if queries.ndim != 2 or codebooks.ndim != 3 or queries.shape[1] != codebooks.shape[2]:
+        raise InputError(
+            f"expected queries [Q, D] and codebooks [M, K, D]; got {list(queries.shape)} and {list(codebooks.shape)}"
+        )
     dtype = torch.promote_types(torch.promote_types(queries.dtype, codebooks.dtype), torch.float32)
     return torch.einsum("qd,mkd->qmk", queries.to(dtype), codebooks.to(dtype))
 
@@ -102,8 +111,13 @@ class DistinctCodes:
     counts: Ints
 
     @classmethod
-    def of(cls, codes: Tensor, levels: int | None = None) -> DistinctCodes:
-        """Distinct rows of the first `levels` levels (None: all) of `codes` [N, M]."""
+    def of(cls, codes: Numbers, levels: int | None = None) -> DistinctCodes:
+        """Distinct rows of the first `levels` levels (None: all) of `codes` [N, M].
+
+        Raises:
+            InputError: they are no whole numbers of this form.
+        """
+        codes = usable_codes(codes)
         prefix = codes[:, :levels].cpu().numpy()
         rows, inverse, counts = np.unique(prefix, axis=0, return_inverse=True, return_counts=True)
         return cls(torch.from_numpy(rows).to(codes.device), inverse.reshape(-1), counts)

@@ -334,7 +334,7 @@ def _new_ids(ids: Numbers | None, count: int, first: int) -> Ids:
 
 def _texts(names: Sequence[str]) -> tuple[str, ...]:
     """Names as given, if they are texts and not one text."""
-    texts = tuple(names) if isinstance(names, Iterable) and not isinstance(names, str) else (None,)
+    texts: tuple[Any, ...] = tuple(names) if isinstance(names, Iterable) and not isinstance(names, str) else (None,)
     if not all(isinstance(name, str) for name in texts):
         raise InputError(f"names are a list of texts, one for each image; got {str(names)[:60]!r}")
     return texts
