@@ -192,21 +192,22 @@ def decode(codes: Numbers, codebooks: Tensor, levels: int | None = None) -> Tens
     return total
 
 
-def centre(points: Tensor) -> Tensor:
+def centre(points: Tensor, far: float = _FAR) -> Tensor:
     """What to take off vectors before their products with `points`, so that differences keep their digits in float32.
 
     Args:
         points: [K, D] float; alone they decide, so the code of an image does not depend on other images.
+        far: how many times as long as the spread a mean is that is taken off.
 
     Returns:
-        [D]: the mean of `points` if it is more than four times as long as they are spread around it; else zeros, which
+        [D]: the mean of `points` if it is more than `far` times as long as they are spread around it; else zeros, which
         change no bit.
     """
     points = points.detach()
     mean = points.mean(dim=0)
     # Beside the mean, their mean square is their spread.
-    far = mean.square().sum() * (1 + _FAR**-2) > points.square().sum(dim=1).mean()
-    return torch.where(far, mean, torch.zeros_like(mean))
+    large = mean.square().sum() * (1 + far**-2) > points.square().sum(dim=1).mean()
+    return torch.where(large, mean, torch.zeros_like(mean))
 
 
 def centred(x: Tensor, codebooks: Tensor) -> tuple[Tensor, Tensor]:
