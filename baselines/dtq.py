@@ -14,9 +14,9 @@ import torch
 from annotated_types import Interval
 from torch import Tensor
 
-from dpq.codes.additive import centre, residual_kmeans, usable_codes
+from dpq.codes.additive import LOSING, centre, residual_kmeans, usable_codes
 from dpq.codes.icm import icm_encode
-from dpq.inputs.values import flag_tensor
+from dpq.inputs.values import label_tensor
 from dpq.learning.backbone import Backbone
 from dpq.learning.deep import AlternatingMethod
 from dpq.learning.entry import MethodEntry
@@ -100,7 +100,7 @@ def group_hard_triplet_loss(embeddings: Tensor, labels: Tensor, margin: float) -
     Raises:
         InputError: labels are neither bool nor 0 and 1.
     """
-    positive_labels = flag_tensor(labels, "labels").to(embeddings.dtype)
+    positive_labels = label_tensor(labels, len(embeddings)).to(embeddings.dtype)
     similar = positive_labels @ positive_labels.T > 0  # [B, B]
     distances = squared_distances(embeddings)
     violation = margin + distances[:, :, None] - distances[:, None, :]  # [anchor, positive, negative]
@@ -114,7 +114,7 @@ def group_hard_triplet_loss(embeddings: Tensor, labels: Tensor, margin: float) -
 
 def squared_distances(x: Tensor) -> Tensor:
     """Squared Euclidean distances [B, B] between the rows of x [B, D], also where their mean is large."""
-    shift = centre(x, far=30)
+    shift = centre(x, LOSING)
     # Both, as the order of sums in a gradient is part of a training's last digits.
     return torch.where(shift.any(), _squared_distances(x - shift), _squared_distances(x))
 
@@ -159,7 +159,8 @@ def least_squares_codebooks(
         InputError: a code is no index of a codeword.
     """
     levels, size, dim = codebooks.shape
-    columns = usable_codes(codes, size).long() + size * torch.arange(levels, device=codes.device)
+    codes = usable_codes(codes, size)
+    columns = codes.long() + size * torch.arange(levels, device=codes.device)
     chosen = torch.zeros(len(x), levels * size, dtype=torch.float64, device=x.device).scatter_(1, columns, 1.0)
     present = codebooks.reshape(-1, dim).double()
     normal = chosen.T @ chosen + ridge * torch.eye(levels * size, dtype=torch.float64, device=x.device)

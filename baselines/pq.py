@@ -53,8 +53,11 @@ def product_kmeans(x: Tensor, parts: int, codebook_size: int, seed: int) -> Tens
     Raises:
         InputError: fewer points than codewords, or fewer dimensions than parts.
     """
-    points = as_tensor(x, "embeddings").float().cpu().numpy()
-    codebooks = torch.zeros(whole_number("parts", parts), check_codebook_size(codebook_size), points.shape[1])
+    points = as_tensor(x, "embeddings").detach().float().cpu().numpy()
+    if points.ndim != 2:
+        raise InputError(f"expected embeddings [N, D]; got {list(points.shape)}")
+    parts = whole_number("parts", parts)
+    codebooks = torch.zeros(parts, check_codebook_size(codebook_size), points.shape[1])
     for level, dimensions in enumerate(sub_spaces(points.shape[1], parts)):
         codebooks[level, :, dimensions] = torch.from_numpy(kmeans(points[:, dimensions], codebook_size, seed + level))
     return codebooks

@@ -18,6 +18,7 @@ from dpq.errors import InputError
 from dpq.inputs.values import Numbers, as_array, as_tensor, one_of, whole_number
 
 _FAR = 4.0  # a mean that is this many times as long as the spread costs a product about one of float32's digits
+LOSING = 30.0  # so many times, and it costs a squared distance a thousandth
 _DIGITS = 1e-5  # a squared distance below this share of squared lengths: float32 gets a hundredth of it wrong, or more
 BLOCK = 8192  # images coded or decoded at once; bounds a [B, K] table to 8 MiB
 
@@ -294,7 +295,7 @@ def kmeans(points: npt.ArrayLike, clusters: int, seed: int, iterations: int = 50
     """
     clusters, iterations = whole_number("clusters", clusters), whole_number("iterations", iterations)
     seed = whole_number("seed", seed, 0, 2**32 - 1)
-    points = as_array(points, "points")
+    points = np.require(as_array(points, "points"), requirements=["C", "W"])
     if points.ndim != 2:
         raise InputError(f"points are [N, D]; got {list(points.shape)}")
     check_enough(len(points), clusters)

@@ -126,7 +126,8 @@ class ProgressiveQuantizerEstimator(ClassNamePrefixFeaturesOutMixin, Transformer
 
 def _numbers(X: Any) -> Any:
     """What has the layout of an array, as an array; all else is left to scikit-learn."""
-    return as_array(X, "X") if isinstance(X, np.ma.MaskedArray | Tensor | list | tuple) else X
+    texts = getattr(getattr(X, "dtype", None), "kind", "") in ("U", "S")
+    return as_array(X, "X") if texts or isinstance(X, np.ma.MaskedArray | Tensor | list | tuple) else X
 
 
 def _in_float32(x: npt.NDArray[Any], around: npt.NDArray[Any]) -> Tensor:

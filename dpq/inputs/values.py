@@ -61,6 +61,8 @@ def _read(values: Any, name: str) -> NDArray[Any]:
         # NumPy would drop their masks, and ask tensors number by number.
         given = [as_array(each, name) for each in values]
         array = np.stack(given)
+        if array.dtype.kind == "f" and all(each.dtype.kind in "biu" for each in given):  # signed beside unsigned
+            array = np.array([each.tolist() for each in given])
     else:
         array, given = np.asarray(values), [values]
         if array.dtype == object:  # a data frame of several types, or of one that knows missing values
@@ -121,11 +123,35 @@ def as_flags(values: Numbers, name: str) -> NDArray[np.bool_]:
     return array.astype(np.bool_, copy=False)
 
 
-def flag_tensor(values: Tensor, name: str) -> Tensor:
-    """As `as_flags`, where they are; bools are not looked at, as that would stall a GPU."""
-    if isinstance(values, Tensor) and values.dtype == torch.bool:
-        return values
-    return torch.from_numpy(as_flags(values, name)).to(getattr(values, "device", "cpu"))
+def label_flags(labels: Numbers, name: str) -> NDArray[np.bool_]:
+    """Labels [n, L] as bools; of bools, or numbers that are all 0 or 1.
+
+    Raises:
+        InputError: they are not, as class numbers, soft labels, -1 and +1, NaN.
+    """
+    array = as_array(labels, name)
+    # Of two classes, their numbers look like flags of one label, by which images of the first have nothing in common.
+    if array.ndim != 2 or not array.shape[1] or (array.shape[1] == 1 and array.dtype != np.bool_):
+        raise InputError(f"{name} are bool [n, L], one column a label; got {array.dtype} {list(array.shape)}")
+    return as_flags(array, name)
+
+
+def label_tensor(labels: Numbers, count: int, classes: int | None = None) -> Tensor:
+    """Labels [B, L] of a batch as bools, where they are; those that are bools are not looked at: it stalls a GPU.
+
+    Args:
+        labels: bools, or numbers that are all 0 or 1.
+        count: B.
+        classes: L, if it is known.
+
+    Raises:
+        InputError: they are not, or of another shape.
+    """
+    if not isinstance(labels, Tensor) or labels.dtype != torch.bool:
+        labels = as_tensor(label_flags(labels, "labels"), "labels").to(getattr(labels, "device", "cpu"))
+    if labels.ndim != 2 or len(labels) != count or labels.shape[1] != (classes or labels.shape[1]):
+        raise InputError(f"labels must be [{count}, {classes or 'L'}]; got {list(labels.shape)}")
+    return labels
 
 
 def whole_number(name: str, value: Any, least: int | None = 1, most: int | None = None) -> int:

@@ -178,8 +178,8 @@ class EmbeddingQuantizer:
         """
         wanted = None if bits is None else additive.prefix_levels(bits, self.levels, self.codebook_size)
         embeddings = as_tensor(embeddings, "embeddings")
-        width, own = embeddings.shape[-1], self._codebooks.shape[2]
-        if width != own:
+        own = self._codebooks.shape[2]
+        if embeddings.ndim == 2 and (width := embeddings.shape[1]) != own:
             raise InputError(
                 f"expected embeddings [N, {own}], as the codebooks of {self.name}; got {width} dimensions; "
                 "where a checkpoint holds those codebooks, delete it",

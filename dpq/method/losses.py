@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dpq.inputs.values import flag_tensor
+from dpq.inputs.values import label_tensor
 
 
 def adaptive_margin_loss(
@@ -38,11 +38,11 @@ def adaptive_margin_loss(
     margins = 1 - directions @ directions.T  # [L, L]
     cosines = F.normalize(x, dim=1) @ directions.T  # [B, L]
     violations = (margins - cosines[:, :, None] + cosines[:, None, :]).clamp(min=0)  # [B, i, j]
-    positive = flag_tensor(labels, "labels").to(x.dtype)
+    positive = label_tensor(labels, len(x), len(label_vectors)).to(x.dtype)
     negative = 1 - positive if negatives == "wrong" else torch.ones_like(positive)
     # j = i contributes max(0, 0) under "others" and is no negative under "wrong".
     total = torch.einsum("bi,bij,bj->", positive, violations, negative)
-    return total / (labels.shape[1] * positive.sum().clamp(min=1))
+    return total / (positive.shape[1] * positive.sum().clamp(min=1))
 
 
 def classification_loss(logits: Tensor, labels: Tensor, multi_label: bool) -> Tensor:
@@ -56,7 +56,7 @@ def classification_loss(logits: Tensor, labels: Tensor, multi_label: bool) -> Te
     Raises:
         InputError: labels are neither bool nor 0 and 1.
     """
-    labels = flag_tensor(labels, "labels")
+    labels = label_tensor(labels, *logits.shape)
     if multi_label:
         return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
     return F.cross_entropy(logits, labels.int().argmax(dim=1))

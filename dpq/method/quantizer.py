@@ -187,7 +187,7 @@ class ProgressiveQuantizer(nn.Module):
             InputError: embeddings of another dimension, or one that is not finite.
         """
         embeddings = usable_embeddings(embeddings, self.codebooks)
-        generator = torch.Generator().manual_seed(whole_number("seed", seed, None))
+        generator = torch.Generator().manual_seed(whole_number("seed", seed, -(2**63), 2**63 - 1))
         residual, moved = embeddings, 0
         for codebook in self.codebooks:
             chosen = affinities(residual, codebook, self.hard_choice).argmax(dim=1)

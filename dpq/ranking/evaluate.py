@@ -112,7 +112,7 @@ def evaluate_codes(
     Raises:
         InputError: shapes do not fit, nothing to rank, NaN scores, or a number out of range.
     """
-    queries, codes, codebooks = fitting(queries, codes, codebooks)
+    queries, codes, codebooks = fitting(as_tensor(queries, "queries"), codes, codebooks)
     relevance = checked_relevance(query_labels, database_labels, len(queries), len(codes), block)
     cut = len(codes) if cut is None else min(whole_number("cut", cut), len(codes))
     ranks = geometric_ranks(len(codes))
@@ -212,7 +212,8 @@ def evaluate_embeddings(
     cut = None if cut is None else whole_number("cut", cut)
     check_finite(asked)
     check_finite(images)
-    asked, images = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (asked, images))
+    kind = torch.promote_types(torch.promote_types(asked.dtype, images.dtype), torch.float32)
+    asked, images = asked.to(kind), images.to(kind)
     asked, (images,) = prepared(asked, images[None], score)
     norms = images.square().sum(dim=1) if score == "l2" else None
     at_once = max(1, ENTRIES // len(images))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpq.errors import InputError
-from dpq.inputs.values import Numbers, as_array, as_flags, whole_number
+from dpq.inputs.values import Numbers, label_flags, whole_number
 from dpq.ranking.ties import Ints
 
 Words = NDArray[np.uint64]
@@ -52,22 +52,14 @@ def checked_relevance(
     if not queries or not items:
         raise InputError(f"nothing to rank: {queries} queries and {items} database images")
     whole_number("block", block)
-    labels = [_flags(query_labels, "query labels"), _flags(database_labels, "database labels")]
+    labels = [label_flags(query_labels, "query labels"), label_flags(database_labels, "database labels")]
     shapes = [list(each.shape) for each in labels]
     if shapes != [[queries, labels[0].shape[-1]], [items, labels[0].shape[-1]]]:
         raise InputError(f"labels must be [{queries}, L] and [{items}, L]; got {shapes[0]} and {shapes[1]}")
     return Relevance.of(*labels)
 
 
-def _flags(labels: Numbers, name: str) -> NDArray[np.bool_]:
-    array = np.atleast_1d(as_array(labels, name))
-    # Of two classes, their numbers look like flags of one label, by which only the second is relevant to anything.
-    if array.ndim == 1 or (array.shape[1:] == (1,) and array.dtype != np.bool_):
-        raise InputError(f"{name} are bool [n, L], one column a label; got {array.dtype} {list(array.shape)}")
-    return as_flags(array, name)
-
-
 def _words(labels: NDArray[np.bool_]) -> Words:
     """Labels [n, L] as bits of 64-bit words, [W, n]."""
     flags = np.pad(labels, ((0, 0), (0, 64 - labels.shape[1] % 64)))
-    return np.ascontiguousarray(np.packbits(flags, axis=1).view(np.uint64).T)
+    return np.ascontiguousarray(np.packbits(np.ascontiguousarray(flags), axis=1).view(np.uint64).T)

@@ -67,7 +67,7 @@ def asymmetric_scores(queries: Numbers, codes: Numbers, codebooks: Numbers, scor
     Raises:
         InputError: shapes do not fit, a code exceeds the codebook, or an unknown score.
     """
-    queries, codes, codebooks = fitting(queries, codes, codebooks)
+    queries, codes, codebooks = fitting(as_tensor(queries, "queries"), codes, codebooks)
     queries, codebooks = prepared(queries, codebooks, score)
     levels, size = codebooks.shape[:2]
     tables = lookup_tables(queries, codebooks).flatten(1).T.contiguous()  # [M K, Q]
@@ -149,10 +149,11 @@ class DistinctCodes:
         return np.cumsum(self.counts) - self.counts
 
 
-def norm_offsets(codes: Tensor, codebooks: Tensor, score: Score) -> Tensor | None:
+def norm_offsets(codes: Numbers, codebooks: Tensor, score: Score) -> Tensor | None:
     """Squared norms of the reconstructions, [U], where the score needs them."""
     if checked(score) == "inner":
         return None
+    codes = usable_codes(codes)
     norms = torch.cat([decode(part, codebooks).square().sum(dim=1) for part in torch.split(codes, BLOCK)])
     return norms.to(torch.promote_types(norms.dtype, torch.float32))
 

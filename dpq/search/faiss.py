@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpq.codes.additive import BLOCK, centre, check_codebook_size, decode
+from dpq.codes.additive import BLOCK, LOSING, centre, check_codebook_size, decode
 from dpq.errors import InputError, one_line
 from dpq.inputs.values import as_array, whole_number
 from dpq.learning.settings import Score
-from dpq.ranking.scores import checked, fitting, prepared
+from dpq.ranking.scores import checked, fitting
 
 _POINTS = 64  # reconstructions per list that k-means sees
 
@@ -143,7 +143,7 @@ def _fitting(codes: Tensor, codebooks: Tensor, score: Score = "inner") -> tuple[
     _, codes, codebooks = fitting(None, codes, codebooks)
     check_codebook_size(codebooks.shape[1])
     codebooks = codebooks.detach().cpu().float()
-    if prepared(codebooks[0], codebooks, score)[1] is not codebooks:
+    if checked(score) == "l2" and any(centre(codebook, LOSING).any() for codebook in codebooks):
         raise InputError(
             "Faiss would lose the distances of these codes in float32, as a mean of their codewords is large against "
             "the spread; search with CodeIndex.search, or subtract the mean of embeddings before training"
