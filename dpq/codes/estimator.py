@@ -76,7 +76,9 @@ class ProgressiveQuantizerEstimator(ClassNamePrefixFeaturesOutMixin, Transformer
         try:
             seed = int(check_random_state(self.random_state).randint(2**30))  # one more for each level
         except ValueError as error:
-            raise InputError(f"random_state cannot be used: {one_line(error)}; give a whole number, or None") from error
+            raise InputError(
+                f"random_state cannot be {self.random_state!r}: {one_line(error)}; give a whole number, or None"
+            ) from error
         x = self._checked(X, ensure_min_samples=size)
         learned = additive.residual_kmeans(_in_float32(x, x), levels, size, seed, iterations=iterations)
         self.codebooks_: npt.NDArray[np.float32] = learned.numpy()

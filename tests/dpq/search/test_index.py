@@ -2,6 +2,7 @@ import sys
 
 import faiss
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -282,6 +283,9 @@ def test_no_id_is_given_twice_in_the_life_of_a_file(tmp_path_factory, steps):
             index.save(path)
             index = CodeIndex.load(path)
         assert index.ids.tolist() == here
+        for again in ever.difference(here):
+            with pytest.raises(InputError, match=f"id {again} was of an image that was removed"):
+                index.add(codes[:1], ids=[again])
 
 
 def test_files_without_the_next_id_count_on_from_their_largest(index, tmp_path):
@@ -301,6 +305,44 @@ def test_files_without_the_next_id_count_on_from_their_largest(index, tmp_path):
         save_checkpoint(path, tensors, state | {"next_id": wrong})
         with pytest.raises(InputError, match=r"next.id"):
             CodeIndex.load(path)
+
+
+def test_ids_below_the_largest_that_were_never_given_are_free(index, tmp_path):
+    index.remove([5, 299])
+    index.save(tmp_path / "i.index")
+    for one in (index, CodeIndex.load(tmp_path / "i.index"), index.prefix(8)):
+        assert one.removed.tolist() == [5, 299]
+        with pytest.raises(InputError, match="id 5 was of an image"):
+            one.add(one.codes[:2], ids=[400, 5], names=["new", "old"])
+        assert one.add(one.codes[:1], ids=[1000], names=["new"]).tolist() == [1000]
+    codes, codebooks = index.codes[:2], index.codebooks
+    assert CodeIndex(codes, codebooks, ids=[1, 9], removed=[4, 2]).add(codes[:1], ids=[3]).tolist() == [3]
+    assert CodeIndex(codes, codebooks, removed=[7]).next_id == 8
+    with pytest.raises(InputError, match="id 1 was of an image"):
+        CodeIndex(codes, codebooks, removed=[1])
+    with pytest.raises(InputError, match="the next id is from 8"):
+        CodeIndex(codes, codebooks, removed=[7], next_id=7)
+
+
+@pytest.mark.parametrize("names", ["ab", ["a", 1], ["a", None], 5, b"ab", None, [["a"], ["b"]]])
+def test_names_are_texts_and_not_one_text(index, names):
+    for act in (
+        lambda: CodeIndex(index.codes[:2], index.codebooks, names=names),
+        lambda: index.add(index.codes[:2], names=names),
+        lambda: index.ids_of(names),
+    ):
+        with pytest.raises(InputError, match="names are a list of texts"):
+            act()
+
+
+def test_names_of_a_table(index):
+    for names in (np.array(["a", "b"]), pd.Series(["a", "b"])):
+        assert CodeIndex(index.codes[:2], index.codebooks, names=names).ids_of(names).tolist() == [0, 1]
+
+
+def test_codebooks_that_train_are_taken_without_their_gradient(index):
+    codebooks = index.codebooks.clone().requires_grad_()
+    assert CodeIndex(index.codes, codebooks).search(embeddings(3, 2), 5).ids.shape == (3, 5)
 
 
 def test_a_prefix_gives_the_ids_of_the_whole(index):
