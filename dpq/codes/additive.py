@@ -98,6 +98,18 @@ def usable_embeddings(x: Numbers, codebooks: Tensor) -> Tensor:
     return embeddings
 
 
+def usable_codebooks(codebooks: Numbers) -> Tensor:
+    """Codebooks [M, K, D] as a tensor of real numbers.
+
+    Raises:
+        InputError: they are of another form.
+    """
+    given = as_tensor(codebooks, "codebooks")
+    if given.ndim != 3 or not given.is_floating_point() or not len(given):
+        raise InputError(f"codebooks are real numbers [M, K, D]; got {given.dtype} {list(given.shape)}")
+    return given
+
+
 def usable_codes(codes: Numbers, size: int | None = None) -> Tensor:
     """Codes [N, M] as a tensor of whole numbers.
 
@@ -137,7 +149,7 @@ def check_finite(x: Tensor) -> None:
 
 
 @torch.no_grad()
-def encode(x: Numbers, codebooks: Tensor, choice: Choice = "l2") -> Tensor:
+def encode(x: Numbers, codebooks: Numbers, choice: Choice = "l2") -> Tensor:
     """Greedy codes: level by level, the codeword that fits best what the earlier levels left.
 
     For codebooks whose levels live in disjoint sub-spaces (product quantization) greedy is exact.
@@ -154,6 +166,7 @@ def encode(x: Numbers, codebooks: Tensor, choice: Choice = "l2") -> Tensor:
         InputError: the dimension differs from the codebooks', or an embedding is not finite.
     """
     one_of("choice", choice, get_args(Choice))
+    codebooks = usable_codebooks(codebooks)
     x = usable_embeddings(x, codebooks)
     codes = torch.empty(len(x), len(codebooks), dtype=torch.uint8, device=x.device)
     for start in range(0, len(x), BLOCK):
@@ -165,7 +178,7 @@ def encode(x: Numbers, codebooks: Tensor, choice: Choice = "l2") -> Tensor:
     return codes
 
 
-def decode(codes: Numbers, codebooks: Tensor, levels: int | None = None) -> Tensor:
+def decode(codes: Numbers, codebooks: Numbers, levels: int | None = None) -> Tensor:
     """Sum of the chosen codewords of the first `levels` levels.
 
     Args:
@@ -179,7 +192,7 @@ def decode(codes: Numbers, codebooks: Tensor, levels: int | None = None) -> Tens
     Raises:
         InputError: more levels are asked for than there are, or a code is no index of a codeword.
     """
-    given = usable_codes(codes)
+    given, codebooks = usable_codes(codes), usable_codebooks(codebooks)
     levels = given.shape[1] if levels is None else whole_number("levels", levels, None)
     if not 1 <= levels <= min(given.shape[1], codebooks.shape[0]):
         raise InputError(
@@ -295,21 +308,23 @@ def kmeans(points: npt.ArrayLike, clusters: int, seed: int, iterations: int = 50
     """
     clusters, iterations = whole_number("clusters", clusters), whole_number("iterations", iterations)
     seed = whole_number("seed", seed, 0, 2**32 - 1)
-    points = np.require(as_array(points, "points"), requirements=["C", "W"])
-    if points.ndim != 2:
-        raise InputError(f"points are [N, D]; got {list(points.shape)}")
-    check_enough(len(points), clusters)
-    check_finite(torch.from_numpy(points))
+    x = np.require(as_array(points, "points"), requirements=["C", "W"])
+    x = x if x.dtype.kind == "f" else x.astype(np.float32)
+    if x.ndim != 2:
+        raise InputError(f"points are [N, D]; got {list(x.shape)}")
+    check_enough(len(x), clusters)
+    check_finite(torch.from_numpy(x))
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
-    shift = centre(torch.from_numpy(points)).numpy()
+    shift = centre(torch.from_numpy(x)).numpy()
+    x = x - shift
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted = KMeans(clusters, n_init=1, max_iter=iterations, random_state=seed).fit(points := points - shift)
+        fitted = KMeans(clusters, n_init=1, max_iter=iterations, random_state=seed).fit(x)
         # Groups far apart, within which float32 has no digits to tell points apart.
-        if 0 < fitted.inertia_ < _DIGITS * np.square(points).sum(dtype=np.float64):
-            fitted.fit(points.astype(np.float64))
+        if 0 < fitted.inertia_ < _DIGITS * np.square(x).sum(dtype=np.float64):
+            fitted.fit(x.astype(np.float64))
     return np.ascontiguousarray(fitted.cluster_centers_ + shift, dtype=np.float32)
 
 

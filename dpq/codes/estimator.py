@@ -133,15 +133,15 @@ def _numbers(X: Any) -> Any:
 
 
 def _in_float32(x: npt.NDArray[Any], around: npt.NDArray[Any]) -> Tensor:
-    """Embeddings [N, D] float32, if that moves them by less than a hundredth of the spread of `around` ([n, D]).
+    """Embeddings [N, D] float32, if that moves each by less than a hundredth of the spread of `around` ([n, D]).
 
     Raises:
-        InputError: it moves them by more.
+        InputError: it moves one by more.
     """
     with np.errstate(over="ignore"):
         short = x.astype(np.float32)
     exact, points = x.astype(np.float64), around.astype(np.float64)
-    lost, spread = np.square(exact - short).mean(), points.var(axis=0).mean()
+    lost, spread = np.square(exact - short).mean(axis=1).max(), points.var(axis=0).mean()
     if not lost <= 1e-4 * spread and (points != points[0]).any():
         raise InputError(
             f"float32 cannot hold embeddings whose spread is {spread**0.5:.3g} around a mean of up to "

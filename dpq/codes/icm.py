@@ -8,13 +8,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dpq.codes.additive import BLOCK, centred, encode, usable_codes, usable_embeddings
+from dpq.codes.additive import BLOCK, centred, encode, usable_codebooks, usable_codes, usable_embeddings
 from dpq.errors import InputError
 from dpq.inputs.values import Numbers, whole_number
 
 
 @torch.no_grad()
-def icm_encode(x: Numbers, codebooks: Tensor, sweeps: int = 3, start: Numbers | None = None) -> Tensor:
+def icm_encode(x: Numbers, codebooks: Numbers, sweeps: int = 3, start: Numbers | None = None) -> Tensor:
     """Codes that lower `||x - sum_m C_m[b_m]||^2` by exact minimisation over one level after the other.
 
     No step raises the objective, so the codes are never worse than those it starts from (Besag 1986; Babenko and
@@ -32,7 +32,7 @@ def icm_encode(x: Numbers, codebooks: Tensor, sweeps: int = 3, start: Numbers | 
     Raises:
         InputError: the dimension differs from the codebooks', an embedding is not finite, or codes do not fit.
     """
-    sweeps = whole_number("sweeps", sweeps, 0)
+    sweeps, codebooks = whole_number("sweeps", sweeps, 0), usable_codebooks(codebooks)
     x = usable_embeddings(x, codebooks)
     codes = (
         encode(x, codebooks) if start is None else usable_codes(start, codebooks.shape[1]).to(torch.uint8, copy=True)

@@ -470,6 +470,53 @@ def test_an_unknown_choice_is_refused(door):
             CHOICES[door](given)
 
 
+BOOKS_OF = {
+    "encode": lambda books: additive.encode(X, books),
+    "decode": lambda books: additive.decode(CODES, books),
+    "icm_encode": lambda books: icm.icm_encode(X, books),
+    "asymmetric_scores": lambda books: scores.asymmetric_scores(X, CODES, books),
+    "symmetric_scores": lambda books: scores.symmetric_scores(CODES, CODES, books),
+    "evaluate_codes": lambda books: evaluated(codebooks=books),
+    "faiss_index": lambda books: faiss.faiss_index(CODES, books).search(X.numpy(), 3)[0],
+    "CodeIndex": lambda books: CodeIndex(CODES, books).search(X, 3),
+}
+
+
+@pytest.mark.parametrize("door", BOOKS_OF)
+def test_codebooks_of_any_layout(door):
+    books, call = BOOKS.numpy(), BOOKS_OF[door]
+    right = plain(call(BOOKS))
+    for form in (
+        books.astype(">f4"),
+        books[::-1].copy()[::-1],
+        books.tolist(),
+        list(BOOKS),
+        BOOKS.half(),
+        BOOKS.double(),
+    ):
+        np.testing.assert_allclose(plain(call(form)), right, rtol=1e-5)
+    for bad in (
+        books + 1j,
+        books[0],
+        None,
+        np.ma.array(books, mask=True),
+        books.astype(str),
+        books.astype(int),
+        books[:0],
+    ):
+        with pytest.raises(dpq.InputError):
+            call(bad)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int64, np.uint32, np.bool_])
+def test_embeddings_may_be_whole_numbers(kind):
+    x = (VALUES["embeddings"] > 0).astype(kind)
+    for door, (call, arguments) in DOORS.items():
+        for argument in (name for name, values in arguments.items() if values.startswith("embeddings")):
+            right, given = plain(call(**{argument: x.astype(np.float32)})), plain(call(**{argument: x}))
+            np.testing.assert_allclose(given, right, rtol=1e-5, err_msg=door)
+
+
 def test_scores_rank_as_whole_numbers():
     for first in (2**53, 1_700_000_000_123_456_789, 2**62, 2**63 - 2, -(2**63)):
         for kind in (np.int64, np.uint64, np.longdouble) if first >= 0 else (np.int64, np.longdouble):
