@@ -236,7 +236,7 @@ def centred(x: Tensor, codebooks: Tensor) -> tuple[Tensor, Tensor]:
         that are far apart against the distances within them.
     """
     shifts = torch.stack([centre(codebook) for codebook in codebooks])
-    if any(_grouped(codebook - shift) for codebook, shift in zip(codebooks, shifts, strict=True)):
+    if _grouped(codebooks):
         x, codebooks = x.double(), codebooks.double()
     if not shifts.any():
         return x, codebooks
@@ -290,12 +290,13 @@ def nearest(residual: Tensor, codebook: Tensor, choice: Choice) -> Tensor:
     return code
 
 
-def _grouped(points: Tensor, most: int = 256) -> bool:
-    """Whether most of `points` [K, D], or of some of them, have another so near that float32 loses the distance."""
-    points = points[:: -(-len(points) // most)].detach().double()
-    distances = torch.cdist(points, points)
-    apart = distances.masked_fill(distances == 0, torch.inf).min(dim=1).values
-    return bool((apart.square().median() < _DIGITS * points.square().sum(dim=1).max()) & (len(points) > 1))
+def _grouped(codebooks: Tensor, most: int = 32) -> bool:
+    """Whether most codewords of a level, or of some of them, have another so near that float32 loses the distance."""
+    points = codebooks[:, :: -(-codebooks.shape[1] // most)].detach().double()  # [M, k, D]
+    points = points - points.mean(dim=1, keepdim=True)
+    distances = torch.cdist(points, points).square()
+    apart = distances.masked_fill(distances == 0, torch.inf).amin(dim=2).median(dim=1).values
+    return bool((apart < _DIGITS * points.square().sum(dim=2).amax(dim=1)).any())
 
 
 def kmeans(points: npt.ArrayLike, clusters: int, seed: int, iterations: int = 50) -> np.ndarray:
