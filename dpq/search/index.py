@@ -22,11 +22,12 @@ from dpq.codes.additive import check_codebook_size, prefix_levels
 from dpq.errors import InputError
 from dpq.inputs.values import Numbers, as_array, as_tensor, whole_number
 from dpq.learning.settings import Score
-from dpq.ranking.scores import checked, fitting, lookup_tables, norm_offsets, prepared
+from dpq.ranking.scores import asymmetric_scores, checked, fitting, lookup_tables, norm_offsets, prepared
 from dpq.search.faiss import faiss_index, inverted_index, list_centroids
 from dpq.search.file import Origin, is_no_text, read_index, write_index
 
 _BLOCK = 1024  # queries whose tables are in memory at once
+_SCORES = 1 << 22  # in float64 that are in memory at once
 _MOST = 1 << 62  # above every id, so that there is always a next one
 
 Ids = NDArray[np.int64]
@@ -180,6 +181,8 @@ class CodeIndex:
     def _search(self, index: Any, queries: Tensor, k: int) -> tuple[Ids, NDArray[np.float32]]:
         """Rows and scores of the answers to some queries, [Q, k] each."""
         queries, codebooks = prepared(queries, self.codebooks, self.score)
+        if codebooks.dtype == torch.float64:  # groups far apart, within which Faiss has no digits
+            return self._search_exactly(queries, codebooks, k)
         rows = np.asarray(index.search(queries.numpy(), k)[1], np.int64)
         # Our scores, as Faiss's of an inverted file lack a term that queries share.
         codes = self.codes[torch.from_numpy(rows).clamp(min=0)]  # [Q, k, M]
@@ -190,6 +193,17 @@ class CodeIndex:
         scores = np.where(rows < 0, np.float32(-np.inf), total.float().numpy())
         order = np.lexsort((rows, -scores))
         return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
+
+    def _search_exactly(self, queries: Tensor, codebooks: Tensor, k: int) -> tuple[Ids, NDArray[np.float32]]:
+        """As `_search`, of all images in all lists, by float64."""
+        rows, scores = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
+        at_once = max(1, _SCORES // len(self))
+        for start in range(0, len(queries), at_once):
+            block = slice(start, start + at_once)
+            every = asymmetric_scores(queries[block], self.codes, codebooks, self.score).numpy()
+            rows[block] = np.argsort(-every, axis=1, kind="stable")[:, :k]
+            scores[block] = np.take_along_axis(every, rows[block], axis=1)
+        return rows, scores
 
     def add(self, codes: Numbers, ids: Numbers | None = None, names: Sequence[str] = ()) -> Ids:
         """Append images.

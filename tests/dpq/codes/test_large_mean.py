@@ -186,6 +186,12 @@ def test_distances_in_groups_far_apart_rank_as_in_float64(apart):
     exact = -(queries.double()[:, None] - decode(codes, codebooks.double())).square().sum(dim=2)
     best = asymmetric_scores(queries, codes, codebooks, "l2").topk(5).indices
     torch.testing.assert_close(exact.gather(1, best), exact.topk(5).values, rtol=0.01, atol=0)
+    index = CodeIndex(codes, codebooks, "l2")
+    for lists in (0, 4):
+        if lists:
+            index.divide(lists)
+        found = torch.from_numpy(index.search(queries, 5).rows)
+        torch.testing.assert_close(exact.gather(1, found), exact.topk(5).values, rtol=0.01, atol=0)
     given = queries, asked, codes, labels, codebooks
     alone = (queries.double(), asked, codes, labels, codebooks.double())
     ours, right = (evaluate_codes(*each, None, score="l2").map for each in (given, alone))
