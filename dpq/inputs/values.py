@@ -132,9 +132,7 @@ def label_flags(labels: Numbers, name: str) -> NDArray[np.bool_]:
     array = as_array(labels, name)
     # Of two classes, their numbers look like flags of one label, by which images of the first have nothing in common.
     if array.ndim != 2 or not array.shape[1] or (array.shape[1] == 1 and array.dtype != np.bool_):
-        raise InputError(
-            f"{name} are bool [n, L]; got {array.dtype} {list(array.shape)}: give a column for each class"
-        )
+        raise InputError(f"{name} are bool [n, L]; got {array.dtype} {list(array.shape)}: give a column for each class")
     return as_flags(array, name)
 
 
