@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from baselines.pq import product_kmeans
+from dpq.inputs.values import label_tensor
 from dpq.learning.backbone import Backbone
 from dpq.learning.deep import AlternatingMethod
 from dpq.learning.entry import MethodEntry
@@ -73,9 +74,12 @@ def pairwise_cosine_loss(embeddings: Tensor, labels: Tensor) -> Tensor:
 
     Returns:
         Scalar.
+
+    Raises:
+        InputError: labels are neither bool nor 0 and 1.
     """
     unit = F.normalize(embeddings, dim=1)
-    positive = labels.to(embeddings.dtype)
+    positive = label_tensor(labels, len(embeddings)).to(embeddings.dtype)
     similarity = (positive @ positive.T > 0).to(embeddings.dtype) * 2 - 1  # [B, B]
     return (similarity - unit @ unit.T).square().mean()
 

@@ -14,8 +14,9 @@ import torch
 from annotated_types import Interval
 from torch import Tensor
 
-from dpq.codes.additive import residual_kmeans
+from dpq.codes.additive import LOSING, centre, residual_kmeans, usable_codes
 from dpq.codes.icm import icm_encode
+from dpq.inputs.values import label_tensor
 from dpq.learning.backbone import Backbone
 from dpq.learning.deep import AlternatingMethod
 from dpq.learning.entry import MethodEntry
@@ -96,8 +97,11 @@ def group_hard_triplet_loss(embeddings: Tensor, labels: Tensor, margin: float) -
 
     Returns:
         Mean of `margin + ||z_a - z_p||^2 - ||z_a - z_n||^2` over the drawn triplets; 0 without any.
+
+    Raises:
+        InputError: labels are neither bool nor 0 and 1.
     """
-    positive_labels = labels.to(embeddings.dtype)
+    positive_labels = label_tensor(labels, len(embeddings)).to(embeddings.dtype)
     similar = positive_labels @ positive_labels.T > 0  # [B, B]
     distances = squared_distances(embeddings)
     violation = margin + distances[:, :, None] - distances[:, None, :]  # [anchor, positive, negative]
@@ -110,7 +114,13 @@ def group_hard_triplet_loss(embeddings: Tensor, labels: Tensor, margin: float) -
 
 
 def squared_distances(x: Tensor) -> Tensor:
-    """Squared Euclidean distances [B, B] between the rows of x [B, D]."""
+    """Squared Euclidean distances [B, B] between the rows of x [B, D], also where their mean is large."""
+    shift = centre(x, LOSING)
+    # Both, as the order of sums in a gradient is part of a training's last digits.
+    return torch.where(shift.any(), _squared_distances(x - shift), _squared_distances(x))
+
+
+def _squared_distances(x: Tensor) -> Tensor:
     norms = x.square().sum(dim=1)
     return (norms[:, None] + norms - 2 * x @ x.T).clamp(min=0)
 
@@ -145,8 +155,12 @@ def least_squares_codebooks(
 
     Returns:
         [M, K, D].
+
+    Raises:
+        InputError: a code is no index of a codeword.
     """
     levels, size, dim = codebooks.shape
+    codes = usable_codes(codes, size)
     columns = codes.long() + size * torch.arange(levels, device=codes.device)
     chosen = torch.zeros(len(x), levels * size, dtype=torch.float64, device=x.device).scatter_(1, columns, 1.0)
     present = codebooks.reshape(-1, dim).double()

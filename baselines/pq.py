@@ -11,8 +11,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from dpq.codes.additive import kmeans
+from dpq.codes.additive import check_codebook_size, kmeans
 from dpq.errors import InputError
+from dpq.inputs.values import as_tensor, whole_number
 from dpq.learning.entry import MethodEntry
 from dpq.learning.on_embeddings import EmbeddingQuantizer
 
@@ -52,9 +53,12 @@ def product_kmeans(x: Tensor, parts: int, codebook_size: int, seed: int) -> Tens
     Raises:
         InputError: fewer points than codewords, or fewer dimensions than parts.
     """
-    points = x.float().cpu().numpy()
-    codebooks = torch.zeros(parts, codebook_size, x.shape[1])
-    for level, dimensions in enumerate(sub_spaces(x.shape[1], parts)):
+    points = as_tensor(x, "embeddings").detach().float().cpu().numpy()
+    if points.ndim != 2:
+        raise InputError(f"expected embeddings [N, D]; got {list(points.shape)}")
+    parts = whole_number("parts", parts)
+    codebooks = torch.zeros(parts, check_codebook_size(codebook_size), points.shape[1])
+    for level, dimensions in enumerate(sub_spaces(points.shape[1], parts)):
         codebooks[level, :, dimensions] = torch.from_numpy(kmeans(points[:, dimensions], codebook_size, seed + level))
     return codebooks
 

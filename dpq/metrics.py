@@ -10,23 +10,20 @@ from collections.abc import Iterator
 from typing import Any, get_args
 
 import numpy as np
-import torch
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from numpy.typing import NDArray
 
 from dpq.errors import InputError
+from dpq.inputs.values import Numbers, as_array, as_flags, one_of, whole_number, whole_numbers
 from dpq.protocols.base import Denominator
 from dpq.ranking.curves import PrecisionRecall, average_curve, geometric_ranks
-from dpq.ranking.ties import Floats, RankedGroups, Ties, at_least_one, rank_items
+from dpq.ranking.ties import Floats, RankedGroups, Ties, rank_items
 
 BLOCK = 2**21  # scores ranked at once; bounds the working memory to about 200 MB
 
-Scores = ArrayLike | Tensor
-
 
 def average_precision(
-    scores: Scores,
-    relevant: Scores,
+    scores: Numbers,
+    relevant: Numbers,
     top_r: int | None = None,
     ties: Ties = "expected",
     denominator: Denominator = "hits",
@@ -49,13 +46,14 @@ def average_precision(
         InputError: shapes differ, nothing to rank, NaN scores, `relevant` not binary, `top_r` below 1, or an
             unknown option.
     """
-    values = [groups.average_precision(top_r, denominator, ties) for groups in _ranked(scores, relevant, ties)]
-    return np.concatenate(values).reshape(np.shape(scores)[:-1])
+    cut = None if top_r is None else whole_number("top_r", top_r)
+    shape, ranked = _ranked(scores, relevant, ties)
+    return np.concatenate([groups.average_precision(cut, denominator, ties) for groups in ranked]).reshape(shape)
 
 
 def mean_average_precision(
-    scores: Scores,
-    relevant: Scores,
+    scores: Numbers,
+    relevant: Numbers,
     top_r: int | None = None,
     ties: Ties = "expected",
     denominator: Denominator = "hits",
@@ -75,7 +73,7 @@ def mean_average_precision(
     return float(average_precision(scores, relevant, top_r, ties, denominator).mean())
 
 
-def precision_at_k(scores: Scores, relevant: Scores, k: int, ties: Ties = "expected") -> Floats:
+def precision_at_k(scores: Numbers, relevant: Numbers, k: int, ties: Ties = "expected") -> Floats:
     """Share of relevant items among the first k ranks of every query.
 
     Args:
@@ -90,13 +88,13 @@ def precision_at_k(scores: Scores, relevant: Scores, k: int, ties: Ties = "expec
     Raises:
         InputError: `k` below 1, or as for `average_precision`.
     """
-    at_least_one("k", k)
-    shares = [groups.precision([k], ties) for groups in _ranked(scores, relevant, ties)]
-    return np.concatenate(shares).reshape(np.shape(scores)[:-1])
+    ranks = [whole_number("k", k)]
+    shape, ranked = _ranked(scores, relevant, ties)
+    return np.concatenate([groups.precision(ranks, ties) for groups in ranked]).reshape(shape)
 
 
 def precision_recall_curve(
-    scores: Scores, relevant: Scores, ranks: ArrayLike | None = None, ties: Ties = "expected"
+    scores: Numbers, relevant: Numbers, ranks: Numbers | None = None, ties: Ties = "expected"
 ) -> PrecisionRecall:
     """Mean precision and recall of the queries that have relevant items.
 
@@ -114,34 +112,35 @@ def precision_recall_curve(
     Raises:
         InputError: a rank outside 1 to N, or as for `average_precision`.
     """
-    size = np.shape(scores)[-1] if np.ndim(scores) else 0
-    at = geometric_ranks(size) if ranks is None else np.atleast_1d(np.asarray(ranks))
-    if ranks is not None and (at.ndim != 1 or not at.size or at.max() > size):
-        raise InputError(f"ranks of a curve must be a list of numbers from 1 to {size}; got {ranks!r}")
-    blocks = [(groups.hits(at, ties), groups.total_relevant) for groups in _ranked(scores, relevant, ties)]
+    scores = np.atleast_1d(as_array(scores, "scores"))
+    size = scores.shape[-1]
+    at = geometric_ranks(size) if ranks is None else np.array(whole_numbers("ranks", ranks, 1, max(size, 1)))
+    if not at.size:
+        raise InputError(f"ranks must be a list of numbers from 1 to {size}; got none")
+    blocks = [(groups.hits(at, ties), groups.total_relevant) for groups in _ranked(scores, relevant, ties)[1]]
     return average_curve(np.concatenate([b[0] for b in blocks]), np.concatenate([b[1] for b in blocks]), at)
 
 
-def _ranked(scores: Scores, relevant: Scores, ties: Ties) -> Iterator[RankedGroups]:
-    """Check the input and rank it, some queries at a time."""
-    if ties not in get_args(Ties):
-        raise InputError(f"ties must be one of {', '.join(get_args(Ties))}; got {ties!r}")
-    values, hits = _array(scores), _array(relevant)
+def _ranked(scores: Numbers, relevant: Numbers, ties: Ties) -> tuple[tuple[int, ...], Iterator[RankedGroups]]:
+    """Check the input: the shape of a metric, and the ranked groups of some queries at a time."""
+    one_of("ties", ties, get_args(Ties))
+    given, hits = as_array(scores, "scores"), np.atleast_1d(as_flags(relevant, "relevant"))
+    shape, values = given.shape[:-1], np.atleast_1d(given)
     if values.shape != hits.shape:
         raise InputError(f"scores and relevant must have one shape; got {list(values.shape)} and {list(hits.shape)}")
     if not values.size:
         raise InputError(f"nothing to rank: scores have shape {list(values.shape)}")
-    values = values.astype(np.float32 if values.dtype in (np.float16, np.float32) else np.float64, copy=False)
-    if hits.dtype != np.bool_ and not np.isin(hits, (0, 1)).all():
-        raise InputError("relevant must be bool, or hold only 0 and 1")
-    values, hits = (x.reshape(-1, values.shape[-1]) for x in (values, hits.astype(np.bool_, copy=False)))
+    values, hits = (x.reshape(-1, values.shape[-1]) for x in (_sortable(values), hits))
     rows = max(1, BLOCK // values.shape[1])
-    for start in range(0, len(values), rows):
-        yield rank_items(values[start : start + rows], hits[start : start + rows], ties)
+    starts = range(0, len(values), rows)
+    return shape, (rank_items(values[start : start + rows], hits[start : start + rows], ties) for start in starts)
 
 
-def _array(x: Scores) -> NDArray[Any]:
-    if isinstance(x, Tensor):
-        x = x.detach().cpu()
-        return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
-    return np.atleast_1d(np.asarray(x))
+def _sortable(scores: NDArray[Any]) -> NDArray[Any]:
+    """Scores as float32 or float64, in the same order and equal where they are equal."""
+    if scores.dtype in (np.float16, np.float32):
+        return scores.astype(np.float32, copy=False)
+    exact = scores.astype(np.float64, copy=False)
+    if scores.dtype == np.float64 or np.isnan(exact).any() or (scores.dtype.kind != "f" and abs(exact).max() < 2**53):
+        return exact
+    return np.unique(scores, return_inverse=True)[1].reshape(scores.shape).astype(np.float64)  # their places

@@ -6,31 +6,35 @@ Axes: N images, B batch, D dimensions, M levels, K codewords.
 from __future__ import annotations
 
 import warnings
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from dpq.errors import InputError
+from dpq.inputs.values import Numbers, as_array, as_tensor, one_of, whole_number
 
 _FAR = 4.0  # a mean that is this many times as long as the spread costs a product about one of float32's digits
+LOSING = 30.0  # so many times, and it costs a squared distance a thousandth
+_DIGITS = 1e-5  # a squared distance below this share of squared lengths: float32 gets a hundredth of it wrong, or more
 BLOCK = 8192  # images coded or decoded at once; bounds a [B, K] table to 8 MiB
 
 Choice = Literal["l2", "cosine"]
 
 
-def check_codebook_size(codebook_size: int) -> None:
-    """Refuse codebooks whose indices are no whole number of bits, or more than a byte.
+def check_codebook_size(codebook_size: int) -> int:
+    """The number of codewords, if their indices are a whole number of bits, and at most a byte.
 
     Raises:
         InputError: not a power of two from 2 to 256.
     """
-    if not 2 <= codebook_size <= 256 or codebook_size & (codebook_size - 1):
-        raise InputError(
-            f"the codebook size must be a power of two from 2 to 256 (one byte per level); got {codebook_size}"
-        )
+    size = whole_number("codebook_size", codebook_size, None)
+    if not 2 <= size <= 256 or size & (size - 1):
+        raise InputError(f"codebook_size must be a power of two from 2 to 256 (one byte per level); got {size}")
+    return size
 
 
 def levels_for(bits: int, codebook_size: int) -> int:
@@ -39,13 +43,11 @@ def levels_for(bits: int, codebook_size: int) -> int:
     Raises:
         InputError: not a positive multiple of log2 K, or an unusable K.
     """
-    check_codebook_size(codebook_size)
-    step = codebook_size.bit_length() - 1
-    if bits <= 0 or bits % step:
-        raise InputError(
-            f"code lengths must be multiples of {step} bits (log2 of {codebook_size} codewords); got {bits}"
-        )
-    return bits // step
+    size, length = check_codebook_size(codebook_size), whole_number("bits", bits, None)
+    step = size.bit_length() - 1
+    if length <= 0 or length % step:
+        raise InputError(f"code lengths must be multiples of {step} bits (log2 of {size} codewords); got {length}")
+    return length // step
 
 
 def prefix_levels(bits: int, trained: int, codebook_size: int) -> int:
@@ -73,17 +75,62 @@ def check_enough(points: int, codebook_size: int) -> None:
         )
 
 
-def usable_embeddings(x: Tensor, codebooks: Tensor) -> Tensor:
-    """Embeddings [N, D] in the type of the codebooks [..., D].
+def embeddings_for(x: Numbers, codebooks: Tensor) -> Tensor:
+    """Embeddings [N, D] in the type of the codebooks [..., D]; where they are, or if no tensor, where those are.
+
+    Raises:
+        InputError: they are of another form.
+    """
+    given = as_tensor(x, "embeddings")
+    if given.ndim != 2 or given.shape[1] != codebooks.shape[-1]:
+        raise InputError(f"expected embeddings [N, {codebooks.shape[-1]}]; got {given.dtype} {list(given.shape)}")
+    return given.to(given.device if given is x else codebooks.device, codebooks.dtype)
+
+
+def usable_embeddings(x: Numbers, codebooks: Tensor) -> Tensor:
+    """As `embeddings_for`, of embeddings that are all finite.
 
     Raises:
         InputError: they are of another form, or one is not finite in that type.
     """
-    if x.ndim != 2 or x.shape[1] != codebooks.shape[-1] or x.is_complex():
-        raise InputError(f"expected embeddings [N, {codebooks.shape[-1]}]; got {x.dtype} {list(x.shape)}")
-    x = x.to(codebooks.dtype)
-    check_finite(x)
-    return x
+    embeddings = embeddings_for(x, codebooks)
+    check_finite(embeddings)
+    return embeddings
+
+
+def usable_codebooks(codebooks: Numbers) -> Tensor:
+    """Codebooks [M, K, D] as a tensor of real numbers.
+
+    Raises:
+        InputError: they are of another form.
+    """
+    given = as_tensor(codebooks, "codebooks")
+    if given.ndim != 3 or not given.is_floating_point() or not len(given):
+        raise InputError(f"codebooks are real numbers [M, K, D]; got {given.dtype} {list(given.shape)}")
+    return given
+
+
+def usable_codes(codes: Numbers, size: int | None = None) -> Tensor:
+    """Codes [N, M] as a tensor of whole numbers.
+
+    Args:
+        codes: as `encode` gives them, of any integer type.
+        size: codewords per level; None leaves their range to a later check.
+
+    Raises:
+        InputError: they are of another form, or one is no index of a codeword.
+    """
+    given = as_tensor(codes, "codes")
+    if given.ndim != 2 or given.dtype == torch.bool or given.is_floating_point():
+        raise InputError(
+            f"codes are whole numbers [N, M]; got {given.dtype} {list(given.shape)}: give what `encode` or `transform` "
+            "returns"
+        )
+    if size is not None and given.numel():
+        least, most = torch.stack(torch.aminmax(given)).tolist()  # one read: it stalls a GPU
+        if least < 0 or most >= size:
+            raise InputError(f"codes of {size} codewords are from 0 to {size - 1}; got {least} to {most}")
+    return given
 
 
 def check_finite(x: Tensor) -> None:
@@ -102,7 +149,7 @@ def check_finite(x: Tensor) -> None:
 
 
 @torch.no_grad()
-def encode(x: Tensor, codebooks: Tensor, choice: Choice = "l2") -> Tensor:
+def encode(x: Numbers, codebooks: Numbers, choice: Choice = "l2") -> Tensor:
     """Greedy codes: level by level, the codeword that fits best what the earlier levels left.
 
     For codebooks whose levels live in disjoint sub-spaces (product quantization) greedy is exact.
@@ -118,18 +165,20 @@ def encode(x: Tensor, codebooks: Tensor, choice: Choice = "l2") -> Tensor:
     Raises:
         InputError: the dimension differs from the codebooks', or an embedding is not finite.
     """
+    one_of("choice", choice, get_args(Choice))
+    codebooks = usable_codebooks(codebooks)
     x = usable_embeddings(x, codebooks)
     codes = torch.empty(len(x), len(codebooks), dtype=torch.uint8, device=x.device)
     for start in range(0, len(x), BLOCK):
         residual = x[start : start + BLOCK]
         for level, codebook in enumerate(codebooks):
-            code = affinities(residual, codebook, choice).argmax(dim=1)
+            code = nearest(residual, codebook, choice)
             codes[start : start + BLOCK, level] = code.to(torch.uint8)
             residual = residual - codebook[code]
     return codes
 
 
-def decode(codes: Tensor, codebooks: Tensor, levels: int | None = None) -> Tensor:
+def decode(codes: Numbers, codebooks: Numbers, levels: int | None = None) -> Tensor:
     """Sum of the chosen codewords of the first `levels` levels.
 
     Args:
@@ -143,39 +192,36 @@ def decode(codes: Tensor, codebooks: Tensor, levels: int | None = None) -> Tenso
     Raises:
         InputError: more levels are asked for than there are, or a code is no index of a codeword.
     """
-    if codes.ndim != 2 or codes.dtype == torch.bool or codes.is_floating_point() or codes.is_complex():
-        raise InputError(f"codes are integers [N, M]; got {codes.dtype} {list(codes.shape)}")
-    levels = codes.shape[1] if levels is None else levels
-    if not 1 <= levels <= min(codes.shape[1], codebooks.shape[0]):
+    given, codebooks = usable_codes(codes), usable_codebooks(codebooks)
+    levels = given.shape[1] if levels is None else whole_number("levels", levels, None)
+    if not 1 <= levels <= min(given.shape[1], codebooks.shape[0]):
         raise InputError(
-            f"cannot decode {levels} levels: the codes have {codes.shape[1]}, the codebooks {len(codebooks)}"
+            f"cannot decode {levels} levels: the codes have {given.shape[1]}, the codebooks {len(codebooks)}"
         )
-    codes, size = codes[:, :levels].long(), codebooks.shape[1]
-    ends = torch.stack(torch.aminmax(codes, dim=0), dim=1).tolist() if len(codes) else []  # one read: it stalls a GPU
-    for least, most in ends:
-        if least < 0 or most >= size:
-            raise InputError(f"codes of {size} codewords are from 0 to {size - 1}; got {least} to {most}")
+    used = usable_codes(given[:, :levels], codebooks.shape[1]).long()
+    codes = used if given is codes else used.to(codebooks.device)
     total = codebooks[0][codes[:, 0]]
     for level in range(1, levels):
         total = total + codebooks[level][codes[:, level]]
     return total
 
 
-def centre(points: Tensor) -> Tensor:
+def centre(points: Tensor, far: float = _FAR) -> Tensor:
     """What to take off vectors before their products with `points`, so that differences keep their digits in float32.
 
     Args:
         points: [K, D] float; alone they decide, so the code of an image does not depend on other images.
+        far: how many times as long as the spread a mean is that is taken off.
 
     Returns:
-        [D]: the mean of `points` if it is more than four times as long as they are spread around it; else zeros, which
+        [D]: the mean of `points` if it is more than `far` times as long as they are spread around it; else zeros, which
         change no bit.
     """
     points = points.detach()
     mean = points.mean(dim=0)
     # Beside the mean, their mean square is their spread.
-    far = mean.square().sum() * (1 + _FAR**-2) > points.square().sum(dim=1).mean()
-    return torch.where(far, mean, torch.zeros_like(mean))
+    large = mean.square().sum() * (1 + far**-2) > points.square().sum(dim=1).mean()
+    return torch.where(large, mean, torch.zeros_like(mean))
 
 
 def centred(x: Tensor, codebooks: Tensor) -> tuple[Tensor, Tensor]:
@@ -186,9 +232,12 @@ def centred(x: Tensor, codebooks: Tensor) -> tuple[Tensor, Tensor]:
         codebooks: [M, K, D] float.
 
     Returns:
-        [N, D] and [M, K, D]; those that were given where no mean is large.
+        [N, D] and [M, K, D]; those that were given where no mean is large, and float64 where codewords lie in groups
+        that are far apart against the distances within them.
     """
     shifts = torch.stack([centre(codebook) for codebook in codebooks])
+    if _grouped(codebooks):
+        x, codebooks = x.double(), codebooks.double()
     if not shifts.any():
         return x, codebooks
     x, codebooks = (values.to(torch.promote_types(values.dtype, torch.float32)) for values in (x, codebooks))
@@ -222,29 +271,67 @@ def affinities(residual: Tensor, codebook: Tensor, choice: Choice) -> Tensor:
     return residual @ codebook.T - norms / 2
 
 
-def kmeans(points: np.ndarray, clusters: int, seed: int, iterations: int = 50) -> np.ndarray:
+def nearest(residual: Tensor, codebook: Tensor, choice: Choice) -> Tensor:
+    """The codeword [B] that fits each residual best; arguments as for `affinities`.
+
+    A residual that is much nearer to its codeword than both are long leaves float32 no digits to choose by, as where
+    embeddings lie in groups far apart; it is compared in float64.
+    """
+    fits = affinities(residual, codebook, choice)
+    code = fits.argmax(dim=1)
+    if choice == "cosine" or fits.dtype != torch.float32:
+        return code
+    shift = centre(codebook)
+    lengths = torch.linalg.vector_norm(residual - shift, dim=1).square()
+    distances = lengths - fits.gather(1, code[:, None])[:, 0]
+    lost = torch.nonzero(distances < _DIGITS * (lengths + (codebook - shift).square().sum(dim=1).max()))[:, 0]
+    if len(lost):
+        code[lost] = affinities(residual[lost].double(), codebook.double(), choice).argmax(dim=1)
+    return code
+
+
+def _grouped(codebooks: Tensor, most: int = 32) -> bool:
+    """Whether most codewords of a level, or of some of them, have another so near that float32 loses the distance."""
+    points = codebooks[:, :: -(-codebooks.shape[1] // most)].detach().double()  # [M, k, D]
+    points = points - points.mean(dim=1, keepdim=True)
+    distances = torch.cdist(points, points).square()
+    apart = distances.masked_fill(distances == 0, torch.inf).amin(dim=2).median(dim=1).values
+    return bool((apart < _DIGITS * points.square().sum(dim=2).amax(dim=1)).any())
+
+
+def kmeans(points: npt.ArrayLike, clusters: int, seed: int, iterations: int = 50) -> np.ndarray:
     """Centres of scikit-learn's k-means, [clusters, D] float32.
 
     Duplicated points can leave fewer distinct centres than asked for; the surplus repeats points.
 
     Raises:
-        InputError: fewer points than clusters, or one that is not finite.
+        InputError: fewer points than clusters, one that is not finite, or a number out of range.
     """
-    check_enough(len(points), clusters)
-    check_finite(torch.from_numpy(points))
+    clusters, iterations = whole_number("clusters", clusters), whole_number("iterations", iterations)
+    seed = whole_number("seed", seed, 0, 2**32 - 1)
+    x = np.require(as_array(points, "points"), requirements=["C", "W"])
+    x = x if x.dtype.kind == "f" else x.astype(np.float32)
+    if x.ndim != 2:
+        raise InputError(f"points are [N, D]; got {list(x.shape)}")
+    check_enough(len(x), clusters)
+    check_finite(torch.from_numpy(x))
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
-    shift = centre(torch.from_numpy(points)).numpy()
+    shift = centre(torch.from_numpy(x)).numpy()
+    x = x - shift
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted = KMeans(clusters, n_init=1, max_iter=iterations, random_state=seed).fit(points - shift)
+        fitted = KMeans(clusters, n_init=1, max_iter=iterations, random_state=seed).fit(x)
+        # Groups far apart, within which float32 has no digits to tell points apart.
+        if 0 < fitted.inertia_ < _DIGITS * np.square(x).sum(dtype=np.float64):
+            fitted.fit(x.astype(np.float64))
     return np.ascontiguousarray(fitted.cluster_centers_ + shift, dtype=np.float32)
 
 
 @torch.no_grad()
 def residual_kmeans(
-    x: Tensor, levels: int, codebook_size: int, seed: int, choice: Choice = "l2", iterations: int = 50
+    x: Numbers, levels: int, codebook_size: int, seed: int, choice: Choice = "l2", iterations: int = 50
 ) -> Tensor:
     """Codebooks by k-means on successive residuals (residual quantization), [M, K, D] on the CPU.
 
@@ -259,10 +346,11 @@ def residual_kmeans(
     Raises:
         InputError: fewer points than codewords, or one that is not finite.
     """
-    residual = x.float().cpu()
+    one_of("choice", choice, get_args(Choice))
+    residual = as_tensor(x, "embeddings").float().cpu()
     codebooks = []
-    for level in range(levels):
+    for level in range(whole_number("levels", levels)):
         codebook = torch.from_numpy(kmeans(residual.numpy(), codebook_size, seed + level, iterations))
-        residual = residual - codebook[affinities(residual, codebook, choice).argmax(dim=1)]
+        residual = residual - codebook[nearest(residual, codebook, choice)]
         codebooks.append(codebook)
     return torch.stack(codebooks)

@@ -8,12 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from dpq.codes import additive
-from dpq.errors import InputError
+from dpq.errors import InputError, one_line
+from dpq.inputs.values import as_array, whole_number
 
 
 class ProgressiveQuantizerEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -70,13 +71,16 @@ class ProgressiveQuantizerEstimator(ClassNamePrefixFeaturesOutMixin, Transformer
             ValueError: too few samples, unusable numbers, a mean so large that float32 has no digits left for the
                 spread around it, or a parameter out of range.
         """
-        additive.check_codebook_size(self.codebook_size)
-        if self.levels < 1 or self.iterations < 1:
-            raise InputError(f"levels and iterations must be at least 1; got {self.levels} and {self.iterations}")
-        x = self._tensor(X, ensure_min_samples=self.codebook_size)
-        _check_digits(np.asarray(X), x.numpy())
-        seed = int(check_random_state(self.random_state).randint(2**30))  # one more for each level
-        learned = additive.residual_kmeans(x, self.levels, self.codebook_size, seed, iterations=self.iterations)
+        size = additive.check_codebook_size(self.codebook_size)
+        levels, iterations = whole_number("levels", self.levels), whole_number("iterations", self.iterations)
+        try:
+            seed = int(check_random_state(self.random_state).randint(2**30))  # one more for each level
+        except ValueError as error:
+            raise InputError(
+                f"random_state cannot be {self.random_state!r}: {one_line(error)}; give a whole number, or None"
+            ) from error
+        x = self._checked(X, ensure_min_samples=size)
+        learned = additive.residual_kmeans(_in_float32(x, x), levels, size, seed, iterations=iterations)
         self.codebooks_: npt.NDArray[np.float32] = learned.numpy()
         return self
 
@@ -84,10 +88,12 @@ class ProgressiveQuantizerEstimator(ClassNamePrefixFeaturesOutMixin, Transformer
         """Codes [N, M] of embeddings [N, D]; columns are levels, so `codes[:, :m]` are the codes of m levels.
 
         Raises:
-            ValueError: not fitted, or embeddings of another form than `fit` saw.
+            ValueError: not fitted, embeddings of another form than `fit` saw, or numbers of which float32 has no digits
+                left beside the spread of the codewords.
         """
         check_is_fitted(self)
-        return additive.encode(self._tensor(X, reset=False), torch.from_numpy(self.codebooks_)).numpy()
+        x = _in_float32(self._checked(X, reset=False), self.codebooks_[0])
+        return additive.encode(x, torch.from_numpy(self.codebooks_)).numpy()
 
     def inverse_transform(self, codes: Any, levels: int | None = None) -> npt.NDArray[np.float32]:
         """Reconstructions [N, D] of embeddings.
@@ -100,16 +106,13 @@ class ProgressiveQuantizerEstimator(ClassNamePrefixFeaturesOutMixin, Transformer
             ValueError: not fitted, or no codes of this estimator.
         """
         check_is_fitted(self)
-        numbers = check_array(codes, dtype=np.int64)
-        if numbers.min() < 0 or numbers.max() >= self.codebooks_.shape[1]:
-            raise ValueError(
-                f"codes are from 0 to {self.codebooks_.shape[1] - 1}; got {numbers.min()} to {numbers.max()}"
-            )
-        return additive.decode(torch.from_numpy(numbers), torch.from_numpy(self.codebooks_), levels).numpy()
+        return additive.decode(codes, torch.from_numpy(self.codebooks_), levels).numpy()
 
-    def _tensor(self, X: Any, **checks: Any) -> Tensor:
-        x = validate_data(self, X, dtype=np.float32, **checks)
-        return torch.from_numpy(np.require(x, requirements=["C", "W"]))  # torch refuses negative strides
+    def _checked(self, X: Any, **checks: Any) -> npt.NDArray[Any]:
+        """Embeddings [N, D] float, in the type they came in."""
+        plain = hasattr(X, "columns") or hasattr(X, "toarray")  # scikit-learn reads names, and has words of its own
+        x = validate_data(self, X if plain else _numbers(X), dtype=[np.float64, np.float32], **checks)
+        return np.asarray(x)
 
     @property
     def _n_features_out(self) -> int:
@@ -123,16 +126,25 @@ class ProgressiveQuantizerEstimator(ClassNamePrefixFeaturesOutMixin, Transformer
         return tags
 
 
-def _check_digits(given: npt.NDArray[Any], x: npt.NDArray[np.float32]) -> None:
-    """Refuse numbers that float32 moves by more than a hundredth of their spread.
+def _numbers(X: Any) -> Any:
+    """What has the layout of an array, as an array; all else is left to scikit-learn."""
+    texts = getattr(getattr(X, "dtype", None), "kind", "") in ("U", "S")
+    return as_array(X, "X") if texts or isinstance(X, np.ma.MaskedArray | Tensor | list | tuple) else X
+
+
+def _in_float32(x: npt.NDArray[Any], around: npt.NDArray[Any]) -> Tensor:
+    """Embeddings [N, D] float32, if that moves each by less than a hundredth of the spread of `around` ([n, D]).
 
     Raises:
-        InputError: it does.
+        InputError: it moves one by more.
     """
-    exact = given.astype(np.float64)
-    lost, spread = np.square(exact - x).mean(), exact.var(axis=0).mean()
-    if lost > 1e-4 * spread and (exact != exact[0]).any():
+    with np.errstate(over="ignore"):
+        short = x.astype(np.float32)
+    exact, points = x.astype(np.float64), around.astype(np.float64)
+    lost, spread = np.square(exact - short).mean(axis=1).max(), points.var(axis=0).mean()
+    if not lost <= 1e-4 * spread and (points != points[0]).any():
         raise InputError(
             f"float32 cannot hold embeddings whose spread is {spread**0.5:.3g} around a mean of up to "
             f"{abs(exact.mean(axis=0)).max():.3g}; subtract the mean first"
         )
+    return torch.from_numpy(np.require(short, requirements=["C", "W"]))  # torch refuses negative strides

@@ -8,11 +8,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dpq.codes.additive import BLOCK, centred, encode
+from dpq.codes.additive import BLOCK, centred, encode, usable_codebooks, usable_codes, usable_embeddings
+from dpq.errors import InputError
+from dpq.inputs.values import Numbers, whole_number
 
 
 @torch.no_grad()
-def icm_encode(x: Tensor, codebooks: Tensor, sweeps: int = 3, start: Tensor | None = None) -> Tensor:
+def icm_encode(x: Numbers, codebooks: Numbers, sweeps: int = 3, start: Numbers | None = None) -> Tensor:
     """Codes that lower `||x - sum_m C_m[b_m]||^2` by exact minimisation over one level after the other.
 
     No step raises the objective, so the codes are never worse than those it starts from (Besag 1986; Babenko and
@@ -28,9 +30,15 @@ def icm_encode(x: Tensor, codebooks: Tensor, sweeps: int = 3, start: Tensor | No
         [N, M] uint8.
 
     Raises:
-        InputError: the dimension differs from the codebooks'.
+        InputError: the dimension differs from the codebooks', an embedding is not finite, or codes do not fit.
     """
-    codes = encode(x, codebooks) if start is None else start.clone()
+    sweeps, codebooks = whole_number("sweeps", sweeps, 0), usable_codebooks(codebooks)
+    x = usable_embeddings(x, codebooks)
+    codes = (
+        encode(x, codebooks) if start is None else usable_codes(start, codebooks.shape[1]).to(torch.uint8, copy=True)
+    )
+    if codes.shape != (len(x), len(codebooks)):
+        raise InputError(f"codes to start from are [{len(x)}, {len(codebooks)}]; got {list(codes.shape)}")
     x, codebooks = centred(x, codebooks)
     norms = codebooks.square().sum(dim=2)  # [M, K]
     products = torch.einsum("mkd,nld->mnkl", codebooks, codebooks)  # [M, M, K, K]

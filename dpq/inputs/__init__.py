@@ -1,1 +1,1 @@
-"""Images and labels in whatever form a caller has them."""
+"""Images, labels and numbers in whatever form a caller has them."""

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from dpq.errors import InputError
 from dpq.inputs.images import ImageInput, dataset_items, list_images, square_images
+from dpq.inputs.values import as_array
 from dpq.protocols.base import Images, Split
 from dpq.protocols.store.files import write_all
 from dpq.protocols.store.read import ImageStore, Inspection, StoredImages
@@ -142,8 +143,10 @@ def read_labels(labels: LabelInput, classes: Sequence[str] | None = None) -> Lab
         InputError: labels of another form; fewer than two classes; an image without label, or a label without class.
     """
     names = None if classes is None else tuple(map(str, classes))
+    tensors = isinstance(labels, list | tuple) and any(isinstance(label, Tensor) for label in labels)
     try:
-        array = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
+        read = isinstance(labels, Tensor) or tensors or np.ma.is_masked(labels)  # NumPy would drop masks
+        array = as_array(labels, "labels") if read else np.asarray(labels)
     except ValueError as error:  # rows of different lengths
         raise InputError(
             "labels differ in form; for images with several of them give a boolean matrix [N, L], names as classes"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dpq.codes import additive
+from dpq.inputs.values import as_tensor
 from dpq.learning.backbone import Backbone
 from dpq.learning.on_embeddings import embed_images
 from dpq.learning.settings import Epoch, Execution, Preprocessing, TrainingConfig, TrainLog, Views, autocast
@@ -91,7 +92,7 @@ class DeepMethod(nn.Module):
         """
         levels, size = self.codebooks.shape[:2]
         wanted = None if bits is None else additive.prefix_levels(bits, levels, size)
-        return self.assign(embeddings.to(self.codebooks.device))[:, :wanted].cpu()
+        return self.assign(as_tensor(embeddings, "embeddings").to(self.codebooks.device))[:, :wanted].cpu()
 
     def assign(self, embeddings: Tensor) -> Tensor:
         """Codes [N, M] uint8 of embeddings [N, D], on their device."""

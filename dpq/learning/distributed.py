@@ -7,6 +7,7 @@ over all pairs and triplets. In one process every function here gives back what 
 
 from __future__ import annotations
 
+import operator
 import os
 import re
 from collections.abc import Iterator
@@ -241,6 +242,11 @@ def shard(items: Any, index: int, count: int, *, batch_size: int = 64) -> Any:
     Raises:
         InputError: there is no such part, or no such batch.
     """
+    given = index, count, batch_size
+    try:
+        index, count, batch_size = map(operator.index, given)
+    except TypeError:
+        raise InputError(f"index, count and batch_size are whole numbers; got {given!r}") from None
     if not 0 <= index < count:
         raise InputError(f"there is no part {index} of {count}; parts are counted from 0, and the last is count - 1")
     if batch_size < 1:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from dpq.codes import additive
 from dpq.errors import InputError, one_line
 from dpq.files.checkpoint import load_checkpoint, restored_matrix, restored_seconds, save_checkpoint, unusable
+from dpq.inputs.values import as_tensor
 from dpq.learning.augment import CROPS, draw_crops, send, to_input
 from dpq.learning.backbone import WeightFile, create_body
 from dpq.learning.entry import Source
@@ -180,8 +181,9 @@ class EmbeddingQuantizer:
             InputError: `bits` is no multiple of log2 K, or more than was trained; the codebooks have another D.
         """
         wanted = None if bits is None else additive.prefix_levels(bits, self.levels, self.codebook_size)
-        width, own = embeddings.shape[1], self._codebooks.shape[2]
-        if width != own:
+        embeddings = as_tensor(embeddings, "embeddings")
+        own = self._codebooks.shape[2]
+        if embeddings.ndim == 2 and (width := embeddings.shape[1]) != own:
             raise InputError(
                 f"expected embeddings [N, {own}], as the codebooks of {self.name}; got {width} dimensions; "
                 "where a checkpoint holds those codebooks, delete it",

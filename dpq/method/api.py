@@ -13,8 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -24,6 +22,7 @@ from dpq.errors import InputError
 from dpq.files.checkpoint import restore_module
 from dpq.inputs.images import ImageInput, batches, square_images
 from dpq.inputs.training import LabelInput, training_split
+from dpq.inputs.values import Numbers, as_tensor, whole_number
 from dpq.learning.backbone import Backbone, WeightFile, read_weights
 from dpq.learning.health import code_signs
 from dpq.learning.settings import Augmentation, Execution, TrainingConfig, TrainLog
@@ -101,18 +100,17 @@ class DPQ:
         config: DPQConfig = OBJECTIVE,
         device: str | torch.device = "auto",
     ) -> None:
-        additive.levels_for(bits, codebook_size)
+        levels = additive.levels_for(bits, codebook_size)
+        size = additive.check_codebook_size(codebook_size)
         self.training = replace(
             training,
-            image_size=training.image_size if image_size is None else image_size,
-            epochs=training.epochs if epochs is None else epochs,
-            batch_size=training.batch_size if batch_size is None else batch_size,
+            image_size=whole_number("image_size", training.image_size if image_size is None else image_size),
+            epochs=whole_number("epochs", training.epochs if epochs is None else epochs),
+            batch_size=whole_number("batch_size", training.batch_size if batch_size is None else batch_size),
         )
-        for name in ("image_size", "epochs", "batch_size", "embedding_dim"):
-            if (value := getattr(self.training, name, embedding_dim)) < 1:
-                raise InputError(f"{name} must be at least 1; got {value}")
-        self.backbone, self.weights, self.embedding_dim = backbone, weights, embedding_dim
-        self.bits, self.codebook_size = bits, codebook_size
+        self.backbone, self.weights = backbone, weights
+        self.embedding_dim = whole_number("embedding_dim", embedding_dim)
+        self.bits, self.codebook_size = levels * (size.bit_length() - 1), size
         self.config = config
         self.device = _device(device)
         self.log: TrainLog | None = None
@@ -176,6 +174,7 @@ class DPQ:
         Raises:
             InputError: images or labels that cannot be used or do not fit each other; fewer images than codewords.
         """
+        seed, workers = whole_number("seed", seed, None), whole_number("workers", workers, 0)
         folders = tempfile.TemporaryDirectory(prefix="dpq-", ignore_cleanup_errors=True)
         with torch.inference_mode(False), folders as folder:  # gradients, whatever the caller switched off
             split, read = training_split(images, labels, classes, side=self.side, workers=workers, folder=Path(folder))
@@ -244,20 +243,19 @@ class DPQ:
                 bar.update(len(batch))
         return torch.cat(codes)
 
-    def decode(self, codes: Tensor | npt.NDArray[np.uint8]) -> Tensor:
+    def decode(self, codes: Numbers) -> Tensor:
         """Reconstructions [N, D] of embeddings, from codes of any length.
 
         Inner products of `embed(queries)` with them rank the images that were encoded.
 
         Raises:
-            InputError: the codes have more levels than were trained.
+            InputError: they are no codes, or have more levels than were trained.
         """
-        return additive.decode(torch.as_tensor(codes).cpu(), self.codebooks)
+        return additive.decode(as_tensor(codes, "codes").cpu(), self.codebooks)
 
     def _embedded(self, images: ImageInput, batch_size: int, workers: int) -> Iterator[Tensor]:
-        method = self.method
-        if not 1 <= batch_size <= 128:
-            raise InputError(f"batch_size must be from 1 to 128; got {batch_size}")
+        method, batch_size = self.method, whole_number("batch_size", batch_size, 1, 128)
+        workers = whole_number("workers", workers, 0)
         for batch in batches(square_images(images, self.side, workers), batch_size):
             yield method.embed(batch)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dpq.errors import InputError, one_line
 from dpq.files.json import read_text
+from dpq.inputs.values import whole_number
 from dpq.seeds import derive_seed
 
 MOST_BYTES = 64 << 20  # of a file; 1,000 vectors of 300 numbers have 8 MB
@@ -51,6 +52,7 @@ def orthonormal_label_vectors(classes: int, dim: int) -> Tensor:
     Raises:
         InputError: more classes than dimensions.
     """
+    classes, dim = whole_number("classes", classes, 0), whole_number("dim", dim)
     if classes > dim:
         raise InputError(f"{classes} classes do not fit {dim} orthogonal directions; raise the embedding dimension")
     generator = torch.Generator().manual_seed(derive_seed(0, "label vectors"))

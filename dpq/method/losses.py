@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dpq.inputs.values import label_tensor
+
 
 def adaptive_margin_loss(
     x: Tensor, label_vectors: Tensor, labels: Tensor, negatives: Literal["wrong", "others"] = "wrong"
@@ -28,16 +30,19 @@ def adaptive_margin_loss(
 
     Returns:
         Scalar.
+
+    Raises:
+        InputError: labels are neither bool nor 0 and 1.
     """
     directions = F.normalize(label_vectors, dim=1)
     margins = 1 - directions @ directions.T  # [L, L]
     cosines = F.normalize(x, dim=1) @ directions.T  # [B, L]
     violations = (margins - cosines[:, :, None] + cosines[:, None, :]).clamp(min=0)  # [B, i, j]
-    positive = labels.to(x.dtype)
+    positive = label_tensor(labels, len(x), len(label_vectors)).to(x.dtype)
     negative = 1 - positive if negatives == "wrong" else torch.ones_like(positive)
     # j = i contributes max(0, 0) under "others" and is no negative under "wrong".
     total = torch.einsum("bi,bij,bj->", positive, violations, negative)
-    return total / (labels.shape[1] * positive.sum().clamp(min=1))
+    return total / (positive.shape[1] * positive.sum().clamp(min=1))
 
 
 def classification_loss(logits: Tensor, labels: Tensor, multi_label: bool) -> Tensor:
@@ -47,7 +52,11 @@ def classification_loss(logits: Tensor, labels: Tensor, multi_label: bool) -> Te
         logits: [B, L].
         labels: [B, L] bool.
         multi_label: whether images may carry several labels.
+
+    Raises:
+        InputError: labels are neither bool nor 0 and 1.
     """
+    labels = label_tensor(labels, *logits.shape)
     if multi_label:
         return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
     return F.cross_entropy(logits, labels.int().argmax(dim=1))

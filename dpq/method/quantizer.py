@@ -6,7 +6,7 @@ Axes: N images, B batch, D dimensions, M levels, K codewords.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +17,12 @@ from dpq.codes.additive import (
     affinities,
     check_codebook_size,
     decode,
+    embeddings_for,
     encode,
     residual_kmeans,
     usable_embeddings,
 )
-from dpq.errors import InputError
+from dpq.inputs.values import Numbers, one_of, positive_number, whole_number
 from dpq.method.losses import QuantizationTerms, quantization_terms
 
 
@@ -77,12 +78,14 @@ class ProgressiveQuantizer(nn.Module):
         norm: Literal["sum", "mean"] = "sum",
     ) -> None:
         super().__init__()
-        if levels < 1 or dim < 1:
-            raise InputError(f"a quantizer needs at least one level and one dimension; got {levels} and {dim}")
-        check_codebook_size(codebook_size)
-        if gamma <= 0:
-            raise InputError(f"gamma must be positive; got {gamma}")
-        self.gamma = gamma
+        levels, dim = whole_number("levels", levels), whole_number("dim", dim)
+        codebook_size = check_codebook_size(codebook_size)
+        for name, value in (("hard_choice", hard_choice), ("soft_assignment", soft_assignment)):
+            one_of(name, value, get_args(Choice))
+        one_of("soft_residual", soft_residual, ("hard", "soft"))
+        one_of("joint_levels", joint_levels, ("last", "every"))
+        one_of("norm", norm, ("sum", "mean"))
+        self.gamma = positive_number("gamma", gamma)
         self.hard_choice: Choice = hard_choice
         self.soft_assignment: Choice = soft_assignment
         self.soft_residual = soft_residual
@@ -101,13 +104,17 @@ class ProgressiveQuantizer(nn.Module):
         scale = self.gamma if self.soft_assignment == "l2" else 1.0
         return torch.softmax(scale * fits, dim=1) @ codebook
 
-    def forward(self, x: Tensor) -> Quantized:
+    def forward(self, x: Numbers) -> Quantized:
         """Soft and hard partial sums of every level and the loss terms.
 
         Args:
-            x: [B, D] embeddings; gradient reaches them, so detach to train the codebooks alone.
+            x: [B, D] embeddings; gradient reaches them, so detach to train the codebooks alone. NaN becomes NaN in the
+                terms, and is not looked for here, as that would stall a GPU at every step.
+
+        Raises:
+            InputError: embeddings of another form.
         """
-        x = x.to(self.codebooks.dtype)
+        x = embeddings_for(x, self.codebooks)
         residual, soft_residual = x, x
         soft: list[Tensor] = []
         hard: list[Tensor] = []
@@ -128,11 +135,11 @@ class ProgressiveQuantizer(nn.Module):
         return Quantized(soft_sums, hard_sums, torch.stack(codes, dim=1).to(torch.uint8), terms)
 
     @torch.no_grad()
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Numbers) -> Tensor:
         """Hard codes, block by block.
 
         Args:
-            x: [N, D], of any real type.
+            x: [N, D], of any real type; a tensor, or any array.
 
         Returns:
             [N, M] uint8.
@@ -143,7 +150,7 @@ class ProgressiveQuantizer(nn.Module):
         return encode(x, self.codebooks, self.hard_choice)
 
     @torch.no_grad()
-    def decode(self, codes: Tensor, levels: int | None = None) -> Tensor:
+    def decode(self, codes: Numbers, levels: int | None = None) -> Tensor:
         """Reconstructions [N, D] from codes [N, >= levels]; all levels unless told.
 
         Raises:
@@ -152,7 +159,7 @@ class ProgressiveQuantizer(nn.Module):
         return decode(codes, self.codebooks, levels)
 
     @torch.no_grad()
-    def initialise(self, embeddings: Tensor, seed: int) -> None:
+    def initialise(self, embeddings: Numbers, seed: int) -> None:
         """Set every codebook by k-means on the residuals of `embeddings` ([N, D]).
 
         Raises:
@@ -163,7 +170,7 @@ class ProgressiveQuantizer(nn.Module):
         self.codebooks.copy_(residual_kmeans(embeddings, levels, size, seed, self.hard_choice))
 
     @torch.no_grad()
-    def revive(self, embeddings: Tensor, seed: int) -> int:
+    def revive(self, embeddings: Numbers, seed: int) -> int:
         """Move codewords that no embedding chooses onto residuals, so that they can be chosen again.
 
         A dead codeword of a level becomes the residual of a random embedding at that level. Later levels see
@@ -180,7 +187,7 @@ class ProgressiveQuantizer(nn.Module):
             InputError: embeddings of another dimension, or one that is not finite.
         """
         embeddings = usable_embeddings(embeddings, self.codebooks)
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(whole_number("seed", seed, -(2**63), 2**63 - 1))
         residual, moved = embeddings, 0
         for codebook in self.codebooks:
             chosen = affinities(residual, codebook, self.hard_choice).argmax(dim=1)

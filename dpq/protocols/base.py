@@ -62,11 +62,16 @@ class Split:
     labels: Tensor
 
     def __post_init__(self) -> None:
-        """Refuse splits whose parts do not fit."""
+        """Refuse splits whose parts do not fit, or whose labels are no flags.
+
+        Raises:
+            InputError: they do not.
+        """
         if len(self.images) != len(self.labels):
-            raise ValueError(f"{len(self.images)} images but {len(self.labels)} label rows")
-        if self.images.dtype != torch.uint8 or self.labels.dtype != torch.bool:
-            raise TypeError("a split holds uint8 images and bool labels")
+            raise InputError(f"{len(self.images)} images but {len(self.labels)} label rows; give one for each")
+        kinds = getattr(self.images, "dtype", None), getattr(self.labels, "dtype", None)
+        if kinds != (torch.uint8, torch.bool) or self.labels.ndim != 2:
+            raise InputError(f"a split holds uint8 images and bool labels [N, L]; got {kinds[0]} and {kinds[1]}")
 
     def __len__(self) -> int:
         """Number of images N."""

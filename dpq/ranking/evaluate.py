@@ -7,7 +7,7 @@ U distinct codes, M levels, K codewords, D dimensions, L classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from itertools import chain
@@ -16,16 +16,17 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from tqdm import tqdm
 
+from dpq.codes.additive import check_finite
 from dpq.errors import InputError
+from dpq.inputs.values import Numbers, as_tensor, whole_number, whole_numbers
 from dpq.learning.settings import Score
 from dpq.ranking.codes import CodeRanking, RelevantImages
 from dpq.ranking.curves import average_curve, geometric_ranks
-from dpq.ranking.relevance import Relevance, check_labels
-from dpq.ranking.scores import DistinctCodes, check_codes, lookup_tables, norm_offsets, prepared
-from dpq.ranking.ties import Floats, Ints, at_least_one, rank_items
+from dpq.ranking.relevance import checked_relevance
+from dpq.ranking.scores import DistinctCodes, fitting, lookup_tables, norm_offsets, prepared
+from dpq.ranking.ties import Floats, Ints, rank_items
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -77,11 +78,11 @@ class RankingResult(Metrics[float]):
 
 @torch.no_grad()
 def evaluate_codes(
-    queries: Tensor,
-    query_labels: Tensor,
-    codes: Tensor,
-    database_labels: Tensor,
-    codebooks: Tensor,
+    queries: Numbers,
+    query_labels: Numbers,
+    codes: Numbers,
+    database_labels: Numbers,
+    codebooks: Numbers,
     cut: int | None,
     ks: Sequence[int] = (1, 10, 100, 500, 1000),
     score: Score = "inner",
@@ -111,24 +112,26 @@ def evaluate_codes(
     Raises:
         InputError: shapes do not fit, nothing to rank, NaN scores, or a number out of range.
     """
-    check_codes(queries, codes, codebooks)
-    check_labels(query_labels, database_labels, len(queries), len(codes), block)
-    for name, numbers in (("cut", 1 if cut is None else cut), ("further_cuts", list(further_cuts) or 1), ("ks", ks)):
-        at_least_one(name, numbers)
-    cut, ranks = min(cut or len(codes), len(codes)), geometric_ranks(len(codes))
+    queries, codes, codebooks = fitting(as_tensor(queries, "queries"), codes, codebooks)
+    relevance = checked_relevance(query_labels, database_labels, len(queries), len(codes), block)
+    cut = len(codes) if cut is None else min(whole_number("cut", cut), len(codes))
+    ranks = geometric_ranks(len(codes))
+    at, further = (
+        {number: min(number, len(codes)) for number in numbers}
+        for numbers in (whole_numbers("ks", ks), whole_numbers("further_cuts", further_cuts))
+    )
     distinct = DistinctCodes.of(codes)
     queries, codebooks = prepared(queries, codebooks, score)
     tables = lookup_tables(queries, codebooks).cpu().numpy()  # at once: a product's last digits depend on its shape
     offsets = norm_offsets(distinct.codes, codebooks, score)
     norms = None if offsets is None else offsets.cpu().numpy()
-    relevance = Relevance.of(query_labels, database_labels)
     at_once = min(block, max(1, ENTRIES // len(distinct.codes)))
 
     def measure_alike(rows: Ints) -> list[tuple[Metrics[Floats], Floats, Ints]]:
         images = RelevantImages.of(relevance.to(rows[:1])[0], distinct)
         batches = (tables[rows[start : start + at_once]] for start in range(0, len(rows), at_once))
         rankings = (CodeRanking(distinct.scores(batch, norms), distinct, images) for batch in batches)
-        return [_measure(ranking, cut, further_cuts, ks, ranks) for ranking in rankings]
+        return [_measure(ranking, cut, further, at, ranks) for ranking in rankings]
 
     groups = relevance.alike(min(block, 8 * at_once))  # short, so that Ctrl-C ends them soon
     parts = chain.from_iterable(in_threads(measure_alike, groups, "rank", progress))
@@ -144,10 +147,14 @@ def evaluate_codes(
 
 
 def _measure(
-    ranking: CodeRanking, cut: int, further_cuts: Sequence[int], ks: Sequence[int], ranks: Ints
+    ranking: CodeRanking, cut: int, further: Mapping[int, int], at: Mapping[int, int], ranks: Ints
 ) -> tuple[Metrics[Floats], Floats, Ints]:
-    """Metrics of each query, hits at `ranks` ([B, P]), and relevant images in the whole database ([B])."""
-    groups = ranking.groups(max([cut, *further_cuts]), [*ks, *ranks])
+    """Metrics of each query, hits at `ranks` ([B, P]), and relevant images in the whole database ([B]).
+
+    Further cuts, and ranks of precision, are those that were asked for, each with the one that there is.
+    """
+    ks = np.array(list(at.values()), dtype=np.int64)
+    groups = ranking.groups(max([cut, *further.values()]), [*ks, *ranks])
     expected = groups.average_precisions(cut)
     worst, best = (groups.average_precision(cut, ties=ties) for ties in ("worst", "best"))
     metrics = Metrics(
@@ -156,8 +163,8 @@ def _measure(
         map_capped=expected["capped"],
         map_bounds=(worst, best),
         map_ties_index=ranking.average_in_database_order(cut),
-        map_at={further: groups.average_precision(further) for further in further_cuts},
-        precision_at=dict(zip(ks, groups.precision(ks).T, strict=True)),
+        map_at={wanted: groups.average_precision(there) for wanted, there in further.items()},
+        precision_at=dict(zip(at, groups.precision(ks).T, strict=True)),
     )
     return metrics, groups.hits(ranks), groups.total_relevant
 
@@ -174,10 +181,10 @@ def _mean(values: Sequence[Any]) -> Any:
 
 @torch.no_grad()
 def evaluate_embeddings(
-    queries: Tensor,
-    query_labels: Tensor,
-    database: Tensor,
-    database_labels: Tensor,
+    queries: Numbers,
+    query_labels: Numbers,
+    database: Numbers,
+    database_labels: Numbers,
     cut: int | None,
     score: Score = "inner",
     block: int = 64,
@@ -198,23 +205,27 @@ def evaluate_embeddings(
     Raises:
         InputError: as for `evaluate_codes`.
     """
-    if queries.ndim != 2 or database.ndim != 2 or queries.shape[1] != database.shape[1]:
-        raise InputError(f"expected embeddings [Q, D] and [N, D]; got {list(queries.shape)} and {list(database.shape)}")
-    check_labels(query_labels, database_labels, len(queries), len(database), block)
-    at_least_one("cut", 1 if cut is None else cut)
-    queries, database = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (queries, database))
-    queries, (database,) = prepared(queries, database[None], score)
-    norms = database.square().sum(dim=1) if score == "l2" else None
-    relevance, at_once = Relevance.of(query_labels, database_labels), max(1, ENTRIES // len(database))
+    asked, images = as_tensor(queries, "queries"), as_tensor(database, "database")
+    if asked.ndim != 2 or images.ndim != 2 or asked.shape[1] != images.shape[1]:
+        raise InputError(f"expected embeddings [Q, D] and [N, D]; got {list(asked.shape)} and {list(images.shape)}")
+    relevance = checked_relevance(query_labels, database_labels, len(asked), len(images), block)
+    cut = None if cut is None else whole_number("cut", cut)
+    check_finite(asked)
+    check_finite(images)
+    kind = torch.promote_types(torch.promote_types(asked.dtype, images.dtype), torch.float32)
+    asked, images = asked.to(kind), images.to(kind)
+    asked, (images,) = prepared(asked, images[None], score)
+    norms = images.square().sum(dim=1) if score == "l2" else None
+    at_once = max(1, ENTRIES // len(images))
 
     def average(batch: tuple[Ints, NDArray[Any]]) -> Floats:
         rows, scores = batch
         return rank_items(scores, relevance.to(rows), "expected").average_precision(cut)
 
     averages: list[Floats] = []
-    blocks = np.split(np.arange(len(queries)), range(block, len(queries), block))
+    blocks = np.split(np.arange(len(asked)), range(block, len(asked), block))
     for rows in tqdm(blocks, "rank", leave=False, disable=None if progress else True):
-        products = queries[rows] @ database.T
+        products = asked[rows] @ images.T
         scores = (products if norms is None else 2 * products - norms).cpu().numpy()
         batches = [(rows[at : at + at_once], scores[at : at + at_once]) for at in range(0, len(rows), at_once)]
         averages += in_threads(average, batches, "rank")

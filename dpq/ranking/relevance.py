@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dpq.errors import InputError
+from dpq.inputs.values import Numbers, label_flags, whole_number
 from dpq.ranking.ties import Ints
 
 Words = NDArray[np.uint64]
@@ -22,8 +22,8 @@ class Relevance:
     of_item: Words  # [W, N]
 
     @classmethod
-    def of(cls, query_labels: Tensor, database_labels: Tensor) -> Relevance:
-        """From labels [Q, L] and [N, L] bool."""
+    def of(cls, query_labels: NDArray[np.bool_], database_labels: NDArray[np.bool_]) -> Relevance:
+        """From labels [Q, L] and [N, L]."""
         return cls(_words(query_labels), _words(database_labels))
 
     def alike(self, most: int) -> list[Ints]:
@@ -41,22 +41,25 @@ class Relevance:
         return relevant
 
 
-def check_labels(query_labels: Tensor, database_labels: Tensor, queries: int, items: int, block: int) -> None:
-    """Check that there is something to rank in blocks, and labels for all of it.
+def checked_relevance(
+    query_labels: Numbers, database_labels: Numbers, queries: int, items: int, block: int
+) -> Relevance:
+    """Relevance by labels [Q, L] and [N, L], if there is something to rank in blocks, and labels for all of it.
 
     Raises:
-        InputError: there is not.
+        InputError: there is not, or labels are no flags: class numbers, soft labels, -1 and +1, NaN.
     """
     if not queries or not items:
         raise InputError(f"nothing to rank: {queries} queries and {items} database images")
-    shapes = list(query_labels.shape), list(database_labels.shape)
-    if shapes != ([queries, shapes[0][-1]], [items, shapes[0][-1]]):
+    whole_number("block", block)
+    labels = [label_flags(query_labels, "query labels"), label_flags(database_labels, "database labels")]
+    shapes = [list(each.shape) for each in labels]
+    if shapes != [[queries, labels[0].shape[-1]], [items, labels[0].shape[-1]]]:
         raise InputError(f"labels must be [{queries}, L] and [{items}, L]; got {shapes[0]} and {shapes[1]}")
-    if block < 1:
-        raise InputError(f"a block must hold at least one query; got {block}")
+    return Relevance.of(*labels)
 
 
-def _words(labels: Tensor) -> Words:
+def _words(labels: NDArray[np.bool_]) -> Words:
     """Labels [n, L] as bits of 64-bit words, [W, n]."""
-    flags = np.pad(labels.cpu().numpy() != 0, ((0, 0), (0, 64 - labels.shape[1] % 64)))
-    return np.ascontiguousarray(np.packbits(flags, axis=1).view(np.uint64).T)
+    flags = np.pad(labels, ((0, 0), (0, 64 - labels.shape[1] % 64)))
+    return np.ascontiguousarray(np.packbits(np.ascontiguousarray(flags), axis=1).view(np.uint64).T)

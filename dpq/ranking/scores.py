@@ -15,14 +15,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from dpq.codes.additive import BLOCK, centred, decode
+from dpq.codes.additive import BLOCK, centred, check_finite, decode, usable_codes
 from dpq.errors import InputError
+from dpq.inputs.values import Numbers, as_tensor, one_of
 from dpq.learning.settings import Score
 from dpq.ranking.ties import Ints
 
 
-def lookup_tables(queries: Tensor, codebooks: Tensor) -> Tensor:
-    """Inner products of queries ([Q, D]) with all codewords ([M, K, D]), [Q, M, K]."""
+def lookup_tables(queries: Numbers, codebooks: Numbers) -> Tensor:
+    """Inner products of queries ([Q, D]) with all codewords ([M, K, D]), [Q, M, K].
+
+    Raises:
+        InputError: they are of other forms.
+    """
+    queries, codebooks = as_tensor(queries, "queries"), as_tensor(codebooks, "codebooks")
+    if queries.ndim != 2 or codebooks.ndim != 3 or queries.shape[1] != codebooks.shape[2]:
+        raise InputError(
+            f"expected queries [Q, D] and codebooks [M, K, D]; got {list(queries.shape)} and {list(codebooks.shape)}"
+        )
     dtype = torch.promote_types(torch.promote_types(queries.dtype, codebooks.dtype), torch.float32)
     return torch.einsum("qd,mkd->qmk", queries.to(dtype), codebooks.to(dtype))
 
@@ -40,7 +50,7 @@ def prepared(queries: Tensor, codebooks: Tensor, score: Score) -> tuple[Tensor, 
     return centred(queries, codebooks) if checked(score) == "l2" else (queries, codebooks)
 
 
-def asymmetric_scores(queries: Tensor, codes: Tensor, codebooks: Tensor, score: Score = "inner") -> Tensor:
+def asymmetric_scores(queries: Numbers, codes: Numbers, codebooks: Numbers, score: Score = "inner") -> Tensor:
     """Scores of real-valued queries against coded images, by table look-up.
 
     Args:
@@ -57,7 +67,7 @@ def asymmetric_scores(queries: Tensor, codes: Tensor, codebooks: Tensor, score: 
     Raises:
         InputError: shapes do not fit, a code exceeds the codebook, or an unknown score.
     """
-    check_codes(queries, codes, codebooks)
+    queries, codes, codebooks = fitting(as_tensor(queries, "queries"), codes, codebooks)
     queries, codebooks = prepared(queries, codebooks, score)
     levels, size = codebooks.shape[:2]
     tables = lookup_tables(queries, codebooks).flatten(1).T.contiguous()  # [M K, Q]
@@ -68,7 +78,7 @@ def asymmetric_scores(queries: Tensor, codes: Tensor, codebooks: Tensor, score: 
     return total if offsets is None else 2 * total - offsets
 
 
-def symmetric_scores(query_codes: Tensor, codes: Tensor, codebooks: Tensor) -> Tensor:
+def symmetric_scores(query_codes: Numbers, codes: Numbers, codebooks: Numbers) -> Tensor:
     """Inner products of reconstructed queries with reconstructed images, <H_q, H_x>.
 
     Args:
@@ -82,7 +92,7 @@ def symmetric_scores(query_codes: Tensor, codes: Tensor, codebooks: Tensor) -> T
     Raises:
         InputError: as for `asymmetric_scores`.
     """
-    check_codes(codebooks[0], query_codes, codebooks)
+    _, query_codes, codebooks = fitting(None, query_codes, codebooks)
     return asymmetric_scores(decode(query_codes, codebooks), codes, codebooks)
 
 
@@ -101,8 +111,13 @@ class DistinctCodes:
     counts: Ints
 
     @classmethod
-    def of(cls, codes: Tensor, levels: int | None = None) -> DistinctCodes:
-        """Distinct rows of the first `levels` levels (None: all) of `codes` [N, M]."""
+    def of(cls, codes: Numbers, levels: int | None = None) -> DistinctCodes:
+        """Distinct rows of the first `levels` levels (None: all) of `codes` [N, M].
+
+        Raises:
+            InputError: they are no whole numbers of this form.
+        """
+        codes = usable_codes(codes)
         prefix = codes[:, :levels].cpu().numpy()
         rows, inverse, counts = np.unique(prefix, axis=0, return_inverse=True, return_counts=True)
         return cls(torch.from_numpy(rows).to(codes.device), inverse.reshape(-1), counts)
@@ -134,10 +149,11 @@ class DistinctCodes:
         return np.cumsum(self.counts) - self.counts
 
 
-def norm_offsets(codes: Tensor, codebooks: Tensor, score: Score) -> Tensor | None:
+def norm_offsets(codes: Numbers, codebooks: Tensor, score: Score) -> Tensor | None:
     """Squared norms of the reconstructions, [U], where the score needs them."""
     if checked(score) == "inner":
         return None
+    codes = usable_codes(codes)
     norms = torch.cat([decode(part, codebooks).square().sum(dim=1) for part in torch.split(codes, BLOCK)])
     return norms.to(torch.promote_types(norms.dtype, torch.float32))
 
@@ -148,22 +164,32 @@ def checked(score: Score) -> Score:
     Raises:
         InputError: it is not.
     """
-    if score not in get_args(Score):
-        raise InputError(f"score must be 'inner' or 'l2'; got {score!r}")
+    one_of("score", score, get_args(Score))
     return score
 
 
-def check_codes(queries: Tensor, codes: Tensor, codebooks: Tensor) -> None:
-    """Check that queries [Q, D], codes [N, M] and codebooks [M, K, D] belong together.
+def fitting(queries: Numbers | None, codes: Numbers, codebooks: Numbers) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries [Q, D], codes [N, M] and codebooks [M, K, D] that belong together, as tensors.
+
+    Args:
+        queries: None stands for none of them.
+        codes: whole numbers.
+        codebooks: of as many levels.
 
     Raises:
-        InputError: they do not.
+        InputError: they do not belong together, are no numbers of these kinds, or not finite.
     """
-    if codebooks.ndim != 3 or codes.ndim != 2 or not len(codebooks) == codes.shape[1] > 0:
+    codes, codebooks = usable_codes(codes), as_tensor(codebooks, "codebooks")
+    if codebooks.ndim != 3 or not codebooks.is_floating_point() or not len(codebooks) == codes.shape[1] > 0:
         raise InputError(
-            f"expected codes [N, M] and codebooks [M, K, D]; got {list(codes.shape)} and {list(codebooks.shape)}"
+            f"expected codes [N, M] and real codebooks [M, K, D]; got {list(codes.shape)} and {codebooks.dtype} "
+            f"{list(codebooks.shape)}"
         )
+    codes = usable_codes(codes, codebooks.shape[1])
+    if queries is None:
+        return codebooks.new_empty(0, codebooks.shape[2]), codes, codebooks
+    queries = as_tensor(queries, "queries")
     if queries.ndim != 2 or queries.shape[1] != codebooks.shape[2]:
         raise InputError(f"expected queries [Q, {codebooks.shape[2]}]; got {list(queries.shape)}")
-    if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < codebooks.shape[1]:
-        raise InputError(f"codes must be below {codebooks.shape[1]}, the codebook size; got {int(codes.max())}")
+    check_finite(queries)
+    return queries, codes, codebooks

@@ -12,19 +12,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln
 
 from dpq.errors import InputError
+from dpq.inputs.values import one_of, whole_numbers
 from dpq.protocols.base import Denominator
 
 Ties = Literal["expected", "index", "best", "worst"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+_NO_RANK = 2**62
 _PLACE = np.uint64(32)  # bits that the place of a score takes in a packed sort key
 
 
@@ -88,7 +90,7 @@ class RankedGroups:
 
     def precision(self, ranks: ArrayLike, ties: Ties = "expected") -> Floats:
         """Share of relevant items among the first k ranks, [B, P]; arguments and errors as for `hits`."""
-        return self.hits(ranks, ties) / np.minimum(ranks, self.total_items[:, None])
+        return self.hits(ranks, ties) / np.minimum(at_least_one("ranks", ranks), self.total_items[:, None])
 
     def average_precision(
         self, top_r: int | None = None, denominator: Denominator = "hits", ties: Ties = "expected"
@@ -110,10 +112,8 @@ class RankedGroups:
         Raises:
             InputError: `top_r` below 1, or an unknown denominator.
         """
-        averages = self.average_precisions(top_r, ties)
-        if denominator not in averages:
-            raise InputError(f"the denominator must be 'hits', 'total' or 'capped'; got {denominator!r}")
-        return averages[denominator]
+        one_of("denominator", denominator, get_args(Denominator))
+        return self.average_precisions(top_r, ties)[denominator]
 
     def average_precisions(self, top_r: int | None = None, ties: Ties = "expected") -> dict[Denominator, Floats]:
         """`average_precision` by each denominator; arguments and errors as there.
@@ -122,7 +122,7 @@ class RankedGroups:
         """
         cut = self.total_items
         if top_r is not None:
-            cut = np.minimum(at_least_one("top_r", top_r), cut)
+            cut = np.minimum(at_least_one("top_r", [top_r]), cut)
         group = self._groups_at(cut[:, None])[:, 0]
         whole = np.flatnonzero((self.relevant > 0) & (np.arange(len(self.query)) < group[self.query]))
         numbers = (each[whole] for each in (self.items_before, self.relevant_before, self.items, self.relevant))
@@ -181,16 +181,15 @@ def _harmonic_numbers(size: int) -> Floats:
     return np.append(0.0, np.cumsum(1 / np.arange(1, size + 1)))
 
 
-def at_least_one(name: str, value: ArrayLike) -> Ints:
-    """`value` as integers of at least 1.
+def at_least_one(name: str, values: ArrayLike) -> Ints:
+    """Numbers of ranks, [P]; those that no ranking has are some large number.
 
     Raises:
-        InputError: it is not; the message calls it `name`.
+        InputError: they are no whole numbers of at least 1; the message calls them `name`.
     """
-    ranks = np.asarray(value)
-    if ranks.dtype.kind not in "iu" or (ranks < 1).any():
-        raise InputError(f"{name} must be whole numbers of at least 1; got {value!r}")
-    return ranks.astype(np.int64)
+    if isinstance(values, np.ndarray) and values.dtype == np.int64 and values.min(initial=1) >= 1:
+        return values  # ours, and asked for again and again
+    return np.array([min(number, _NO_RANK) for number in whole_numbers(name, values)], dtype=np.int64)
 
 
 def descending(scores: NDArray[Any]) -> tuple[NDArray[Any], Ints]:

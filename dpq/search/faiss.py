@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpq.codes.additive import BLOCK, check_codebook_size, decode
+from dpq.codes.additive import BLOCK, LOSING, centre, check_codebook_size, decode
 from dpq.errors import InputError, one_line
+from dpq.inputs.values import as_array, whole_number
 from dpq.learning.settings import Score
-from dpq.ranking.scores import check_codes, checked
+from dpq.ranking.scores import checked, fitting
 
 _POINTS = 64  # reconstructions per list that k-means sees
 
@@ -53,7 +54,8 @@ def faiss_index(codes: Tensor, codebooks: Tensor, score: Score = "inner") -> Any
         InputError: shapes do not fit, a code exceeds the codebook, an unknown score, or Faiss is not installed.
     """
     faiss = import_faiss()
-    index = faiss.IndexResidualQuantizer(codebooks.shape[2], *_kind(faiss, codes, codebooks, score))
+    codes, codebooks = _fitting(codes, codebooks, score)
+    index = faiss.IndexResidualQuantizer(codebooks.shape[2], *_kind(faiss, codebooks, score))
     index.add_sa_codes(_packed(index, codes, codebooks))
     return index
 
@@ -79,14 +81,18 @@ def inverted_index(codes: Tensor, codebooks: Tensor, centroids: NDArray[np.float
         InputError: as for `faiss_index`.
     """
     faiss = import_faiss()
-    levels, bits, metric, search = _kind(faiss, codes, codebooks, score)
+    codes, codebooks = _fitting(codes, codebooks, score)
+    centroids = _centroids(centroids, codebooks)
+    levels, bits, metric, search = _kind(faiss, codebooks, score)
     coarse = faiss.IndexFlat(codebooks.shape[2], metric)
     coarse.add(centroids)
     index = faiss.IndexIVFResidualQuantizer(coarse, codebooks.shape[2], len(centroids), levels, bits, metric, search)
     index.by_residual, index.nprobe = False, len(centroids)
     packed = _packed(index, codes, codebooks)
-    parts = torch.split(codes, BLOCK)
-    nearest = np.concatenate([faiss.knn(decode(part, codebooks).numpy(), centroids, 1)[1] for part in parts])
+    shift = centre(torch.from_numpy(centroids))
+    near = centroids - shift.numpy()
+    parts = (decode(part, codebooks) - shift for part in torch.split(codes, BLOCK))
+    nearest = np.concatenate([faiss.knn(part.numpy(), near, 1)[1] for part in parts])
     # What is added are the bytes of a list's number that this many lists need, then the code.
     numbers = nearest.astype("<i8").view(np.uint8)[:, : index.coarse_code_size()]
     index.add_sa_codes(np.hstack([numbers, packed]))
@@ -106,16 +112,19 @@ def list_centroids(codes: Tensor, codebooks: Tensor, lists: int, seed: int = 0) 
         [C, D].
 
     Raises:
-        InputError: C is below 1 or above N.
+        InputError: C is below 1 or above N, or codes and codebooks do not fit.
     """
     faiss = import_faiss()
+    codes, codebooks = _fitting(codes, codebooks)
+    lists, seed = whole_number("lists", lists, None), whole_number("seed", seed, 0, 2**31 - 1)
     if not 1 <= lists <= len(codes):
         raise InputError(f"an index of {len(codes)} images can have 1 to {len(codes)} lists; got {lists}")
     drawn = np.random.default_rng(seed).permutation(len(codes))[: _POINTS * lists]
-    points = decode(codes[torch.from_numpy(np.sort(drawn))], codebooks).numpy()
+    points = decode(codes[torch.from_numpy(np.sort(drawn))], codebooks)
+    shift = centre(points)
     kmeans = faiss.Kmeans(points.shape[1], lists, seed=seed, min_points_per_centroid=1)
-    kmeans.train(points)
-    return np.asarray(kmeans.centroids, np.float32)
+    kmeans.train((points - shift).numpy())
+    return np.asarray(kmeans.centroids + shift.numpy(), np.float32)
 
 
 def set_codebooks(quantizer: Any, codebooks: Tensor) -> None:
@@ -125,11 +134,33 @@ def set_codebooks(quantizer: Any, codebooks: Tensor) -> None:
     quantizer.is_trained = True
 
 
-def _kind(faiss: Any, codes: Tensor, codebooks: Tensor, score: Score) -> tuple[int, int, int, int]:
-    """Levels, bits per level, metric and search type of codes that have been checked."""
-    check_codes(codebooks[0], codes, codebooks)
+def _fitting(codes: Tensor, codebooks: Tensor, score: Score = "inner") -> tuple[Tensor, Tensor]:
+    """Codes and codebooks that have been checked, on the CPU.
+
+    Raises:
+        InputError: they do not fit, or Faiss, which computes in float32, would lose the distances between them.
+    """
+    _, codes, codebooks = fitting(None, codes, codebooks)
+    check_codebook_size(codebooks.shape[1])
+    codebooks = codebooks.detach().cpu().float()
+    if checked(score) == "l2" and any(centre(codebook, LOSING).any() for codebook in codebooks):
+        raise InputError(
+            "Faiss would lose the distances of these codes in float32, as a mean of their codewords is large against "
+            "the spread; search with CodeIndex.search, or subtract the mean of embeddings before training"
+        )
+    return codes.cpu(), codebooks
+
+
+def _centroids(centroids: NDArray[np.float32], codebooks: Tensor) -> NDArray[np.float32]:
+    array = np.ascontiguousarray(as_array(centroids, "centroids"), np.float32)
+    if array.ndim != 2 or not len(array) or array.shape[1] != codebooks.shape[2] or not np.isfinite(array).all():
+        raise InputError(f"centroids are finite numbers [C, {codebooks.shape[2]}]; got {list(array.shape)}")
+    return array
+
+
+def _kind(faiss: Any, codebooks: Tensor, score: Score) -> tuple[int, int, int, int]:
+    """Levels, bits per level, metric and search type of codebooks that have been checked."""
     levels, size = codebooks.shape[:2]
-    check_codebook_size(size)
     types = faiss.AdditiveQuantizer
     if checked(score) == "inner":
         return levels, size.bit_length() - 1, faiss.METRIC_INNER_PRODUCT, types.ST_LUT_nonorm

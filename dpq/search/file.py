@@ -27,6 +27,7 @@ _TYPES = {
     "ids": torch.int64,
     "names": torch.uint8,
     "centroids": torch.float32,
+    "removed": torch.int64,  # ids; older files do not have them
 }
 _NEEDED = ("codes", "codebooks", "ids")
 
@@ -63,7 +64,7 @@ def write_index(
 
     Args:
         path: the file.
-        tensors: codes, codebooks and ids of an index, and centroids if it has any.
+        tensors: codes, codebooks and ids of an index, and centroids and removed ids if it has any.
         names: of its images, or none.
         score: of the index.
         origin: of its codes.

@@ -7,26 +7,27 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from dpq.codes.additive import check_codebook_size, prefix_levels
 from dpq.errors import InputError
+from dpq.inputs.values import Numbers, as_array, as_tensor, whole_number
 from dpq.learning.settings import Score
-from dpq.ranking.scores import check_codes, checked, lookup_tables, norm_offsets, prepared
+from dpq.ranking.scores import asymmetric_scores, checked, fitting, lookup_tables, norm_offsets, prepared
 from dpq.search.faiss import faiss_index, inverted_index, list_centroids
 from dpq.search.file import Origin, is_no_text, read_index, write_index
 
 _BLOCK = 1024  # queries whose tables are in memory at once
+_SCORES = 1 << 22  # in float64 that are in memory at once
 _MOST = 1 << 62  # above every id, so that there is always a next one
 
 Ids = NDArray[np.int64]
@@ -65,16 +66,18 @@ class CodeIndex:
     200
 
     Args:
-        codes: [N, M] whole numbers, on the CPU; a tensor, or an array as the estimator gives.
-        codebooks: [M, K, D] float, on the CPU; of any method.
+        codes: [N, M] whole numbers, in any form that `dpq.inputs.values` takes, as all numbers here.
+        codebooks: [M, K, D] float; of any method.
         score: "inner" product or "l2" distance, as the method ranks.
         ids: [N] different numbers from 0 to 2**62 - 1; counted from 0 unless given.
         names: N different texts, of files for instance; or none.
         centroids: [C, D] of an inverted file; see `divide`.
         origin: where codes and names come from.
         next_id: what `add` counts on from, above every id that was ever in the index; after the largest unless given.
+        removed: ids of images that were taken out, which are not given again.
 
-    All of them are attributes too: codebooks and centroids as float32, ids as int64, names as a tuple; centroids are
+    All of them are attributes too: codebooks and centroids as float32, ids and removed as int64, names as a tuple;
+    centroids are
     None where every image is looked at.
 
     Raises:
@@ -83,29 +86,31 @@ class CodeIndex:
 
     def __init__(
         self,
-        codes: Tensor | npt.ArrayLike,
-        codebooks: Tensor | npt.ArrayLike,
+        codes: Numbers,
+        codebooks: Numbers,
         score: Score = "inner",
         *,
-        ids: npt.ArrayLike | None = None,
+        ids: Numbers | None = None,
         names: Sequence[str] = (),
-        centroids: npt.ArrayLike | None = None,
+        centroids: Numbers | None = None,
         origin: Origin | None = None,
         next_id: int | None = None,
+        removed: Numbers = (),
     ) -> None:
-        codes, codebooks = _codes(codes), _tensor(codebooks)
-        check_codes(codebooks.new_empty(0, *codebooks.shape[2:]), codes, codebooks)
+        _, codes, codebooks = fitting(None, codes, codebooks)
         check_codebook_size(codebooks.shape[1])
-        self.codes, self.codebooks = codes.to(torch.uint8), codebooks.float()
+        self.codes, self.codebooks = codes.to("cpu", torch.uint8), codebooks.detach().cpu().float()
         self.score, self.origin = checked(score), origin or Origin()
         self.ids = _new_ids(ids, len(codes), first=0)
-        after = _after(self.ids)
-        self.next_id = after if next_id is None else next_id
+        self.removed = np.unique(_checked_ids(removed))
+        self._check_unused(self.ids)
+        after = max(_after(self.ids), _after(self.removed))
+        self.next_id = after if next_id is None else whole_number("next_id", next_id, None)
         if not after <= self.next_id <= _MOST:
             raise InputError(f"the next id is from {after}, after the largest, to {_MOST}; got {next_id}")
-        self.names = _new_names(names, len(codes), named=bool(names))
-        self.centroids = None if centroids is None else np.ascontiguousarray(centroids, np.float32)
-        lists = None if self.centroids is None else torch.from_numpy(self.centroids)
+        self.names = _new_names(names, len(codes))
+        lists = None if centroids is None else as_tensor(centroids, "centroids").detach().cpu().float()
+        self.centroids = None if lists is None else np.ascontiguousarray(lists.numpy())
         if lists is not None and (lists.ndim != 2 or not len(lists) or lists.shape[1] != codebooks.shape[2]):
             raise InputError(f"centroids of lists are [C, {codebooks.shape[2]}]; got {list(lists.shape)}")
         if not self.codebooks.isfinite().all() or (lists is not None and not lists.isfinite().all()):
@@ -144,7 +149,7 @@ class CodeIndex:
             return self.faiss
         return self._faiss_of(codebooks, None if centroids is None else points.contiguous().numpy())
 
-    def search(self, queries: Tensor | npt.ArrayLike, k: int = 10, probes: int | None = None) -> Found:
+    def search(self, queries: Numbers, k: int = 10, probes: int | None = None) -> Found:
         """The nearest images of each query: those of our ranking, up to ties and the last digits of sums.
 
         Args:
@@ -156,15 +161,13 @@ class CodeIndex:
         Raises:
             InputError: another dimension, values that are not finite, a number out of range, or no Faiss.
         """
-        wanted = torch.as_tensor(queries).detach().cpu().float()
+        wanted = as_tensor(queries, "queries").detach().cpu().float()
         if wanted.ndim != 2 or wanted.shape[1] != self.codebooks.shape[2] or not wanted.isfinite().all():
             raise InputError(f"queries are finite numbers [Q, {self.codebooks.shape[2]}]; got {list(wanted.shape)}")
-        if k < 1:
-            raise InputError(f"k must be at least 1; got {k}")
-        index = self._searched
-        lists = 0 if self.centroids is None else len(self.centroids)
-        if probes is not None and not 1 <= probes <= lists:
+        k, lists = whole_number("k", k), 0 if self.centroids is None else len(self.centroids)
+        if probes is not None and not 1 <= (probes := whole_number("probes", probes, None)) <= lists:
             raise InputError(f"the index has {lists} lists to look at; got {probes} probes")
+        index = self._searched
         if lists:
             index.nprobe = probes or lists
         k = min(k, len(self))
@@ -178,6 +181,8 @@ class CodeIndex:
     def _search(self, index: Any, queries: Tensor, k: int) -> tuple[Ids, NDArray[np.float32]]:
         """Rows and scores of the answers to some queries, [Q, k] each."""
         queries, codebooks = prepared(queries, self.codebooks, self.score)
+        if codebooks.dtype == torch.float64:  # groups far apart, within which Faiss has no digits
+            return self._search_exactly(queries, codebooks, k)
         rows = np.asarray(index.search(queries.numpy(), k)[1], np.int64)
         # Our scores, as Faiss's of an inverted file lack a term that queries share.
         codes = self.codes[torch.from_numpy(rows).clamp(min=0)]  # [Q, k, M]
@@ -189,33 +194,43 @@ class CodeIndex:
         order = np.lexsort((rows, -scores))
         return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
-    def add(self, codes: Tensor | npt.ArrayLike, ids: npt.ArrayLike | None = None, names: Sequence[str] = ()) -> Ids:
+    def _search_exactly(self, queries: Tensor, codebooks: Tensor, k: int) -> tuple[Ids, NDArray[np.float32]]:
+        """As `_search`, of all images in all lists, by float64."""
+        rows, scores = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
+        at_once = max(1, _SCORES // len(self))
+        for start in range(0, len(queries), at_once):
+            block = slice(start, start + at_once)
+            every = asymmetric_scores(queries[block], self.codes, codebooks, self.score).numpy()
+            rows[block] = np.argsort(-every, axis=1, kind="stable")[:, :k]
+            scores[block] = np.take_along_axis(every, rows[block], axis=1)
+        return rows, scores
+
+    def add(self, codes: Numbers, ids: Numbers | None = None, names: Sequence[str] = ()) -> Ids:
         """Append images.
 
         Args:
             codes: [n, M] integer, of the same method.
-            ids: [n] numbers that the index does not have; counted on from the largest that it ever had unless given,
-                so that the id of an image that was removed is not given again.
+            ids: [n] numbers that the index does not have and never had; counted on from the largest unless given. What
+                a table outside knows by an id that was removed never becomes another image.
             names: n texts that it does not have, if the others have names.
 
         Returns:
             The ids of the new images, [n].
 
         Raises:
-            InputError: sizes do not fit, or an id or name is there already.
+            InputError: sizes do not fit, or an id or name is there already, or an id was.
         """
-        codes = _codes(codes)
-        check_codes(self.codebooks[0], codes, self.codebooks)
+        _, codes, _ = fitting(None, codes, self.codebooks)
         new = _new_ids(ids, len(codes), first=self.next_id)
         every = _new_ids(np.concatenate([self.ids, new]), len(self) + len(codes), first=0)
-        named = bool(self.names) or (bool(names) and not len(self))
-        self.names = _new_names([*self.names, *names], len(every), named)
+        self._check_unused(new)
+        self.names = _new_names([*self.names, *_texts(names)], len(every))
         self.codes, self.ids = torch.cat([self.codes, codes.to("cpu", torch.uint8)]), every
         self.next_id = max(self.next_id, _after(new))
         self._changed()
         return new
 
-    def remove(self, ids: npt.ArrayLike) -> None:
+    def remove(self, ids: Numbers) -> None:
         """Take images out; the others keep their order and ids.
 
         Raises:
@@ -227,6 +242,7 @@ class CodeIndex:
             raise InputError(f"the index has no image with the id {missing[0]}")
         kept = ~np.isin(self.ids, gone)
         self.codes, self.ids = self.codes[torch.from_numpy(kept)], self.ids[kept]
+        self.removed = np.union1d(self.removed, gone)
         self.names = tuple(name for name, keep in zip(self.names, kept, strict=True) if keep) if self.names else ()
         self._changed()
 
@@ -237,10 +253,11 @@ class CodeIndex:
             InputError: a name is not in the index.
         """
         row = {name: i for i, name in enumerate(self.names)}
-        missing = [name for name in names if name not in row]
+        wanted = _texts(names)
+        missing = [name for name in wanted if name not in row]
         if missing:
             raise InputError(f"the index has no image {missing[0]}")
-        return self.ids[[row[name] for name in names]]
+        return self.ids[[row[name] for name in wanted]]
 
     def prefix(self, bits: int) -> CodeIndex:
         """The index of the same images by the first `bits` bits of their codes, which must be whole levels.
@@ -267,6 +284,11 @@ class CodeIndex:
         self.centroids = list_centroids(self.codes, self.codebooks, lists, seed)
         self._changed()
 
+    def _check_unused(self, ids: Ids) -> None:
+        again = ids[np.isin(ids, self.removed)]
+        if len(again):
+            raise InputError(f"id {again[0]} was of an image that was removed; give a new one, or none to count on")
+
     def _changed(self) -> None:
         for name in ("faiss", "_searched"):
             self.__dict__.pop(name, None)
@@ -283,6 +305,8 @@ class CodeIndex:
         tensors = {"codes": self.codes, "codebooks": self.codebooks, "ids": torch.from_numpy(self.ids)}
         if self.centroids is not None:
             tensors["centroids"] = torch.from_numpy(self.centroids)
+        if len(self.removed):
+            tensors["removed"] = torch.from_numpy(self.removed)
         write_index(Path(path), tensors, self.names, self.score, self.origin, self.next_id)
 
     @classmethod
@@ -295,22 +319,9 @@ class CodeIndex:
         return read_index(Path(path), cls)
 
 
-def _tensor(values: Tensor | npt.ArrayLike) -> Tensor:
-    """A tensor as it is, or one of an array in any order of memory."""
-    return values if isinstance(values, Tensor) else torch.from_numpy(np.require(values, requirements=["C", "W"]))
-
-
-def _codes(values: Tensor | npt.ArrayLike) -> Tensor:
-    """Codes as a tensor of whole numbers."""
-    codes = _tensor(values)
-    if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
-        raise InputError(f"codes are whole numbers; got {codes.dtype}: give what `encode` or `transform` returns")
-    return codes
-
-
-def _checked_ids(ids: npt.ArrayLike) -> Ids:
+def _checked_ids(ids: Numbers) -> Ids:
     """Ids of any shape, whole and in range."""
-    array = np.asarray(ids)
+    array = as_array(ids, "ids")
     if array.size and array.dtype.kind not in "iu":
         hint = "; of a mask, give index.ids[mask]" if array.dtype.kind == "b" else ""
         raise InputError(f"ids are whole numbers; got {array.dtype} {list(array.shape)}{hint}")
@@ -324,7 +335,7 @@ def _after(ids: Ids) -> int:
     return int(ids.max(initial=-1)) + 1
 
 
-def _new_ids(ids: npt.ArrayLike | None, count: int, first: int) -> Ids:
+def _new_ids(ids: Numbers | None, count: int, first: int) -> Ids:
     """Different ids [count] that have been checked; counted from `first` unless given."""
     array = _checked_ids(np.arange(first, first + count) if ids is None else ids)
     if array.shape != (count,):
@@ -335,15 +346,24 @@ def _new_ids(ids: npt.ArrayLike | None, count: int, first: int) -> Ids:
     return array
 
 
-def _new_names(names: Sequence[str], count: int, named: bool) -> tuple[str, ...]:
+def _texts(names: Sequence[str]) -> tuple[str, ...]:
+    """Names as given, if they are texts and not one text."""
+    texts: tuple[Any, ...] = tuple(names) if isinstance(names, Iterable) and not isinstance(names, str) else (None,)
+    if not all(isinstance(name, str) for name in texts):
+        raise InputError(f"names are a list of texts, one for each image; got {str(names)[:60]!r}")
+    return texts
+
+
+def _new_names(names: Sequence[str], count: int) -> tuple[str, ...]:
     """Names that have been checked."""
-    if len(names) != (count if named else 0):
-        raise InputError(f"give a name to every image or to none; got {len(names)} names of {count} images")
+    texts = _texts(names)
+    if texts and len(texts) != count:
+        raise InputError(f"give a name to every image or to none; got {len(texts)} names of {count} images")
     seen: set[str] = set()
-    for name in names:
+    for name in texts:
         if name in seen:
             raise InputError(f"{name!r} stands for two images; give each its own name")
         if not name or is_no_text(name):
             raise InputError(f"names are texts that UTF-8 can hold; got {name!r}: rename the file")
         seen.add(name)
-    return tuple(names)
+    return texts

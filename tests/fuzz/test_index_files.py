@@ -17,6 +17,7 @@ TENSORS = {
     "ids": torch.tensor([4, 0, 7]),
     "names": torch.tensor(list(b"a\0b/c\0d"), dtype=torch.uint8),
     "centroids": torch.ones(2, 3),
+    "removed": torch.tensor([1, 5]),
 }
 STATE = {"schema_version": 1, "dpq_version": "0", "score": "l2"}
 STATE |= {"origin": {"model": "model", "model_sha256": "a" * 64, "images": "photos"}}

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -84,11 +86,20 @@ def test_in_a_pipeline_with_names(x):
 def test_refusals(fitted, x):
     with pytest.raises(InputError, match="power of two"):
         ProgressiveQuantizerEstimator(codebook_size=100).fit(x)
-    with pytest.raises(InputError, match="levels and iterations must be at least 1; got 0 and 50"):
+    with pytest.raises(InputError, match="levels must be at least 1; got 0"):
         ProgressiveQuantizerEstimator(levels=0).fit(x)
+    for name in ("levels", "codebook_size", "iterations"):
+        for value in (2.0, np.linspace(1, 3, 3)[1], "2", None, True, np.nan):
+            with pytest.raises(InputError, match=rf"{name} must be a whole number.*; got {re.escape(repr(value))}"):
+                clone(fitted).set_params(**{name: value}).fit(x)
+        with pytest.raises(InputError, match=f"{name} must be .* got -1"):
+            clone(fitted).set_params(**{name: -1}).fit(x)
+    for value in ("seed", 1.5, -1):
+        with pytest.raises(InputError, match=f"random_state cannot be {value!r}: "):
+            clone(fitted).set_params(random_state=value).fit(x)
     with pytest.raises(ValueError, match=r"80 sample.*minimum of 256"):
         ProgressiveQuantizerEstimator().fit(x)
-    with pytest.raises(ValueError, match="codes are from 0 to 15; got 0 to 16"):
+    with pytest.raises(ValueError, match="codes of 16 codewords are from 0 to 15; got 0 to 16"):
         fitted.inverse_transform([[0, 16]])
     with pytest.raises(InputError, match="cannot decode 4 levels"):
         fitted.inverse_transform(fitted.transform(x), levels=4)

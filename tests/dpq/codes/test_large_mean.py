@@ -5,11 +5,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from baselines.dtq import squared_distances
 from dpq import CodeIndex, InputError, ProgressiveQuantizer, ProgressiveQuantizerEstimator
 from dpq.codes.additive import affinities, centre, decode, encode, residual_kmeans
 from dpq.codes.icm import icm_encode
 from dpq.ranking.evaluate import evaluate_codes, evaluate_embeddings
 from dpq.ranking.scores import asymmetric_scores
+from dpq.search.faiss import faiss_index, list_centroids
 
 MEANS = [0, 1, 3, 5, 30, 1000, 10_000, 100_000]
 TOLERANCE = 1e-5  # of the squared spread, that a chosen distance may be above the smallest
@@ -152,3 +154,97 @@ def test_a_mean_that_leaves_no_digits_is_refused(mean):
     x = np.random.default_rng(0).normal(size=(100, 4)) + mean
     with pytest.raises(InputError, match=r"float32 cannot hold embeddings whose spread is .*; subtract the mean first"):
         ProgressiveQuantizerEstimator(levels=2, codebook_size=16).fit(x)
+
+
+def groups(apart, dim=16, rows=300, seed=0):
+    """Embeddings of unit spread around three places that are this far apart."""
+    draw = np.random.default_rng(seed)
+    return torch.from_numpy(draw.normal(size=(rows, dim)) + apart * (np.arange(rows)[:, None] % 3)).float()
+
+
+@pytest.mark.parametrize("apart", [0, 10, 1000, 10_000, 100_000])
+def test_codes_of_groups_far_apart_are_of_the_nearest_codewords(apart):
+    x = groups(apart)
+    codebooks = residual_kmeans(x, 2, 16, 0)
+    codes, residual = encode(x, codebooks), x.double()
+    for level in (0, 1):
+        distances = (residual[:, None] - codebooks[level].double()).square().sum(dim=2)
+        chosen = distances.gather(1, codes[:, level, None].long())[:, 0]
+        assert (chosen <= 1.01 * distances.min(dim=1).values).all()
+        residual = residual - codebooks[level].double()[codes[:, level].long()]
+    assert residual.square().sum(dim=1).mean() < 0.9 * 16  # the spread within a group
+    swept = x.double() - decode(icm_encode(x, codebooks), codebooks.double())
+    assert (swept.square().sum(dim=1) <= 1.01 * residual.square().sum(dim=1) + 1e-6).all()
+
+
+@pytest.mark.parametrize("apart", [0, 1000, 100_000])
+def test_distances_in_groups_far_apart_rank_as_in_float64(apart):
+    x, queries = groups(apart), groups(apart, rows=30, seed=1)
+    labels, asked = (F.one_hot((values[:, 0] % 1 > 0.5).long(), 2).bool() for values in (x, queries))
+    codebooks = residual_kmeans(x, 2, 16, 0)
+    codes = encode(x, codebooks)
+    exact = -(queries.double()[:, None] - decode(codes, codebooks.double())).square().sum(dim=2)
+    best = asymmetric_scores(queries, codes, codebooks, "l2").topk(5).indices
+    torch.testing.assert_close(exact.gather(1, best), exact.topk(5).values, rtol=0.01, atol=0)
+    index = CodeIndex(codes, codebooks, "l2")
+    for lists in (0, 4):
+        if lists:
+            index.divide(lists)
+        found = torch.from_numpy(index.search(queries, 5).rows)
+        torch.testing.assert_close(exact.gather(1, found), exact.topk(5).values, rtol=0.01, atol=0)
+    given = queries, asked, codes, labels, codebooks
+    alone = (queries.double(), asked, codes, labels, codebooks.double())
+    ours, right = (evaluate_codes(*each, None, score="l2").map for each in (given, alone))
+    assert ours == pytest.approx(right, abs=1e-3)
+    ours, right = (
+        evaluate_embeddings(q, asked, y, labels, None, "l2") for q, y in ((queries, x), (queries.double(), x.double()))
+    )
+    assert ours == pytest.approx(right, abs=1e-3)
+
+
+@pytest.mark.parametrize("mean", MEANS)
+def test_distances_of_a_mining_group(mean):
+    x = far(mean, 48, 64)
+    exact = torch.cdist(x.double(), x.double(), compute_mode="donot_use_mm_for_euclid_dist").square()
+    assert (squared_distances(x) - exact).abs().max() < 1e-3 * exact.mean()
+    x.requires_grad_()
+    (squared_distances(x) * torch.arange(64)).sum().backward()
+    wide = x.detach().double().requires_grad_()
+    (torch.cdist(wide, wide, compute_mode="donot_use_mm_for_euclid_dist").square() * torch.arange(64)).sum().backward()
+    assert (x.grad - wide.grad).abs().max() < 1e-2 * wide.grad.abs().max()
+
+
+@pytest.mark.parametrize("mean", MEANS)
+def test_lists_of_an_index_are_those_without_the_mean(mean):
+    x = far(mean, 32)
+    codebooks = residual_kmeans(x, 2, 16, 0)
+    codes = encode(x, codebooks)
+    rebuilt = decode(codes, codebooks.double())
+    centroids = torch.from_numpy(list_centroids(codes, codebooks, 8)).double()
+    nearest = torch.cdist(rebuilt, centroids, compute_mode="donot_use_mm_for_euclid_dist").min(dim=1).values
+    assert nearest.square().mean() < 0.85 * (rebuilt - rebuilt.mean(dim=0)).square().sum(dim=1).mean()
+
+
+@pytest.mark.parametrize("score", ["inner", "l2"])
+def test_a_faiss_index_of_its_own_is_exact_or_refused(score):
+    for mean in MEANS:
+        x = far(mean, 32)
+        codebooks = residual_kmeans(x, 2, 16, 0)
+        index = CodeIndex(encode(x, codebooks), codebooks, score)
+        if score == "inner" or mean < 30:
+            assert index.faiss.ntotal == len(x)
+            continue
+        with pytest.raises(InputError, match=r"Faiss would lose the distances .*CodeIndex\.search"):
+            _ = index.faiss
+        with pytest.raises(InputError, match="subtract the mean"):
+            faiss_index(index.codes, codebooks, "l2")
+
+
+def test_the_estimator_refuses_what_float32_cannot_tell_from_its_codewords():
+    x = np.random.default_rng(0).normal(size=(200, 4))
+    quantizer = ProgressiveQuantizerEstimator(levels=2, codebook_size=16, random_state=0).fit(x)
+    for bad in (x + 1e9, x * 1e300, x[:1] - 1e12):
+        with pytest.raises(InputError, match="float32 cannot hold embeddings whose spread is"):
+            quantizer.transform(bad)
+    assert (quantizer.transform(x[:1]) == quantizer.transform(x)[:1]).all()
+    assert quantizer.transform((x + 1e9).astype(np.float32)).shape == (200, 2)  # nothing is cast

@@ -113,9 +113,9 @@ def test_fingerprint_sees_pixels_labels_order_and_shape() -> None:
 def test_split_refuses_wrong_lengths_and_types() -> None:
     with pytest.raises(ValueError, match="2 images but 3 label rows"):
         Split(numbered(2), torch.ones(3, 1, dtype=torch.bool))
-    with pytest.raises(TypeError):
+    with pytest.raises(InputError, match="uint8 images and bool labels"):
         Split(numbered(2).float(), torch.ones(2, 1, dtype=torch.bool))
-    with pytest.raises(TypeError):
+    with pytest.raises(InputError, match="uint8 images and bool labels"):
         Split(numbered(2), torch.ones(2, 1))
 
 

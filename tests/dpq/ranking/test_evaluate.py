@@ -207,14 +207,14 @@ def changed(position, change):
         (changed(1, lambda y: y[1:]), {}, "labels must be"),
         (changed(2, lambda c: c[:, :2]), {}, "expected codes"),
         (changed(2, lambda c: c[:0]), {}, "nothing to rank"),
-        (changed(2, lambda c: c + 1), {}, "codes must be below 5"),
+        (changed(2, lambda c: c + 1), {}, "codes of 5 codewords are from 0 to 4"),
         (changed(3, lambda y: y[:, 1:]), {}, "labels must be"),
         (changed(4, lambda c: c[0]), {}, "expected codes"),
         (data(8), {"score": "cosine"}, "score must be"),
         (data(8), {"cut": 0}, "cut must be"),
         (data(8), {"ks": (0, 1)}, "ks must be"),
         (data(8), {"further_cuts": (5, 0)}, "further_cuts must be"),
-        (data(8), {"block": 0}, "a block must hold"),
+        (data(8), {"block": 0}, "block must be at least 1"),
     ],
 )
 def test_refusals(arguments, options, message):

@@ -2,6 +2,7 @@ import sys
 
 import faiss
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -174,7 +175,7 @@ def test_damaged_files_are_refused(index, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"codes": torch.full((300, LEVELS), 200, dtype=torch.uint8)}, "codes must be below 16"),
+        ({"codes": torch.full((300, LEVELS), 200, dtype=torch.uint8)}, "codes of 16 codewords are from 0 to 15"),
         ({"ids": torch.zeros(300, dtype=torch.int64)}, "id 0 stands for two images"),
         ({"ids": torch.arange(300) - 1}, "ids are from 0"),
         ({"names": torch.tensor([97, 0, 98], dtype=torch.uint8)}, "2 names of 300 images"),
@@ -221,12 +222,12 @@ def test_other_files_are_not_overwritten(index, tmp_path):
         (lambda i: i.add(i.codes[:1], ids=[0.5], names=["a"]), "ids are whole numbers; got float64"),
         (lambda i: i.add(i.codes[:1], ids=[600, 601], names=["a"]), "expected 1 ids"),
         (lambda i: i.add(i.codes[:1], ids=[True], names=["a"]), "ids are whole numbers; got bool"),
-        (lambda i: i.add(i.codes[:1] / 2, names=["a"]), "codes are whole numbers; got torch.float32"),
+        (lambda i: i.add(i.codes[:1] / 2, names=["a"]), r"codes are whole numbers \[N, M\]; got torch.float32"),
         (lambda i: i.remove(i.ids >= 150), r"got bool \[300\]; of a mask, give index.ids\[mask\]"),
         (lambda i: i.remove([1.5]), "ids are whole numbers; got float64"),
         (lambda i: i.remove(np.array([2.0])), "ids are whole numbers; got float64"),
-        (lambda i: i.remove(["1"]), "ids are whole numbers; got <U1"),
-        (lambda i: i.remove([None]), "ids are whole numbers; got object"),
+        (lambda i: i.remove(["1"]), "ids are <U1 in a str; give numbers"),
+        (lambda i: i.remove([None]), "ids are object in a NoneType; give numbers"),
         (lambda i: i.remove([-1]), "ids are from 0 to"),
         (lambda i: i.remove(np.array([2**64 - 1], np.uint64)), "ids are from 0 to"),
         (lambda i: CodeIndex(i.codes, i.codebooks, ids=i.ids > 5), "ids are whole numbers; got bool"),
@@ -282,6 +283,9 @@ def test_no_id_is_given_twice_in_the_life_of_a_file(tmp_path_factory, steps):
             index.save(path)
             index = CodeIndex.load(path)
         assert index.ids.tolist() == here
+        for again in ever.difference(here):
+            with pytest.raises(InputError, match=f"id {again} was of an image that was removed"):
+                index.add(codes[:1], ids=[again])
 
 
 def test_files_without_the_next_id_count_on_from_their_largest(index, tmp_path):
@@ -291,6 +295,7 @@ def test_files_without_the_next_id_count_on_from_their_largest(index, tmp_path):
     index.remove([299, 298])
     index.save(path)
     tensors, state = read_checked(path)
+    tensors = {name: tensor for name, tensor in tensors.items() if name != "removed"}
     for next_id, expected in ((state["next_id"], 300), (1 << 62, 1 << 62), (None, 298)):
         save_checkpoint(path, tensors, state | {"next_id": next_id})
         assert CodeIndex.load(path).next_id == expected
@@ -300,6 +305,44 @@ def test_files_without_the_next_id_count_on_from_their_largest(index, tmp_path):
         save_checkpoint(path, tensors, state | {"next_id": wrong})
         with pytest.raises(InputError, match=r"next.id"):
             CodeIndex.load(path)
+
+
+def test_ids_below_the_largest_that_were_never_given_are_free(index, tmp_path):
+    index.remove([5, 299])
+    index.save(tmp_path / "i.index")
+    for one in (index, CodeIndex.load(tmp_path / "i.index"), index.prefix(8)):
+        assert one.removed.tolist() == [5, 299]
+        with pytest.raises(InputError, match="id 5 was of an image"):
+            one.add(one.codes[:2], ids=[400, 5], names=["new", "old"])
+        assert one.add(one.codes[:1], ids=[1000], names=["new"]).tolist() == [1000]
+    codes, codebooks = index.codes[:2], index.codebooks
+    assert CodeIndex(codes, codebooks, ids=[1, 9], removed=[4, 2]).add(codes[:1], ids=[3]).tolist() == [3]
+    assert CodeIndex(codes, codebooks, removed=[7]).next_id == 8
+    with pytest.raises(InputError, match="id 1 was of an image"):
+        CodeIndex(codes, codebooks, removed=[1])
+    with pytest.raises(InputError, match="the next id is from 8"):
+        CodeIndex(codes, codebooks, removed=[7], next_id=7)
+
+
+@pytest.mark.parametrize("names", ["ab", ["a", 1], ["a", None], 5, b"ab", None, [["a"], ["b"]]])
+def test_names_are_texts_and_not_one_text(index, names):
+    for act in (
+        lambda: CodeIndex(index.codes[:2], index.codebooks, names=names),
+        lambda: index.add(index.codes[:2], names=names),
+        lambda: index.ids_of(names),
+    ):
+        with pytest.raises(InputError, match="names are a list of texts"):
+            act()
+
+
+def test_names_of_a_table(index):
+    for names in (np.array(["a", "b"]), pd.Series(["a", "b"])):
+        assert CodeIndex(index.codes[:2], index.codebooks, names=names).ids_of(names).tolist() == [0, 1]
+
+
+def test_codebooks_that_train_are_taken_without_their_gradient(index):
+    codebooks = index.codebooks.clone().requires_grad_()
+    assert CodeIndex(index.codes, codebooks).search(embeddings(3, 2), 5).ids.shape == (3, 5)
 
 
 def test_a_prefix_gives_the_ids_of_the_whole(index):
