@@ -109,6 +109,8 @@ def list_centroids(codes: Tensor, codebooks: Tensor, lists: int, seed: int = 0) 
         InputError: C is below 1 or above N.
     """
     faiss = import_faiss()
+    if not len(codes):
+        raise InputError("an index without images has nothing to divide; add images first")
     if not 1 <= lists <= len(codes):
         raise InputError(f"an index of {len(codes)} images can have 1 to {len(codes)} lists; got {lists}")
     drawn = np.random.default_rng(seed).permutation(len(codes))[: _POINTS * lists]

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,13 +24,28 @@ from dpq.codes.additive import check_codebook_size, prefix_levels
 from dpq.errors import InputError
 from dpq.learning.settings import Score
 from dpq.ranking.scores import check_codes, checked, lookup_tables, norm_offsets, prepared
-from dpq.search.faiss import faiss_index, inverted_index, list_centroids
+from dpq.search.faiss import faiss_index, import_faiss, inverted_index, list_centroids
 from dpq.search.file import Origin, is_no_text, read_index, write_index
 
 _BLOCK = 1024  # queries whose tables are in memory at once
 _MOST = 1 << 62  # above every id, so that there is always a next one
 
+_LOCK = threading.RLock()  # held while an index changes or is made; of the module, so that indexes can be pickled
+
 Ids = NDArray[np.int64]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _alone(method: Callable[P, R]) -> Callable[P, R]:
+    """No other thread changes an index meanwhile, or begins to search one."""
+
+    @wraps(method)
+    def locked(*args: P.args, **options: P.kwargs) -> R:
+        with _LOCK:
+            return method(*args, **options)
+
+    return locked
 
 
 @dataclass(frozen=True)
@@ -75,7 +91,8 @@ class CodeIndex:
         next_id: what `add` counts on from, above every id that was ever in the index; after the largest unless given.
 
     All of them are attributes too: codebooks and centroids as float32, ids as int64, names as a tuple; centroids are
-    None where every image is looked at.
+    None where every image is looked at. What is given is copied, `codes` and `codebooks` give copies, and the arrays
+    are read-only: only `add`, `remove` and `divide` change an index. Several threads may use one.
 
     Raises:
         InputError: sizes do not fit, or values are out of range.
@@ -93,55 +110,90 @@ class CodeIndex:
         origin: Origin | None = None,
         next_id: int | None = None,
     ) -> None:
+        self._fill(codes, codebooks, score, ids, names, centroids, origin, next_id, copied=True)
+
+    def _fill(
+        self,
+        codes: Tensor | npt.ArrayLike,
+        codebooks: Tensor | npt.ArrayLike,
+        score: Score,
+        ids: npt.ArrayLike | None,
+        names: Sequence[str] = (),
+        centroids: npt.ArrayLike | None = None,
+        origin: Origin | None = None,
+        next_id: int | None = None,
+        copied: bool = False,
+    ) -> None:
         codes, codebooks = _codes(codes), _tensor(codebooks)
         check_codes(codebooks.new_empty(0, *codebooks.shape[2:]), codes, codebooks)
         check_codebook_size(codebooks.shape[1])
-        self.codes, self.codebooks = codes.to(torch.uint8), codebooks.float()
+        self._codes = codes.detach().to("cpu", torch.uint8, copy=copied)
+        self._codebooks = codebooks.detach().to("cpu", torch.float32, copy=copied)
         self.score, self.origin = checked(score), origin or Origin()
-        self.ids = _new_ids(ids, len(codes), first=0)
-        after = _after(self.ids)
+        self._ids = _new_ids(ids, len(codes), first=0)
+        after = _after(self._ids)
         self.next_id = after if next_id is None else next_id
         if not after <= self.next_id <= _MOST:
             raise InputError(f"the next id is from {after}, after the largest, to {_MOST}; got {next_id}")
         self.names = _new_names(names, len(codes), named=bool(names))
-        self.centroids = None if centroids is None else np.ascontiguousarray(centroids, np.float32)
-        lists = None if self.centroids is None else torch.from_numpy(self.centroids)
+        self._centroids = None if centroids is None else np.asarray(centroids).astype(np.float32, order="C")
+        lists = None if self._centroids is None else torch.from_numpy(self._centroids)
         if lists is not None and (lists.ndim != 2 or not len(lists) or lists.shape[1] != codebooks.shape[2]):
             raise InputError(f"centroids of lists are [C, {codebooks.shape[2]}]; got {list(lists.shape)}")
-        if not self.codebooks.isfinite().all() or (lists is not None and not lists.isfinite().all()):
+        if not self._codebooks.isfinite().all() or (lists is not None and not lists.isfinite().all()):
             raise InputError("codebooks and centroids must be finite")
 
     def __len__(self) -> int:
         """Number of images N."""
-        return len(self.codes)
+        return len(self._codes)
+
+    @property
+    def codes(self) -> Tensor:
+        """[N, M] uint8, a copy."""
+        return self._codes.clone()
+
+    @property
+    def codebooks(self) -> Tensor:
+        """[M, K, D] float32, a copy."""
+        return self._codebooks.clone()
+
+    @property
+    def ids(self) -> Ids:
+        """[N], read-only."""
+        return _read_only(self._ids)
+
+    @property
+    def centroids(self) -> NDArray[np.float32] | None:
+        """[C, D] of an inverted file, read-only; None where there is none."""
+        return None if self._centroids is None else _read_only(self._centroids)
 
     @property
     def bits(self) -> int:
         """Code length."""
-        return len(self.codebooks) * (self.codebooks.shape[1].bit_length() - 1)
+        return len(self._codebooks) * (self._codebooks.shape[1].bit_length() - 1)
 
     @cached_property
     def faiss(self) -> Any:
-        """The Faiss index, with rows for ids; of an inverted file if there are centroids. Changes are not taken back.
+        """A Faiss index, with rows for ids; of an inverted file if there are centroids. Changes are not taken back.
+
+        It is the caller's: `search` has one of its own.
 
         Raises:
             InputError: Faiss is not installed.
         """
-        return self._faiss_of(self.codebooks, self.centroids)
+        return self._faiss_of(self._codebooks, self._centroids)
 
     def _faiss_of(self, codebooks: Tensor, centroids: NDArray[np.float32] | None) -> Any:
         if centroids is None:
-            return faiss_index(self.codes, codebooks, self.score)
-        return inverted_index(self.codes, codebooks, centroids, self.score)
+            return faiss_index(self._codes, codebooks, self.score)
+        return inverted_index(self._codes, codebooks, centroids, self.score)
 
     @cached_property
     def _searched(self) -> Any:
-        """The Faiss index that is searched: `faiss`, or one of centred codebooks where their mean is large."""
-        centroids = None if self.centroids is None else torch.from_numpy(self.centroids)
-        points = self.codebooks.new_empty(0, self.codebooks.shape[2]) if centroids is None else centroids
-        points, codebooks = prepared(points, self.codebooks, self.score)
-        if codebooks is self.codebooks:
-            return self.faiss
+        """The Faiss index that is searched: as `faiss`, or of centred codebooks where their mean is large."""
+        centroids = None if self._centroids is None else torch.from_numpy(self._centroids)
+        points = self._codebooks.new_empty(0, self._codebooks.shape[2]) if centroids is None else centroids
+        points, codebooks = prepared(points, self._codebooks, self.score)
         return self._faiss_of(codebooks, None if centroids is None else points.contiguous().numpy())
 
     def search(self, queries: Tensor | npt.ArrayLike, k: int = 10, probes: int | None = None) -> Found:
@@ -157,30 +209,40 @@ class CodeIndex:
             InputError: another dimension, values that are not finite, a number out of range, or no Faiss.
         """
         wanted = torch.as_tensor(queries).detach().cpu().float()
-        if wanted.ndim != 2 or wanted.shape[1] != self.codebooks.shape[2] or not wanted.isfinite().all():
-            raise InputError(f"queries are finite numbers [Q, {self.codebooks.shape[2]}]; got {list(wanted.shape)}")
+        if wanted.ndim != 2 or wanted.shape[1] != self._codebooks.shape[2] or not wanted.isfinite().all():
+            raise InputError(f"queries are finite numbers [Q, {self._codebooks.shape[2]}]; got {list(wanted.shape)}")
         if k < 1:
             raise InputError(f"k must be at least 1; got {k}")
-        index = self._searched
-        lists = 0 if self.centroids is None else len(self.centroids)
+        with _LOCK:  # what belongs together, whatever other threads change meanwhile
+            index, codes, ids = self._searched, self._codes, self._ids
+            lists = 0 if self._centroids is None else len(self._centroids)
         if probes is not None and not 1 <= probes <= lists:
             raise InputError(f"the index has {lists} lists to look at; got {probes} probes")
-        if lists:
-            index.nprobe = probes or lists
-        k = min(k, len(self))
+        limits = import_faiss().SearchParametersIVF(nprobe=probes or lists) if lists else None
+        k = min(k, len(codes))
         if not k or not len(wanted):
             none = np.empty((len(wanted), k), np.int64)
             return Found(none, none.copy(), none.astype(np.float32))
-        parts = [self._search(index, part, k) for part in torch.split(wanted, _BLOCK)]
+        parts = []
+        for part in torch.split(wanted, _BLOCK):
+            part, codebooks = prepared(part, self._codebooks, self.score)
+            rows = np.asarray(index.search(part.numpy(), k, params=limits)[1], np.int64)
+            parts.append(self._scored(rows, codes, part, codebooks))
         rows, scores = (np.concatenate(each) for each in zip(*parts, strict=True))
-        return Found(np.where(rows < 0, -1, self.ids[rows]), rows, scores)
+        return Found(np.where(rows < 0, -1, ids[rows]), rows, scores)
 
-    def _search(self, index: Any, queries: Tensor, k: int) -> tuple[Ids, NDArray[np.float32]]:
-        """Rows and scores of the answers to some queries, [Q, k] each."""
-        queries, codebooks = prepared(queries, self.codebooks, self.score)
-        rows = np.asarray(index.search(queries.numpy(), k)[1], np.int64)
-        # Our scores, as Faiss's of an inverted file lack a term that queries share.
-        codes = self.codes[torch.from_numpy(rows).clamp(min=0)]  # [Q, k, M]
+    def _scored(
+        self, rows: Ids, codes: Tensor, queries: Tensor, codebooks: Tensor
+    ) -> tuple[Ids, NDArray[np.float32]]:
+        """Rows and scores of the answers to some queries, [Q, k] each, by our scores: Faiss's may lack a shared term.
+
+        Args:
+            rows: [Q, k] that Faiss found.
+            codes: [N, M] of the index.
+            queries: [Q, D], and `codebooks`, as they are scored.
+            codebooks: [M, K, D].
+        """
+        codes = codes[torch.from_numpy(rows).clamp(min=0)]  # [Q, k, M]
         tables = lookup_tables(queries, codebooks)
         total = tables.gather(2, codes.long().transpose(1, 2)).sum(dim=1)
         offsets = norm_offsets(codes.flatten(0, 1), codebooks, self.score)
@@ -189,6 +251,7 @@ class CodeIndex:
         order = np.lexsort((rows, -scores))
         return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
+    @_alone
     def add(self, codes: Tensor | npt.ArrayLike, ids: npt.ArrayLike | None = None, names: Sequence[str] = ()) -> Ids:
         """Append images.
 
@@ -205,16 +268,17 @@ class CodeIndex:
             InputError: sizes do not fit, or an id or name is there already.
         """
         codes = _codes(codes)
-        check_codes(self.codebooks[0], codes, self.codebooks)
+        check_codes(self._codebooks[0], codes, self._codebooks)
         new = _new_ids(ids, len(codes), first=self.next_id)
-        every = _new_ids(np.concatenate([self.ids, new]), len(self) + len(codes), first=0)
+        every = _new_ids(np.concatenate([self._ids, new]), len(self) + len(codes), first=0)
         named = bool(self.names) or (bool(names) and not len(self))
         self.names = _new_names([*self.names, *names], len(every), named)
-        self.codes, self.ids = torch.cat([self.codes, codes.to("cpu", torch.uint8)]), every
+        self._codes, self._ids = torch.cat([self._codes, codes.to("cpu", torch.uint8)]), every
         self.next_id = max(self.next_id, _after(new))
         self._changed()
         return new
 
+    @_alone
     def remove(self, ids: npt.ArrayLike) -> None:
         """Take images out; the others keep their order and ids.
 
@@ -222,11 +286,11 @@ class CodeIndex:
             InputError: the index does not have one of the ids, or they are none, as a mask; nothing is removed.
         """
         gone = _checked_ids(ids).reshape(-1)
-        missing = gone[~np.isin(gone, self.ids)]
+        missing = gone[~np.isin(gone, self._ids)]
         if len(missing):
             raise InputError(f"the index has no image with the id {missing[0]}")
-        kept = ~np.isin(self.ids, gone)
-        self.codes, self.ids = self.codes[torch.from_numpy(kept)], self.ids[kept]
+        kept = ~np.isin(self._ids, gone)
+        self._codes, self._ids = self._codes[torch.from_numpy(kept)], self._ids[kept]
         self.names = tuple(name for name, keep in zip(self.names, kept, strict=True) if keep) if self.names else ()
         self._changed()
 
@@ -240,20 +304,22 @@ class CodeIndex:
         missing = [name for name in names if name not in row]
         if missing:
             raise InputError(f"the index has no image {missing[0]}")
-        return self.ids[[row[name] for name in names]]
+        return self._ids[[row[name] for name in names]]
 
+    @_alone
     def prefix(self, bits: int) -> CodeIndex:
         """The index of the same images by the first `bits` bits of their codes, which must be whole levels.
 
         Raises:
             InputError: they are not, or the codes are shorter.
         """
-        levels = prefix_levels(bits, len(self.codebooks), self.codebooks.shape[1])
+        levels = prefix_levels(bits, len(self._codebooks), self._codebooks.shape[1])
         shorter = copy.copy(self)
-        shorter.codes, shorter.codebooks = self.codes[:, :levels], self.codebooks[:levels]
+        shorter._codes, shorter._codebooks = self._codes[:, :levels], self._codebooks[:levels]
         shorter._changed()
         return shorter
 
+    @_alone
     def divide(self, lists: int, seed: int = 0) -> None:
         """Make an inverted file of the index, for large sets: searches then can look at some of its lists alone.
 
@@ -264,7 +330,7 @@ class CodeIndex:
         Raises:
             InputError: C is below 1 or above N, or Faiss is not installed.
         """
-        self.centroids = list_centroids(self.codes, self.codebooks, lists, seed)
+        self._centroids = list_centroids(self._codes, self._codebooks, lists, seed)
         self._changed()
 
     def _changed(self) -> None:
@@ -280,24 +346,38 @@ class CodeIndex:
         Raises:
             InputError: it cannot be written, or there is something else than an index.
         """
-        tensors = {"codes": self.codes, "codebooks": self.codebooks, "ids": torch.from_numpy(self.ids)}
-        if self.centroids is not None:
-            tensors["centroids"] = torch.from_numpy(self.centroids)
-        write_index(Path(path), tensors, self.names, self.score, self.origin, self.next_id)
+        with _LOCK:  # what belongs together; it is not changed in place
+            tensors = {"codes": self._codes, "codebooks": self._codebooks, "ids": torch.from_numpy(self._ids)}
+            if self._centroids is not None:
+                tensors["centroids"] = torch.from_numpy(self._centroids)
+            names, next_id = self.names, self.next_id
+        write_index(Path(path), tensors, names, self.score, self.origin, next_id)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read what `save` wrote; nothing is unpickled, and Faiss reads no file.
 
+        Codes stay on the disk until they are needed: the file is mapped, and may be replaced, but not written to.
+
         Raises:
             InputError: the file is missing, damaged, or of something else.
         """
-        return read_index(Path(path), cls)
+
+        index = cls.__new__(cls)
+        read_index(Path(path), index._fill)
+        return index
 
 
 def _tensor(values: Tensor | npt.ArrayLike) -> Tensor:
     """A tensor as it is, or one of an array in any order of memory."""
     return values if isinstance(values, Tensor) else torch.from_numpy(np.require(values, requirements=["C", "W"]))
+
+
+def _read_only(values: NDArray[Any]) -> NDArray[Any]:
+    """The same array, which cannot be written to."""
+    view = values.view()
+    view.flags.writeable = False
+    return view
 
 
 def _codes(values: Tensor | npt.ArrayLike) -> Tensor:
