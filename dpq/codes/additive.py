@@ -5,7 +5,6 @@ Axes: N images, B batch, D dimensions, M levels, K codewords.
 
 from __future__ import annotations
 
-import warnings
 from typing import Literal
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dpq.errors import InputError
+from dpq.errors import InputError, ignored
 
 _FAR = 4.0  # a mean that is this many times as long as the spread costs a product about one of float32's digits
 BLOCK = 8192  # images coded or decoded at once; bounds a [B, K] table to 8 MiB
@@ -236,8 +235,7 @@ def kmeans(points: np.ndarray, clusters: int, seed: int, iterations: int = 50) -
     from sklearn.exceptions import ConvergenceWarning
 
     shift = centre(torch.from_numpy(points)).numpy()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with ignored(ConvergenceWarning):
         fitted = KMeans(clusters, n_init=1, max_iter=iterations, random_state=seed).fit(points - shift)
     return np.ascontiguousarray(fitted.cluster_centers_ + shift, dtype=np.float32)
 

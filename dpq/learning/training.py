@@ -28,7 +28,7 @@ from dpq.learning.augment import send, to_input
 from dpq.learning.health import batch_signs, loss_signs, one_class
 from dpq.learning.settings import Epoch, Execution, TrainingConfig, TrainLog, Views
 from dpq.protocols.base import Split, take_images
-from dpq.seeds import derive_seed
+from dpq.seeds import derive_seed, seed_global
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class Trainer:
         self.method.before_epoch(epoch)
         distributed.follow_leader(self.module)
         self.module.train()
-        torch.manual_seed(derive_seed(self.seed, "dropout", self.epoch))
+        seed_global(derive_seed(self.seed, "dropout", self.epoch), self.execution.device)
         geometry = torch.Generator().manual_seed(derive_seed(self.seed, "augment", self.epoch))
         shuffled = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
         order = torch.randperm(len(self.images), generator=shuffled).to(self.labels.device)
@@ -159,7 +159,9 @@ class Trainer:
     def _embeddings(self, views: Views) -> Tensor:
         """Embeddings [N, D] of the training images, on the CPU; every process makes its share of them."""
         mine = distributed.share(len(self.images))
+        self.method.backbone.eval()
         embeddings: Tensor = self.method.embed(take_images(self.images, mine), views=views)
+        self.method.backbone.train()
         return distributed.gather(embeddings, len(self.images))
 
     def step(self, rows: Tensor, geometry: torch.Generator, step: int) -> dict[str, Tensor]:

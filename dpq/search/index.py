@@ -231,9 +231,7 @@ class CodeIndex:
         rows, scores = (np.concatenate(each) for each in zip(*parts, strict=True))
         return Found(np.where(rows < 0, -1, ids[rows]), rows, scores)
 
-    def _scored(
-        self, rows: Ids, codes: Tensor, queries: Tensor, codebooks: Tensor
-    ) -> tuple[Ids, NDArray[np.float32]]:
+    def _scored(self, rows: Ids, codes: Tensor, queries: Tensor, codebooks: Tensor) -> tuple[Ids, NDArray[np.float32]]:
         """Rows and scores of the answers to some queries, [Q, k] each, by our scores: Faiss's may lack a shared term.
 
         Args:
@@ -362,7 +360,6 @@ class CodeIndex:
         Raises:
             InputError: the file is missing, damaged, or of something else.
         """
-
         index = cls.__new__(cls)
         read_index(Path(path), index._fill)
         return index
