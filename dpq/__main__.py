@@ -24,6 +24,7 @@ OPTIONS = {
     "device": "--device cpu",
     "output": "--output MODEL",
     "weights": "--weights FILE, or --weights none to start from scratch",
+    "workers": "fewer --workers",
 }
 # How to go on after Ctrl-C.
 ADVICE = {

@@ -29,7 +29,7 @@ from dpq.learning.settings import Execution, TrainingConfig
 from dpq.method.dpq import DPQMethod
 from dpq.method.label_vectors import orthonormal_label_vectors
 from dpq.protocols import Dataset, load_protocol
-from dpq.seeds import derive_seed
+from dpq.seeds import derive_seed, seeded
 
 CODEBOOK_SIZE = 16  # codewords per level: 4 bits
 LEVELS = 3
@@ -89,13 +89,12 @@ def subject_of(entry: MethodEntry) -> Subject:
 
     def make(bits: int = BITS, seed: int = 0) -> Method:
         source: Source | None = None
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(0, "weights"))
+        with seeded(derive_seed(0, "weights")):
             if entry.source == "backbone":
                 source = FrozenFeatures(NETWORK, None, training, torch.device("cpu"))
             elif entry.source == "dpq":
                 source = DPQMethod(network(classes), vectors, bits=BITS, codebook_size=CODEBOOK_SIZE)
-            torch.manual_seed(derive_seed(seed, "weights"))
+        with seeded(derive_seed(seed, "weights")):
             config = entry.config and entry.config()
             return entry.build(MethodContext(config, bits, CODEBOOK_SIZE, classes, vectors, network, source))
 

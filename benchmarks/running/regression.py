@@ -28,6 +28,7 @@ from dpq.files.json import read_json
 from dpq.files.schema import Scalar, read_table
 from dpq.learning.settings import Epoch
 from dpq.protocols import Dataset
+from dpq.seeds import seeded
 
 log = logging.getLogger(__name__)
 
@@ -183,8 +184,7 @@ def probe(experiment: Experiment, ingredients: Ingredients) -> dict[str, float]:
         start = method.codes_start(training.epochs)
         method.before_epoch(Epoch(start, training.epochs, 0, lambda views: embeddings, torch.arange(PROBED), PROBED))
         method.backbone.forward = lambda inputs, count: (embeddings[:count], logits[:count])
-        with torch.random.fork_rng(), torch.no_grad():
-            torch.manual_seed(0)
+        with seeded(0), torch.no_grad():
             losses = method.losses(rows[:, None], labels[rows], rows, start)
         terms |= {f"{name}, {term}": float(value) for term, value in losses.items()}
     return terms

@@ -15,4 +15,5 @@ OPTIONS = {
     "output": "--output DIR",
     "strip_prefix": "--strip-prefix FOLDER",
     "weights": "--weights FILE, or --weights none to start from scratch",
+    "workers": "fewer --workers",
 }

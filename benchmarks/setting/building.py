@@ -18,7 +18,7 @@ from dpq.learning.entry import Method, MethodContext, Source
 from dpq.learning.on_embeddings import FrozenFeatures
 from dpq.method.label_vectors import orthonormal_label_vectors, read_label_vectors
 from dpq.protocols import Dataset
-from dpq.seeds import derive_seed
+from dpq.seeds import derive_seed, seeded
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,13 @@ def build_method(
         source,
         bool((train.labels.sum(dim=1) > 1).any()),
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "weights"))
+    with seeded(derive_seed(seed, "weights")):
         return method.entry.build(context)
 
 
 def frozen_features(experiment: Experiment, ingredients: Ingredients, device: torch.device) -> FrozenFeatures:
     """The backbone as its weights came; without any, the same random network whatever the run's seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(0, "weights"))
+    with seeded(derive_seed(0, "weights")):
         return FrozenFeatures(experiment.backbone.name, ingredients.weights, experiment.training, device)
 
 

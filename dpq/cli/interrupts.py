@@ -18,13 +18,13 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 NOT_BEGUN = "nothing was begun; give the same command again"
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _GRACE = 1.5  # seconds that a command has to tidy up
 _TURN = 0.2  # seconds to wait for another thread that says the line
 
 
 class Interruption:
-    """How this process answers Ctrl-C and SIGTERM; there is one, for signals belong to the process."""
+    """How this process answers Ctrl-C, SIGTERM and SIGHUP; there is one, for signals belong to the process."""
 
     def __init__(self) -> None:
         self.status = 128 + signal.SIGINT  # exit status of an interrupted command
@@ -69,7 +69,8 @@ class Interruption:
         """Say, once, how to go on; returns the exit status."""
         if self._saying.acquire(timeout=_TURN):
             if not self._said:
-                print(f"interrupted: {self._advice}", file=sys.stderr, flush=True)
+                with suppress(OSError):  # the terminal is closed
+                    print(f"interrupted: {self._advice}", file=sys.stderr, flush=True)
                 self._said = True
             self._saying.release()
         return self.status
@@ -106,8 +107,9 @@ class Interruption:
 def _leave_to_the_parent() -> None:
     """A forked worker ends when its parent ends it, and does not wake the parent's watching thread."""
     signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in _SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
 
 
 interruption = Interruption()

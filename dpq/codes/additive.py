@@ -5,7 +5,6 @@ Axes: N images, B batch, D dimensions, M levels, K codewords.
 
 from __future__ import annotations
 
-import warnings
 from typing import Literal, get_args
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dpq.errors import InputError
+from dpq.errors import InputError, ignored
 from dpq.inputs.values import Numbers, as_array, as_tensor, one_of, whole_number
 
 _FAR = 4.0  # a mean that is this many times as long as the spread costs a product about one of float32's digits
@@ -320,8 +319,7 @@ def kmeans(points: npt.ArrayLike, clusters: int, seed: int, iterations: int = 50
 
     shift = centre(torch.from_numpy(x)).numpy()
     x = x - shift
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with ignored(ConvergenceWarning):
         fitted = KMeans(clusters, n_init=1, max_iter=iterations, random_state=seed).fit(x)
         # Groups far apart, within which float32 has no digits to tell points apart.
         if 0 < fitted.inertia_ < _DIGITS * np.square(x).sum(dtype=np.float64):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import tempfile
+import secrets
+from io import BufferedWriter
 from pathlib import Path
 
 from dpq.errors import InputError
 
 ELSEWHERE = "choose another folder"
-_RANDOM = 8  # characters that `tempfile` adds to a name
+_RANDOM = 8  # characters that a temporary file has more in its name
 
 
 def write_atomically(path: Path, content: bytes | bytearray | memoryview | str, remedy: str = ELSEWHERE) -> None:
     """Write a temporary file beside `path`, flush it to the disk, then rename it into place.
+
+    A symbolic link stays one: the file that it leads to is replaced.
 
     Args:
         path: the file; its folder is made.
@@ -21,33 +25,45 @@ def write_atomically(path: Path, content: bytes | bytearray | memoryview | str, 
         remedy: what the message of a failure says to do.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: the folder cannot be written, or there is something else than a file.
     """
     about = "output" if remedy == ELSEWHERE else None
     data = content.encode() if isinstance(content, str) else content
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        place = _place(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        if place.exists() and not place.is_file():  # a folder, or a device that everybody would miss
+            raise OSError(errno.EEXIST, "it is no regular file")
+        stream = _beside(place)
     except OSError as error:
         raise InputError(f"cannot write {path} ({error.strerror}); {remedy}", about) from error
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        # mkstemp makes private files; results are for everybody, within the umask.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
+        os.replace(stream.name, place)
     except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
+        Path(stream.name).unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise InputError(f"cannot write {path} ({error.strerror}); free some space or {remedy}", about) from error
         raise
 
 
+def _place(path: Path) -> Path:
+    """The file itself, where `path` is a link to it."""
+    return Path(os.path.realpath(path)) if os.path.islink(path) else path
+
+
+def _beside(place: Path) -> BufferedWriter:
+    """A new file, which everybody within the umask may read, as all results."""
+    return place.with_name(f".{place.name}.{secrets.token_hex(_RANDOM // 2)}").open("xb")
+
+
 def sweep(path: Path) -> None:
     """Delete what killed processes left of writing `path`. Only while no other process writes it."""
-    for left in path.parent.glob(f".{path.name}.{'?' * _RANDOM}"):
+    place = _place(path)
+    for left in place.parent.glob(f".{place.name}.{'?' * _RANDOM}"):
         left.unlink(missing_ok=True)

@@ -82,7 +82,8 @@ def _digest(tensors: Mapping[str, Tensor], state: str) -> str:
     whole = hashlib.sha256(state.encode())
     for name, value in sorted(tensors.items()):
         whole.update(repr((name, str(value.dtype), list(value.shape))).encode())
-        whole.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
+        if value.numel():  # torch cannot see no number as bytes
+            whole.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
     return whole.hexdigest()
 
 

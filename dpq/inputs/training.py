@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,7 +18,7 @@ from dpq.inputs.images import ImageInput, dataset_items, list_images, square_ima
 from dpq.inputs.values import as_array
 from dpq.protocols.base import Images, Split
 from dpq.protocols.store.files import write_all
-from dpq.protocols.store.read import ImageStore, Inspection, StoredImages
+from dpq.protocols.store.read import ImageStore, Inspection, NamelessFile, StoredImages
 
 IN_MEMORY = 1 << 30  # bytes of decoded images; from here on they stay on the disk
 
@@ -34,7 +33,6 @@ def training_split(
     *,
     side: int,
     workers: int,
-    folder: Path,
 ) -> tuple[Split, Labels]:
     """Decoded images with their labels.
 
@@ -44,7 +42,6 @@ def training_split(
         classes: as for `read_labels`; None takes those of a dataset that has `classes`.
         side: images are resized to.
         workers: processes that decode files.
-        folder: for decoded images, in use as long as the split is.
 
     Raises:
         InputError: images or labels that cannot be used or do not fit each other.
@@ -52,7 +49,7 @@ def training_split(
     source: Any = images
     if labels is None:
         source, found, classes = _labelled(images, classes)
-        kept = keep_images(square_images(source, side, workers), side, folder)
+        kept = keep_images(square_images(source, side, workers), side)
         try:
             labels = np.stack([np.asarray(label) for label in found])
         except ValueError as error:
@@ -60,37 +57,44 @@ def training_split(
         read = read_labels(labels, classes)
     else:
         read = read_labels(labels, classes)
-        kept = keep_images(square_images(source, side, workers), side, folder)
+        kept = keep_images(square_images(source, side, workers), side)
     if len(kept) != len(read.matrix):
         raise InputError(f"there are {len(kept)} images but {len(read.matrix)} labels; give one for each")
     return Split(kept, read.matrix), read
 
 
-def keep_images(images: Iterable[npt.NDArray[np.uint8]], side: int, folder: Path, in_memory: int = IN_MEMORY) -> Images:
+def keep_images(images: Iterable[npt.NDArray[np.uint8]], side: int, in_memory: int = IN_MEMORY) -> Images:
     """Every image of a stream, for reading in any order.
 
     Args:
         images: [3, side, side] each.
         side: of the images.
-        folder: for a file of 3 * side**2 bytes per image; in use until the result is, where that stays on the disk.
-        in_memory: bytes up to which the result is a tensor.
+        in_memory: bytes up to which the result is a tensor; beyond, it is in a temporary file that has no name, so that
+            nothing is left of it whatever ends the process.
 
     Raises:
         InputError: no image, or no room for the file.
     """
-    path = folder / "images"
-    with path.open("wb", buffering=0) as file:  # so that closing it has nothing left to write
-        for image in images:
-            try:
-                write_all(file, np.ascontiguousarray(image).data.cast("B"))
-            except OSError as error:
-                raise InputError(
-                    f"cannot keep decoded images in {folder} ({error.strerror}); set TMPDIR to a folder with more room"
-                ) from error
-    if not (size := path.stat().st_size):
+    held, file, count = bytearray(), None, 0
+    for image in images:
+        count += 1
+        held += np.ascontiguousarray(image).data.cast("B")
+        if file is None and len(held) <= in_memory:
+            continue
+        try:
+            file = file or NamelessFile()
+            write_all(file.content.raw, memoryview(held))
+        except OSError as error:
+            raise InputError(
+                f"cannot keep decoded images in the temporary folder ({error.strerror}); "
+                "set TMPDIR to a folder with more room"
+            ) from error
+        held = bytearray()
+    if not count:
         raise InputError("there are no images; give at least one")
-    stored = StoredImages(ImageStore(path, (), side, Inspection((), {})), torch.arange(size // (3 * side**2)))
-    return stored if size > in_memory else stored[:]
+    if file is None:
+        return torch.frombuffer(held, dtype=torch.uint8).view(count, 3, side, side)
+    return StoredImages(ImageStore(file, (), side, Inspection((), {})), torch.arange(count))
 
 
 def _labelled(

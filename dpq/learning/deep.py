@@ -67,8 +67,11 @@ class DeepMethod(nn.Module):
         """
         additive.check_enough(len(train), self.codebooks.shape[1])
         self.training_config = training
-        with torch.inference_mode(False):  # gradients, whatever the caller switched off
-            return Trainer(self, train, training, seed, execution or Execution()).run()
+        try:
+            with torch.inference_mode(False):  # gradients, whatever the caller switched off
+                return Trainer(self, train, training, seed, execution or Execution()).run()
+        finally:
+            self.eval()  # from here on it only answers
 
     def embed(self, images: Images, *, views: Views | None = None, progress: bool = False) -> Tensor:
         """Embeddings [N, D] of uint8 images [N, 3, h, w], on the CPU."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from typing import ClassVar
 
@@ -38,7 +39,8 @@ def embed_images(
     """Embed uint8 images with a network in evaluation mode, on the device it is on.
 
     Args:
-        network: gives embeddings and logits of a batch of inputs; its mode is restored afterwards.
+        network: gives embeddings and logits of a batch of inputs. It stays as it is, for other threads may ask it too:
+            for one in training mode a copy answers.
         preprocessing: what the network expects of its input.
         images: [N, 3, h, w] uint8, on any device or on disk; one batch at a time is read.
         config: image size, crop and precision.
@@ -52,8 +54,8 @@ def embed_images(
     """
     device, views = next(network.parameters()).device, views or config.evaluation_views
     generator = None if crop_seed is None else torch.Generator().manual_seed(crop_seed)
-    was_training = network.training
-    network.eval()
+    if any(module.training for module in network.modules()):
+        network = copy.deepcopy(network).eval()
     embeddings, logits = [], []
     bar = tqdm(total=len(images), desc="encoding", unit="image", leave=False, disable=None if progress else True)
     size = BATCH_ON_GPU if device.type == "cuda" else BATCH
@@ -72,7 +74,6 @@ def embed_images(
             embeddings.append(torch.stack([embedding.float() for embedding, _ in seen]).mean(dim=0))
             logits.append(torch.stack([scores.float() for _, scores in seen]).mean(dim=0))
             bar.update(len(batch))
-    network.train(was_training)
     return torch.cat(embeddings).cpu(), torch.cat(logits).cpu()  # read once: reading stalls a GPU
 
 
@@ -94,6 +95,7 @@ class FrozenFeatures(nn.Module):
         self.body: nn.Module = body.to(device, memory_format=torch.channels_last)
         self.preprocessing: Preprocessing = preprocessing
         self.training_config = training
+        self.eval()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features [B, F], and logits [B, 0]: there is no classifier."""

@@ -29,7 +29,7 @@ from dpq.learning.graphs import Replayed
 from dpq.learning.health import batch_signs, loss_signs, one_class
 from dpq.learning.settings import Epoch, Execution, TrainingConfig, TrainLog, Views
 from dpq.protocols.base import Split, take_images
-from dpq.seeds import derive_seed
+from dpq.seeds import derive_seed, seed_global
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ class Trainer:
         self.method.before_epoch(epoch)
         distributed.follow_leader(self.module)
         self.module.train()
-        torch.manual_seed(derive_seed(self.seed, "dropout", self.epoch))
+        seed_global(derive_seed(self.seed, "dropout", self.epoch), self.execution.device)
         geometry = torch.Generator().manual_seed(derive_seed(self.seed, "augment", self.epoch))
         # Drawn on the CPU, and sent at once: sending is a wait at every step.
         drawn = [draw_crops(self.batch_size, self.config.augmentation, geometry) for _ in range(self.steps)]
@@ -170,7 +170,9 @@ class Trainer:
     def _embeddings(self, views: Views) -> Tensor:
         """Embeddings [N, D] of the training images, on the CPU; every process makes its share of them."""
         mine = distributed.share(len(self.images))
+        self.method.backbone.eval()
         embeddings: Tensor = self.method.embed(take_images(self.images, mine), views=views)
+        self.method.backbone.train()
         return distributed.gather(embeddings, len(self.images))
 
     def step(self, rows: Tensor, crops: Tensor, step: int) -> dict[str, Tensor]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Iterator, Sequence, Sized
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +29,7 @@ from dpq.method import dpq
 from dpq.method.config import DPQConfig
 from dpq.method.label_vectors import orthonormal_label_vectors
 from dpq.method.saved import SCHEMA_VERSION, SavedBackbone, SavedConfig, read_model, unusable, write_model
-from dpq.seeds import derive_seed
+from dpq.seeds import derive_seed, seeded
 from dpq.version import __version__
 
 log = logging.getLogger(__name__)
@@ -135,8 +134,8 @@ class DPQ:
 
     @property
     def codebooks(self) -> Tensor:
-        """[M, K, D], on the CPU."""
-        return self.method.codebooks.cpu()
+        """[M, K, D], a copy on the CPU."""
+        return self.method.codebooks.to("cpu", copy=True)
 
     @property
     def side(self) -> int:
@@ -175,17 +174,15 @@ class DPQ:
             InputError: images or labels that cannot be used or do not fit each other; fewer images than codewords.
         """
         seed, workers = whole_number("seed", seed, None), whole_number("workers", workers, 0)
-        folders = tempfile.TemporaryDirectory(prefix="dpq-", ignore_cleanup_errors=True)
-        with torch.inference_mode(False), folders as folder:  # gradients, whatever the caller switched off
-            split, read = training_split(images, labels, classes, side=self.side, workers=workers, folder=Path(folder))
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(derive_seed(seed, "weights"))
+        with torch.inference_mode(False):  # gradients, whatever the caller switched off
+            split, read = training_split(images, labels, classes, side=self.side, workers=workers)
+            with seeded(derive_seed(seed, "weights")):
                 method = self._build(read.classes, read.several)
-            self.log = method.fit(split, self.training, seed, Execution(self.device, progress=progress))
+            log_of_all = method.fit(split, self.training, seed, Execution(self.device, progress=progress))
             embeddings = method.embed(split.images, progress=progress)
             for sign in code_signs(embeddings, method.encode(embeddings), self.codebook_size):
                 log.warning("warning: %s", sign)
-            self._method, self._labels = method, (read.classes, read.several)
+            self._method, self._labels, self.log = method, (read.classes, read.several), log_of_all
         return self
 
     def _build(self, classes: tuple[str, ...], several: bool) -> dpq.DPQMethod:
@@ -235,11 +232,11 @@ class DPQ:
         levels = additive.levels_for(self.bits, self.codebook_size)
         if bits is not None:
             levels = additive.prefix_levels(bits, levels, self.codebook_size)
-        codes = [torch.empty(0, levels, dtype=torch.uint8)]
+        method, codes = self.method, [torch.empty(0, levels, dtype=torch.uint8)]
         total = len(images) if isinstance(images, Sized) and not isinstance(images, str) else None
         with tqdm(total=total, desc="encode", unit="image", leave=False, disable=None if progress else True) as bar:
-            for batch in self._embedded(images, batch_size, workers):
-                codes.append(self.method.encode(batch)[:, :levels])
+            for batch in self._embedded(images, batch_size, workers, method):
+                codes.append(method.encode(batch)[:, :levels])
                 bar.update(len(batch))
         return torch.cat(codes)
 
@@ -251,10 +248,13 @@ class DPQ:
         Raises:
             InputError: they are no codes, or have more levels than were trained.
         """
-        return additive.decode(as_tensor(codes, "codes").cpu(), self.codebooks)
+        return additive.decode(as_tensor(codes, "codes").cpu(), self.method.codebooks.cpu())
 
-    def _embedded(self, images: ImageInput, batch_size: int, workers: int) -> Iterator[Tensor]:
-        method, batch_size = self.method, whole_number("batch_size", batch_size, 1, 128)
+    def _embedded(
+        self, images: ImageInput, batch_size: int, workers: int, method: dpq.DPQMethod | None = None
+    ) -> Iterator[Tensor]:
+        method = method or self.method  # one for all batches, though another thread may be about to replace it
+        batch_size = whole_number("batch_size", batch_size, 1, 128)
         workers = whole_number("workers", workers, 0)
         for batch in batches(square_images(images, self.side, workers), batch_size):
             yield method.embed(batch)
@@ -307,7 +307,7 @@ class DPQ:
                 config=saved.method,
                 device=chosen,
             )
-            with torch.random.fork_rng(devices=[]):
+            with seeded(0):
                 method = loaded._build(saved.classes, saved.multi_label)
             restore_module(method, tensors, whole=True)
         except (ValueError, RuntimeError) as error:

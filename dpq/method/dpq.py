@@ -65,7 +65,7 @@ class DPQMethod(DeepMethod):
         if label_vectors.shape != (classes, dim):
             raise InputError(f"label vectors are {list(label_vectors.shape)}; expected [{classes}, {dim}]")
         self.label_vectors: Tensor
-        self.register_buffer("label_vectors", label_vectors.float())
+        self.register_buffer("label_vectors", label_vectors.to(torch.float32, copy=True))
         self.quantizer = ProgressiveQuantizer(
             levels_for(bits, codebook_size),
             codebook_size,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dpq.errors import InputError, one_line
+from dpq.errors import InputError, ignored, one_line
 from dpq.files.json import read_text
 from dpq.inputs.values import whole_number
 from dpq.seeds import derive_seed
@@ -28,8 +27,7 @@ def read_label_vectors(path: Path, classes: int, dim: int) -> Tensor:
     """
     try:
         lines = read_text(path, MOST_BYTES).removeprefix("\ufeff").splitlines()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about a file without numbers, whose shape is refused below
+        with ignored():  # about a file without numbers, whose shape is refused below
             vectors = np.loadtxt(lines, dtype=np.float32, ndmin=2)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read label vectors from {path}: {one_line(error)}") from error

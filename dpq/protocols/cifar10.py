@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import tarfile
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from filelock import FileLock
 
 from dpq.errors import InputError, one_line
 from dpq.protocols.base import Dataset, draw_splits, fingerprint, seeded_order
@@ -165,11 +165,17 @@ def _official_archive(archive: Path, cache: Path) -> _Source:
         raise InputError(f"Python before 3.11.4 cannot unpack {archive} safely; use a newer one, or unpack it yourself")
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as fresh:
+        fresh, lock = cache / f"{_FOLDER}.partial", cache / f"{_FOLDER}.lock"
+        with FileLock(lock):
+            with suppress(InputError):  # another process has been faster
+                return _official_folder(cache)
+            shutil.rmtree(fresh, ignore_errors=True)  # what a killed process left
             with tarfile.open(archive) as packed:
                 packed.extractall(fresh, filter="data")
             shutil.rmtree(cache / _FOLDER, ignore_errors=True)
-            os.replace(Path(fresh) / _FOLDER, cache / _FOLDER)
+            os.replace(fresh / _FOLDER, cache / _FOLDER)
+            shutil.rmtree(fresh, ignore_errors=True)
+        lock.unlink(missing_ok=True)  # whoever still waits for it finds the folder
     except OSError as error:
         raise InputError(
             f"cannot unpack {archive} into {cache} ({error.strerror}); set DPQ_CACHE to a folder that can be written"

@@ -116,6 +116,8 @@ def list_centroids(codes: Tensor, codebooks: Tensor, lists: int, seed: int = 0) 
     """
     faiss = import_faiss()
     codes, codebooks = _fitting(codes, codebooks)
+    if not len(codes):
+        raise InputError("an index without images has nothing to divide; add images first")
     lists, seed = whole_number("lists", lists, None), whole_number("seed", seed, 0, 2**31 - 1)
     if not 1 <= lists <= len(codes):
         raise InputError(f"an index of {len(codes)} images can have 1 to {len(codes)} lists; got {lists}")

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar
 
 import numpy as np
 import torch
@@ -23,14 +24,29 @@ from dpq.errors import InputError
 from dpq.inputs.values import Numbers, as_array, as_tensor, whole_number
 from dpq.learning.settings import Score
 from dpq.ranking.scores import asymmetric_scores, checked, fitting, lookup_tables, norm_offsets, prepared
-from dpq.search.faiss import faiss_index, inverted_index, list_centroids
+from dpq.search.faiss import faiss_index, import_faiss, inverted_index, list_centroids
 from dpq.search.file import Origin, is_no_text, read_index, write_index
 
 _BLOCK = 1024  # queries whose tables are in memory at once
 _SCORES = 1 << 22  # in float64 that are in memory at once
 _MOST = 1 << 62  # above every id, so that there is always a next one
 
+_LOCK = threading.RLock()  # held while an index changes or is made; of the module, so that indexes can be pickled
+
 Ids = NDArray[np.int64]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _alone(method: Callable[P, R]) -> Callable[P, R]:
+    """No other thread changes an index meanwhile, or begins to search one."""
+
+    @wraps(method)
+    def locked(*args: P.args, **options: P.kwargs) -> R:
+        with _LOCK:
+            return method(*args, **options)
+
+    return locked
 
 
 @dataclass(frozen=True)
@@ -66,8 +82,8 @@ class CodeIndex:
     200
 
     Args:
-        codes: [N, M] whole numbers, in any form that `dpq.inputs.values` takes, as all numbers here.
-        codebooks: [M, K, D] float; of any method.
+        codes: [N, M] whole numbers, on the CPU; a tensor, or an array as the estimator gives.
+        codebooks: [M, K, D] float, on the CPU; of any method.
         score: "inner" product or "l2" distance, as the method ranks.
         ids: [N] different numbers from 0 to 2**62 - 1; counted from 0 unless given.
         names: N different texts, of files for instance; or none.
@@ -77,8 +93,8 @@ class CodeIndex:
         removed: ids of images that were taken out, which are not given again.
 
     All of them are attributes too: codebooks and centroids as float32, ids and removed as int64, names as a tuple;
-    centroids are
-    None where every image is looked at.
+    centroids are None where every image is looked at. What is given is copied, `codes` and `codebooks` give copies, and the arrays
+    are read-only: only `add`, `remove` and `divide` change an index. Several threads may use one.
 
     Raises:
         InputError: sizes do not fit, or values are out of range.
@@ -97,56 +113,98 @@ class CodeIndex:
         next_id: int | None = None,
         removed: Numbers = (),
     ) -> None:
+        self._fill(codes, codebooks, score, ids, names, centroids, origin, next_id, removed, copied=True)
+
+    def _fill(
+        self,
+        codes: Numbers,
+        codebooks: Numbers,
+        score: Score,
+        ids: Numbers | None,
+        names: Sequence[str] = (),
+        centroids: Numbers | None = None,
+        origin: Origin | None = None,
+        next_id: int | None = None,
+        removed: Numbers = (),
+        copied: bool = False,
+    ) -> None:
         _, codes, codebooks = fitting(None, codes, codebooks)
         check_codebook_size(codebooks.shape[1])
-        self.codes, self.codebooks = codes.to("cpu", torch.uint8), codebooks.detach().cpu().float()
+        self._codes = codes.detach().to("cpu", torch.uint8, copy=copied)
+        self._codebooks = codebooks.detach().to("cpu", torch.float32, copy=copied)
         self.score, self.origin = checked(score), origin or Origin()
-        self.ids = _new_ids(ids, len(codes), first=0)
-        self.removed = np.unique(_checked_ids(removed))
-        self._check_unused(self.ids)
-        after = max(_after(self.ids), _after(self.removed))
+        self._ids = _new_ids(ids, len(codes), first=0)
+        self._removed = np.unique(_checked_ids(removed))
+        self._check_unused(self._ids)
+        after = max(_after(self._ids), _after(self._removed))
         self.next_id = after if next_id is None else whole_number("next_id", next_id, None)
         if not after <= self.next_id <= _MOST:
             raise InputError(f"the next id is from {after}, after the largest, to {_MOST}; got {next_id}")
-        self.names = _new_names(names, len(codes))
+        texts = _texts(names)
+        self.names = _new_names(texts, len(codes), named=bool(texts))
         lists = None if centroids is None else as_tensor(centroids, "centroids").detach().cpu().float()
-        self.centroids = None if lists is None else np.ascontiguousarray(lists.numpy())
+        self._centroids = None if lists is None else lists.numpy().astype(np.float32, order="C")
         if lists is not None and (lists.ndim != 2 or not len(lists) or lists.shape[1] != codebooks.shape[2]):
             raise InputError(f"centroids of lists are [C, {codebooks.shape[2]}]; got {list(lists.shape)}")
-        if not self.codebooks.isfinite().all() or (lists is not None and not lists.isfinite().all()):
+        if not self._codebooks.isfinite().all() or (lists is not None and not lists.isfinite().all()):
             raise InputError("codebooks and centroids must be finite")
 
     def __len__(self) -> int:
         """Number of images N."""
-        return len(self.codes)
+        return len(self._codes)
+
+    @property
+    def codes(self) -> Tensor:
+        """[N, M] uint8, a copy."""
+        return self._codes.clone()
+
+    @property
+    def codebooks(self) -> Tensor:
+        """[M, K, D] float32, a copy."""
+        return self._codebooks.clone()
+
+    @property
+    def ids(self) -> Ids:
+        """[N], read-only."""
+        return _read_only(self._ids)
+
+    @property
+    def removed(self) -> Ids:
+        """Ids of images that were taken out, ascending, read-only."""
+        return _read_only(self._removed)
+
+    @property
+    def centroids(self) -> NDArray[np.float32] | None:
+        """[C, D] of an inverted file, read-only; None where there is none."""
+        return None if self._centroids is None else _read_only(self._centroids)
 
     @property
     def bits(self) -> int:
         """Code length."""
-        return len(self.codebooks) * (self.codebooks.shape[1].bit_length() - 1)
+        return len(self._codebooks) * (self._codebooks.shape[1].bit_length() - 1)
 
     @cached_property
     def faiss(self) -> Any:
-        """The Faiss index, with rows for ids; of an inverted file if there are centroids. Changes are not taken back.
+        """A Faiss index, with rows for ids; of an inverted file if there are centroids. Changes are not taken back.
+
+        It is the caller's: `search` has one of its own.
 
         Raises:
             InputError: Faiss is not installed.
         """
-        return self._faiss_of(self.codebooks, self.centroids)
+        return self._faiss_of(self._codebooks, self._centroids)
 
     def _faiss_of(self, codebooks: Tensor, centroids: NDArray[np.float32] | None) -> Any:
         if centroids is None:
-            return faiss_index(self.codes, codebooks, self.score)
-        return inverted_index(self.codes, codebooks, centroids, self.score)
+            return faiss_index(self._codes, codebooks, self.score)
+        return inverted_index(self._codes, codebooks, centroids, self.score)
 
     @cached_property
     def _searched(self) -> Any:
-        """The Faiss index that is searched: `faiss`, or one of centred codebooks where their mean is large."""
-        centroids = None if self.centroids is None else torch.from_numpy(self.centroids)
-        points = self.codebooks.new_empty(0, self.codebooks.shape[2]) if centroids is None else centroids
-        points, codebooks = prepared(points, self.codebooks, self.score)
-        if codebooks is self.codebooks:
-            return self.faiss
+        """The Faiss index that is searched: as `faiss`, or of centred codebooks where their mean is large."""
+        centroids = None if self._centroids is None else torch.from_numpy(self._centroids)
+        points = self._codebooks.new_empty(0, self._codebooks.shape[2]) if centroids is None else centroids
+        points, codebooks = prepared(points, self._codebooks, self.score)
         return self._faiss_of(codebooks, None if centroids is None else points.contiguous().numpy())
 
     def search(self, queries: Numbers, k: int = 10, probes: int | None = None) -> Found:
@@ -162,30 +220,40 @@ class CodeIndex:
             InputError: another dimension, values that are not finite, a number out of range, or no Faiss.
         """
         wanted = as_tensor(queries, "queries").detach().cpu().float()
-        if wanted.ndim != 2 or wanted.shape[1] != self.codebooks.shape[2] or not wanted.isfinite().all():
-            raise InputError(f"queries are finite numbers [Q, {self.codebooks.shape[2]}]; got {list(wanted.shape)}")
-        k, lists = whole_number("k", k), 0 if self.centroids is None else len(self.centroids)
+        if wanted.ndim != 2 or wanted.shape[1] != self._codebooks.shape[2] or not wanted.isfinite().all():
+            raise InputError(f"queries are finite numbers [Q, {self._codebooks.shape[2]}]; got {list(wanted.shape)}")
+        k = whole_number("k", k)
+        with _LOCK:  # what belongs together, whatever other threads change meanwhile
+            index, codes, ids = self._searched, self._codes, self._ids
+            lists = 0 if self._centroids is None else len(self._centroids)
         if probes is not None and not 1 <= (probes := whole_number("probes", probes, None)) <= lists:
             raise InputError(f"the index has {lists} lists to look at; got {probes} probes")
-        index = self._searched
-        if lists:
-            index.nprobe = probes or lists
-        k = min(k, len(self))
+        limits = import_faiss().SearchParametersIVF(nprobe=probes or lists) if lists else None
+        k = min(k, len(codes))
         if not k or not len(wanted):
             none = np.empty((len(wanted), k), np.int64)
             return Found(none, none.copy(), none.astype(np.float32))
-        parts = [self._search(index, part, k) for part in torch.split(wanted, _BLOCK)]
+        parts = []
+        for part in torch.split(wanted, _BLOCK):
+            part, codebooks = prepared(part, self._codebooks, self.score)
+            if codebooks.dtype == torch.float64:  # groups far apart, within which Faiss has no digits
+                parts.append(self._exactly(codes, part, codebooks, k))
+                continue
+            rows = np.asarray(index.search(part.numpy(), k, params=limits)[1], np.int64)
+            parts.append(self._scored(rows, codes, part, codebooks))
         rows, scores = (np.concatenate(each) for each in zip(*parts, strict=True))
-        return Found(np.where(rows < 0, -1, self.ids[rows]), rows, scores)
+        return Found(np.where(rows < 0, -1, ids[rows]), rows, scores)
 
-    def _search(self, index: Any, queries: Tensor, k: int) -> tuple[Ids, NDArray[np.float32]]:
-        """Rows and scores of the answers to some queries, [Q, k] each."""
-        queries, codebooks = prepared(queries, self.codebooks, self.score)
-        if codebooks.dtype == torch.float64:  # groups far apart, within which Faiss has no digits
-            return self._search_exactly(queries, codebooks, k)
-        rows = np.asarray(index.search(queries.numpy(), k)[1], np.int64)
-        # Our scores, as Faiss's of an inverted file lack a term that queries share.
-        codes = self.codes[torch.from_numpy(rows).clamp(min=0)]  # [Q, k, M]
+    def _scored(self, rows: Ids, codes: Tensor, queries: Tensor, codebooks: Tensor) -> tuple[Ids, NDArray[np.float32]]:
+        """Rows and scores of the answers to some queries, [Q, k] each, by our scores: Faiss's may lack a shared term.
+
+        Args:
+            rows: [Q, k] that Faiss found.
+            codes: [N, M] of the index.
+            queries: [Q, D], and `codebooks`, as they are scored.
+            codebooks: [M, K, D].
+        """
+        codes = codes[torch.from_numpy(rows).clamp(min=0)]  # [Q, k, M]
         tables = lookup_tables(queries, codebooks)
         total = tables.gather(2, codes.long().transpose(1, 2)).sum(dim=1)
         offsets = norm_offsets(codes.flatten(0, 1), codebooks, self.score)
@@ -194,24 +262,25 @@ class CodeIndex:
         order = np.lexsort((rows, -scores))
         return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
-    def _search_exactly(self, queries: Tensor, codebooks: Tensor, k: int) -> tuple[Ids, NDArray[np.float32]]:
-        """As `_search`, of all images in all lists, by float64."""
+    def _exactly(self, codes: Tensor, queries: Tensor, codebooks: Tensor, k: int) -> tuple[Ids, NDArray[np.float32]]:
+        """Rows and scores of the answers to some queries, [Q, k] each, of all images in all lists, by float64."""
         rows, scores = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
-        at_once = max(1, _SCORES // len(self))
+        at_once = max(1, _SCORES // len(codes))
         for start in range(0, len(queries), at_once):
             block = slice(start, start + at_once)
-            every = asymmetric_scores(queries[block], self.codes, codebooks, self.score).numpy()
+            every = asymmetric_scores(queries[block], codes, codebooks, self.score).numpy()
             rows[block] = np.argsort(-every, axis=1, kind="stable")[:, :k]
             scores[block] = np.take_along_axis(every, rows[block], axis=1)
         return rows, scores
 
+    @_alone
     def add(self, codes: Numbers, ids: Numbers | None = None, names: Sequence[str] = ()) -> Ids:
         """Append images.
 
         Args:
             codes: [n, M] integer, of the same method.
-            ids: [n] numbers that the index does not have and never had; counted on from the largest unless given. What
-                a table outside knows by an id that was removed never becomes another image.
+            ids: [n] numbers that the index does not have; counted on from the largest that it ever had unless given,
+                so that the id of an image that was removed is not given again.
             names: n texts that it does not have, if the others have names.
 
         Returns:
@@ -220,16 +289,19 @@ class CodeIndex:
         Raises:
             InputError: sizes do not fit, or an id or name is there already, or an id was.
         """
-        _, codes, _ = fitting(None, codes, self.codebooks)
+        _, codes, _ = fitting(None, codes, self._codebooks)
         new = _new_ids(ids, len(codes), first=self.next_id)
-        every = _new_ids(np.concatenate([self.ids, new]), len(self) + len(codes), first=0)
+        every = _new_ids(np.concatenate([self._ids, new]), len(self) + len(codes), first=0)
         self._check_unused(new)
-        self.names = _new_names([*self.names, *_texts(names)], len(every))
-        self.codes, self.ids = torch.cat([self.codes, codes.to("cpu", torch.uint8)]), every
+        texts = _texts(names)
+        named = bool(self.names) or (bool(texts) and not len(self))
+        self.names = _new_names([*self.names, *texts], len(every), named)
+        self._codes, self._ids = torch.cat([self._codes, codes.to("cpu", torch.uint8)]), every
         self.next_id = max(self.next_id, _after(new))
         self._changed()
         return new
 
+    @_alone
     def remove(self, ids: Numbers) -> None:
         """Take images out; the others keep their order and ids.
 
@@ -237,12 +309,12 @@ class CodeIndex:
             InputError: the index does not have one of the ids, or they are none, as a mask; nothing is removed.
         """
         gone = _checked_ids(ids).reshape(-1)
-        missing = gone[~np.isin(gone, self.ids)]
+        missing = gone[~np.isin(gone, self._ids)]
         if len(missing):
             raise InputError(f"the index has no image with the id {missing[0]}")
-        kept = ~np.isin(self.ids, gone)
-        self.codes, self.ids = self.codes[torch.from_numpy(kept)], self.ids[kept]
-        self.removed = np.union1d(self.removed, gone)
+        kept = ~np.isin(self._ids, gone)
+        self._codes, self._ids = self._codes[torch.from_numpy(kept)], self._ids[kept]
+        self._removed = np.union1d(self._removed, gone)
         self.names = tuple(name for name, keep in zip(self.names, kept, strict=True) if keep) if self.names else ()
         self._changed()
 
@@ -257,20 +329,22 @@ class CodeIndex:
         missing = [name for name in wanted if name not in row]
         if missing:
             raise InputError(f"the index has no image {missing[0]}")
-        return self.ids[[row[name] for name in wanted]]
+        return self._ids[[row[name] for name in wanted]]
 
+    @_alone
     def prefix(self, bits: int) -> CodeIndex:
         """The index of the same images by the first `bits` bits of their codes, which must be whole levels.
 
         Raises:
             InputError: they are not, or the codes are shorter.
         """
-        levels = prefix_levels(bits, len(self.codebooks), self.codebooks.shape[1])
+        levels = prefix_levels(bits, len(self._codebooks), self._codebooks.shape[1])
         shorter = copy.copy(self)
-        shorter.codes, shorter.codebooks = self.codes[:, :levels], self.codebooks[:levels]
+        shorter._codes, shorter._codebooks = self._codes[:, :levels], self._codebooks[:levels]
         shorter._changed()
         return shorter
 
+    @_alone
     def divide(self, lists: int, seed: int = 0) -> None:
         """Make an inverted file of the index, for large sets: searches then can look at some of its lists alone.
 
@@ -281,11 +355,11 @@ class CodeIndex:
         Raises:
             InputError: C is below 1 or above N, or Faiss is not installed.
         """
-        self.centroids = list_centroids(self.codes, self.codebooks, lists, seed)
+        self._centroids = list_centroids(self._codes, self._codebooks, lists, seed)
         self._changed()
 
     def _check_unused(self, ids: Ids) -> None:
-        again = ids[np.isin(ids, self.removed)]
+        again = ids[np.isin(ids, self._removed)]
         if len(again):
             raise InputError(f"id {again[0]} was of an image that was removed; give a new one, or none to count on")
 
@@ -302,21 +376,34 @@ class CodeIndex:
         Raises:
             InputError: it cannot be written, or there is something else than an index.
         """
-        tensors = {"codes": self.codes, "codebooks": self.codebooks, "ids": torch.from_numpy(self.ids)}
-        if self.centroids is not None:
-            tensors["centroids"] = torch.from_numpy(self.centroids)
-        if len(self.removed):
-            tensors["removed"] = torch.from_numpy(self.removed)
-        write_index(Path(path), tensors, self.names, self.score, self.origin, self.next_id)
+        with _LOCK:  # what belongs together; it is not changed in place
+            tensors = {"codes": self._codes, "codebooks": self._codebooks, "ids": torch.from_numpy(self._ids)}
+            if self._centroids is not None:
+                tensors["centroids"] = torch.from_numpy(self._centroids)
+            if len(self._removed):
+                tensors["removed"] = torch.from_numpy(self._removed)
+            names, next_id = self.names, self.next_id
+        write_index(Path(path), tensors, names, self.score, self.origin, next_id)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read what `save` wrote; nothing is unpickled, and Faiss reads no file.
 
+        Codes stay on the disk until they are needed: the file is mapped, and may be replaced, but not written to.
+
         Raises:
             InputError: the file is missing, damaged, or of something else.
         """
-        return read_index(Path(path), cls)
+        index = cls.__new__(cls)
+        read_index(Path(path), index._fill)
+        return index
+
+
+def _read_only(values: NDArray[Any]) -> NDArray[Any]:
+    """The same array, which cannot be written to."""
+    view = values.view()
+    view.flags.writeable = False
+    return view
 
 
 def _checked_ids(ids: Numbers) -> Ids:
@@ -354,16 +441,15 @@ def _texts(names: Sequence[str]) -> tuple[str, ...]:
     return texts
 
 
-def _new_names(names: Sequence[str], count: int) -> tuple[str, ...]:
+def _new_names(names: Sequence[str], count: int, named: bool) -> tuple[str, ...]:
     """Names that have been checked."""
-    texts = _texts(names)
-    if texts and len(texts) != count:
-        raise InputError(f"give a name to every image or to none; got {len(texts)} names of {count} images")
+    if len(names) != (count if named else 0):
+        raise InputError(f"give a name to every image or to none; got {len(names)} names of {count} images")
     seen: set[str] = set()
-    for name in texts:
+    for name in names:
         if name in seen:
             raise InputError(f"{name!r} stands for two images; give each its own name")
         if not name or is_no_text(name):
             raise InputError(f"names are texts that UTF-8 can hold; got {name!r}: rename the file")
         seen.add(name)
-    return texts
+    return tuple(names)

@@ -3,11 +3,11 @@
 import errno
 import os
 import resource
-import tempfile
 
 import pytest
 
 from benchmarks.__main__ import main
+from dpq.files import atomic
 from tests.benchmarks.children import Child, command, results
 
 EPOCHS = 3
@@ -30,16 +30,16 @@ def read_only():
 
 def refuse(how, first):
     """From the write of that number on, none succeeds."""
-    mkstemp, count = tempfile.mkstemp, 0
+    beside, count = atomic._beside, 0
 
-    def refusing(*args, **kwargs):
+    def refusing(place):
         nonlocal count
         count += 1
         if count > first:
             how()
-        return mkstemp(*args, **kwargs)
+        return beside(place)
 
-    tempfile.mkstemp = refusing
+    atomic._beside = refusing
 
 
 @pytest.fixture

@@ -185,13 +185,26 @@ def test_pressing_again_does_not_cut_tidying_up_short(configs, tmp_path):
     assert child.err == "interrupted: advice\n"
 
 
-def ignoring():
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup does
+def test_a_closed_terminal_ends_a_command(configs, tmp_path):
+    child = Child(tmp_path, quietly, fail_after_the_signal)
+    child.hear()
+    os.kill(child.pid, signal.SIGHUP)
+    assert child.end() == 128 + signal.SIGHUP
+    assert child.err == "interrupted: advice\n"
+
+
+def ignoring(number):
+    signal.signal(number, signal.SIG_IGN)  # as nohup does
     interruption.install()
-    os.kill(os.getpid(), signal.SIGINT)
-    return 0
+    os.kill(os.getpid(), number)
+    worker = os.fork()
+    if not worker:
+        os.kill(os.getpid(), number)
+        os._exit(0)
+    return os.waitpid(worker, 0)[1]
 
 
-def test_what_the_caller_had_ignored_stays_ignored(configs, tmp_path):
-    child = Child(tmp_path, ignoring)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_what_the_caller_had_ignored_stays_ignored(configs, tmp_path, number):
+    child = Child(tmp_path, ignoring, number)
     assert (child.end(), child.err) == (0, "")

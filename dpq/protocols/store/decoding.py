@@ -6,22 +6,25 @@ import hashlib
 import io
 import multiprocessing
 import os
+import signal
 import stat
 import sys
-import warnings
+import threading
+import time
+from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
-from torch.utils.data import DataLoader, Dataset
 
-from dpq.errors import one_line
+from dpq.errors import InputError, ignored, one_line
 from dpq.files.json import read_bounded
 from dpq.protocols.archives import DEFAULT_BOUNDS
 
@@ -108,8 +111,7 @@ def decode_file(root: Path, name: str, side: int | None, alone: AbstractContextM
 def _pixels(
     content: bytes, side: int | None, held: ExitStack, alone: AbstractContextManager[Any]
 ) -> npt.NDArray[np.uint8]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about metadata, and about sizes that are refused below
+    with ignored():  # about metadata, and about sizes that are refused below
         image = held.enter_context(opened(content))
         if image.width * image.height > LARGE_PIXELS:
             held.enter_context(alone)
@@ -153,16 +155,6 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-class _Files(Dataset[Decoded]):
-    """Decoded files by name. Names come with the requests: a list of them here would be copied into every worker."""
-
-    def __init__(self, root: Path, side: int | None, alone: AbstractContextManager[Any]) -> None:
-        self._root, self._side, self._alone = root, side, alone
-
-    def __getitem__(self, name: str) -> Decoded:
-        return decode_file(self._root, name, self._side, self._alone)
-
-
 def decode_files(root: Path, names: Sequence[str], side: int | None, workers: int | None) -> Iterator[Decoded]:
     """What became of every file, in the order of `names`.
 
@@ -172,25 +164,54 @@ def decode_files(root: Path, names: Sequence[str], side: int | None, workers: in
         side: height and width to resize to; None keeps no pixels.
         workers: processes; 0 decodes in this one, None takes one per core, at most 8. More than 32, or more than
             hold a decoded image each in bounded memory, are not started.
+
+    Raises:
+        InputError: a process was killed.
     """
-    count, batch = _plan(workers, len(names), 3 * side**2 if side is not None else 1)
+    count, size = _plan(workers, len(names), 3 * side**2 if side is not None else 1)
+    if not count:
+        for name in names:
+            yield decode_file(root, name, side, nullcontext())
+        return
     context = multiprocessing.get_context(_START)
-    with warnings.catch_warnings():
-        # More workers than cores are the caller's wish, and cost little.
-        warnings.filterwarnings("ignore", "This DataLoader will create")
-        batches = iter(
-            DataLoader(
-                _Files(root, side, context.RLock()),
-                batch_sampler=[list(names[start : start + batch]) for start in range(0, len(names), batch)],
-                num_workers=count,
-                collate_fn=list,
-                multiprocessing_context=context if count else None,
-                prefetch_factor=_PREFETCH if count else None,
-                generator=torch.Generator(),  # else every pass would draw from the caller's global one
-            )
-        )
-    for images in batches:
-        yield from images
+    pool = ProcessPoolExecutor(count, context, _begin, (root, side, context.RLock(), os.getpid()))
+    pending: deque[Future[list[Decoded]]] = deque()
+    try:
+        for start in range(0, len(names), size):
+            pending.append(pool.submit(_decode, names[start : start + size]))
+            if len(pending) == count * _PREFETCH:
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
+    except BrokenProcessPool as error:
+        raise InputError(
+            "a process that decoded images was killed, probably for want of memory: take fewer workers", "workers"
+        ) from error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+_arguments: tuple[Path, int | None, AbstractContextManager[Any]]  # of a worker: root, side, and what large images hold
+
+
+def _begin(root: Path, side: int | None, alone: AbstractContextManager[Any], parent: int) -> None:
+    """In a new worker, which ends when its parent tells it to or is gone, and not by Ctrl-C."""
+    global _arguments
+    _arguments = root, side, alone
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _decode(names: Sequence[str]) -> list[Decoded]:
+    """In a worker: names come with the requests, as a list of all would be copied into every one."""
+    root, side, alone = _arguments
+    return [decode_file(root, name, side, alone) for name in names]
 
 
 def _plan(workers: int | None, files: int, row_bytes: int) -> tuple[int, int]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -31,11 +34,33 @@ class Inspection:
         return cls(tuple(digest for _, digest, _ in found), problems)
 
 
+class NamelessFile:
+    """A file in the temporary folder that goes with the process, whatever ends that.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+
+    def __init__(self) -> None:
+        self.content: Any = tempfile.TemporaryFile(prefix="dpq-")  # noqa: SIM115
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def open(self, mode: str = "rb") -> Iterator[Any]:
+        """The file, for one thread at a time, as it has one position."""
+        with self._lock:
+            yield self.content
+
+    def __str__(self) -> str:
+        """What messages call it."""
+        return "the temporary folder"
+
+
 @dataclass(frozen=True)
 class ImageStore:
     """All images of a listing, decoded; the file is opened for each reading and never changes."""
 
-    path: Path  # [N, 3, side, side] uint8, RGB, without a header
+    path: Path | NamelessFile  # [N, 3, side, side] uint8, RGB, without a header
     names: tuple[str, ...]  # N relative paths; none where the images came from no listing
     side: int  # height and width in pixels
     inspection: Inspection  # of the files; a row with a problem holds zeros and cannot be selected

@@ -74,6 +74,39 @@ def test_images_are_added_and_removed(call, capsys, made):
     assert sorted(CodeIndex.load("photos.index").names) == sorted(CodeIndex.load(made / "photos.index").names)
 
 
+def test_an_index_is_changed_through_a_link_to_it(call, tmp_path, monkeypatch, capsys):
+    (tmp_path / "store").mkdir()
+    assert call("index build model photos --output store/1.index") == 0
+    Path("current.index").symlink_to("store/1.index")
+    assert call("index remove current.index r/00.png") == 0
+    assert len(CodeIndex.load("store/1.index")) == 47
+    assert call("index add current.index photos/r/00.png") == 0
+    assert call("index build model photos --output current.index --bits 4") == 0
+    assert Path("current.index").is_symlink() and CodeIndex.load("store/1.index").bits == 4
+    Path("grid.png").symlink_to("store/grid.png")
+    for name in ("current.index", "store/1.index"):
+        capsys.readouterr()
+        assert call(f"index search {name} photos/r/00.png --k 1 --grid grid.png") == 0
+        assert len(capsys.readouterr().out.splitlines()) == 2
+    assert Path("grid.png").is_symlink() and Path("store/grid.png").is_file()
+    Path("latest").symlink_to("store/model")
+    assert call(f"train photos --output latest {SMALL}") == call(f"train photos --output latest {SMALL}") == 0
+    assert Path("latest").is_symlink() and Path("store/model/config.json").is_file()
+
+
+def test_the_last_image_is_removed_and_another_added(call, capsys):
+    every = " ".join(CodeIndex.load("photos.index").names)
+    assert call(f"index remove photos.index {every}") == 0
+    capsys.readouterr()
+    assert call("index search photos.index photos/r/00.png --grid grid.png") == 0
+    assert capsys.readouterr().out.splitlines() == ["photos/r/00.png"]
+    assert call("index add photos.index photos/r/00.png") == 0
+    index = CodeIndex.load("photos.index")
+    assert (index.names, index.ids.tolist()) == (("r/00.png",), [48])
+    assert call("index remove photos.index r/00.png") == call("index add photos.index") == 0
+    assert len(CodeIndex.load("photos.index")) == 48
+
+
 def test_options_reach_the_index(call, capsys):
     assert call("index build model photos --output other.index --bits 4 --score l2 --lists 3") == 0
     index = CodeIndex.load("other.index")

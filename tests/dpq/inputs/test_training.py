@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,9 +15,16 @@ from dpq.protocols.store.read import StoredImages
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 3, 4, 4), np.uint8)
 
 
-def test_on_disk_as_in_memory(tmp_path):
-    stored = keep_images(iter(PIXELS), 4, tmp_path, in_memory=0)
-    tensor = keep_images(iter(PIXELS), 4, tmp_path)
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("in_memory", [0, 100, PIXELS.nbytes - 1])
+def test_on_disk_as_in_memory(temporary, in_memory):
+    stored = keep_images(iter(PIXELS), 4, in_memory=in_memory)
+    tensor = keep_images(iter(PIXELS), 4, in_memory=PIXELS.nbytes)
     assert isinstance(stored, StoredImages)
     assert isinstance(tensor, torch.Tensor)
     assert (stored.shape, stored.dtype, len(stored)) == (tensor.shape, tensor.dtype, 6)
@@ -21,22 +32,40 @@ def test_on_disk_as_in_memory(tmp_path):
     for choice in (slice(None), slice(1, 3), rows):
         assert torch.equal(stored[choice], tensor[choice])
     assert torch.equal(tensor, torch.from_numpy(PIXELS))
+    assert not list(temporary.iterdir())  # nothing that a killed process could leave behind
 
 
-def test_nothing_to_keep(tmp_path):
+def test_threads_read_one_file(temporary):
+    stored = keep_images(iter(PIXELS), 4, in_memory=0)
+    with ThreadPoolExecutor(8) as threads:
+        for row, read in enumerate(threads.map(lambda row: stored[row % 6 : row % 6 + 1], range(600))):
+            assert torch.equal(read[0], torch.from_numpy(PIXELS[row % 6]))
+
+
+def test_what_is_kept_is_a_copy():
+    pixels = PIXELS.copy()
+    kept = keep_images(iter(pixels), 4)
+    pixels[:] = 0
+    assert torch.equal(kept, torch.from_numpy(PIXELS))
+
+
+def test_nothing_to_keep():
     with pytest.raises(InputError, match="there are no images"):
-        keep_images([], 4, tmp_path)
+        keep_images([], 4)
 
 
-def test_a_full_disk_is_told(tmp_path):
-    try:
-        full = open("/dev/full", "wb")  # noqa: SIM115
-    except OSError:
+def test_a_full_disk_is_told(monkeypatch):
+    if not Path("/dev/full").exists():
         pytest.skip("the system has no /dev/full")
-    full.close()
-    (tmp_path / "images").symlink_to("/dev/full")
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: open("/dev/full", "r+b"))  # noqa: SIM115
     with pytest.raises(InputError, match=r"No space left on device.*TMPDIR"):
-        keep_images(iter(PIXELS), 4, tmp_path)
+        keep_images(iter(PIXELS), 4, in_memory=0)
+
+
+def test_no_temporary_folder(temporary):
+    temporary.rmdir()
+    with pytest.raises(InputError, match=r"the temporary folder.*TMPDIR"):
+        keep_images(iter(PIXELS), 4, in_memory=0)
 
 
 @pytest.mark.parametrize(

@@ -29,11 +29,11 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(make_dpq, s
     assert not equal(weights(first), weights(other))
 
 
-def test_images_on_disk_are_never_all_in_memory(make_dpq, split, training, tmp_path, monkeypatch):
+def test_images_on_disk_are_never_all_in_memory(make_dpq, split, training, monkeypatch):
     monkeypatch.setattr("dpq.learning.on_embeddings.BATCH", 16)
     expected = make_dpq()
     expected.fit(split, training)
-    stored = keep_images(split.images.numpy(), split.images.shape[-1], tmp_path, in_memory=0)
+    stored = keep_images(split.images.numpy(), split.images.shape[-1], in_memory=0)
     read, sizes = type(stored).__getitem__, []
     monkeypatch.setattr(
         type(stored), "__getitem__", lambda self, rows: sizes.append(len(self.positions[rows])) or read(self, rows)

@@ -1,4 +1,6 @@
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import faiss
 import numpy as np
@@ -359,3 +361,105 @@ def test_arrays_of_the_estimator_are_taken(form):
     index = CodeIndex(codes, codebooks)
     index.add(codes[:5])
     assert len(index) == 105 and torch.equal(index.codebooks, torch.from_numpy(quantizer.codebooks_))
+
+
+def answers(index, probes=None):
+    found = index.search(embeddings(20, 2), 10, probes)
+    return found.ids.tolist(), found.scores.tolist()
+
+
+def test_what_an_index_was_given_may_be_used_for_something_else(residual, tmp_path):
+    codes, codebooks = (values.clone() for values in residual)
+    ids, centroids, names = np.arange(300) + 7, codebooks[0].clone(), [f"{i}" for i in range(300)]
+    index = CodeIndex(codes, codebooks.requires_grad_(), ids=ids, names=names, centroids=centroids)
+    before = answers(CodeIndex(*residual, ids=ids))
+    more = residual[0][:5].clone()
+    index.add(more, names=list("abcde"))
+    index.remove(range(307, 312))
+    with torch.no_grad():
+        for values in (codes, codebooks, centroids, more):
+            values.zero_()
+    ids[:], names[:] = 0, ["x"] * 300
+    assert answers(index) == before
+    index.save(tmp_path / "i")
+    assert answers(CodeIndex.load(tmp_path / "i")) == before
+    arrays = [values.numpy().copy() for values in residual]
+    index = CodeIndex(*arrays, ids=range(7, 307))
+    for values in arrays:
+        values[:] = 0
+    assert answers(index) == before
+
+
+@pytest.mark.parametrize("lists", [0, 3])
+def test_what_an_index_gives_may_be_written_to_or_cannot(index, lists):
+    if lists:
+        index.divide(lists)
+    before, found = answers(index), index.search(embeddings(20, 2), 10)
+    for values in (found.ids, found.rows, found.scores, index.ids_of(index.names), index.codes, index.codebooks):
+        values[:] = 0
+    new = index.add(index.codes[:1], names=["new"])
+    new[:] = 0
+    index.remove(index.ids_of(["new"]))
+    for values in [index.ids, index.prefix(8).ids] + ([index.centroids] if lists else []):
+        with pytest.raises(ValueError, match="read-only"):
+            values[:] = 0
+    index.faiss.reset()
+    assert answers(index) == before
+
+
+def test_codes_of_a_file_stay_there_until_they_are_needed(index, tmp_path):
+    path = tmp_path / "one.index"
+    index.save(path)
+    read = CodeIndex.load(path)
+    before = answers(read)
+    if sys.platform == "linux":
+        assert str(path) in Path("/proc/self/maps").read_text()
+    index.remove(index.ids[:200])
+    index.save(path)  # another file under this name
+    assert answers(read) == answers(read.prefix(16)) == before
+
+
+@pytest.mark.parametrize("score", ["inner", "l2"])
+@pytest.mark.parametrize("lists", [0, 3])
+def test_an_index_without_images(residual, tmp_path, score, lists):
+    codes, codebooks = residual
+    index = CodeIndex(codes, codebooks, score, names=[f"{i}" for i in range(300)])
+    if lists:
+        index.divide(lists)
+    index.remove(index.ids)
+    begun = CodeIndex(codes[:0], codebooks, score)
+    for empty, first in ((index, 300), (begun, 0)):
+        empty.save(tmp_path / "none")
+        for none in (empty, CodeIndex.load(tmp_path / "none"), CodeIndex.load(tmp_path / "none").prefix(4)):
+            assert len(none) == len(none.names) == none.faiss.ntotal == 0
+            assert none.search(embeddings(2, 2)).ids.shape == (2, 0)
+        with pytest.raises(InputError, match="add images first"):
+            empty.divide(1)
+        read = CodeIndex.load(tmp_path / "none")
+        assert read.add(codes[:3], names="abc").tolist() == [first, first + 1, first + 2]
+        assert len(set(read.search(embeddings(1, 2)).ids[0].tolist())) == 3
+
+
+def test_threads_that_look_at_different_numbers_of_lists(index):
+    index.divide(12)
+    alone = {probes: answers(index, probes) for probes in (1, 2, 5, None)}
+    with ThreadPoolExecutor(8) as threads:
+        asked = list(alone) * 40
+        for probes, found in zip(asked, threads.map(lambda probes: answers(index, probes), asked), strict=True):
+            assert found == alone[probes]
+
+
+def test_threads_may_add_while_others_search(residual):
+    codes, codebooks = residual
+    index = CodeIndex(codes, codebooks)
+    before = index.search(codebooks[0], 1).scores.min()
+
+    def change(number):
+        new = index.add(codes[number : number + 1])
+        found = index.search(codebooks[0], 5)
+        index.remove(new)
+        return found.scores.min() > -np.inf and (found.scores[:, 0] >= before).all()
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(change, range(100)))
+    assert index.ids.tolist() == list(range(300))

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
+import sys
+import time
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dpq.protocols.archives import DEFAULT_BOUNDS
 from dpq.protocols.store import decoding
@@ -171,6 +175,50 @@ def test_images_in_flight_are_bounded(side: int, workers: int) -> None:
 
 def test_no_more_workers_than_files() -> None:
     assert decoding._plan(8, 3, 1)[0] == 3
+
+
+def decode_for_ever(root: Path, names: list[str], begun: Any) -> None:
+    def stuck(*_: object) -> None:
+        begun.put(os.getpid())
+        time.sleep(3600)
+
+    decoding.decode_file = stuck  # type: ignore[assignment]
+    list(decode_files(root, names, 8, 2))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    begun = context.SimpleQueue()
+    parent = context.Process(target=decode_for_ever, args=(tmp_path, list("abcd"), begun))
+    parent.start()
+    workers = {begun.get(), begun.get()}
+    assert len(workers) == 2 and all(Path(f"/proc/{worker}").exists() for worker in workers)
+    parent.kill()
+    parent.join()
+    until = time.monotonic() + 60
+    while any(running(worker) for worker in workers):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_broken_metadata_are_not_spoken_of_whatever_the_callers_filters(tmp_path: Path) -> None:
+    def warn(image: Image.Image) -> None:
+        warnings.warn("Corrupt EXIF data", stacklevel=1)
+
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        patch.setattr(ImageOps, "exif_transpose", lambda image, in_place: warn(image))
+        before = list(warnings.filters)
+        assert decoded(tmp_path, GOOD).problem is None
+        assert warnings.filters == before
 
 
 @pytest.mark.parametrize("workers", [0, 2])
