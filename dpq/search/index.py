@@ -93,8 +93,8 @@ class CodeIndex:
         removed: ids of images that were taken out, which are not given again.
 
     All of them are attributes too: codebooks and centroids as float32, ids and removed as int64, names as a tuple;
-    centroids are None where every image is looked at. What is given is copied, `codes` and `codebooks` give copies, and the arrays
-    are read-only: only `add`, `remove` and `divide` change an index. Several threads may use one.
+    centroids are None where every image is looked at. What is given is copied, `codes` and `codebooks` give copies, and
+    the arrays are read-only: only `add`, `remove` and `divide` change an index. Several threads may use one.
 
     Raises:
         InputError: sizes do not fit, or values are out of range.

@@ -137,7 +137,12 @@ def index(_, score="inner", lists=0, shift=0.0):
         made.divide(lists)
     probes = [1, 2, None] if lists else [None]
     asked = [partial(made.search, POINTS[:40], 7, one) for one in probes]
-    return made, [*asked, lambda: made.prefix(4).search(POINTS[:5]), lambda: made.faiss.ntotal, lambda: made.codes]
+    return made, [
+        *asked,
+        lambda: made.prefix(4).search(POINTS[:5]),
+        lambda: made.codes,
+        *([] if shift else [lambda: made.faiss.ntotal]),
+    ]
 
 
 def image_index(place):

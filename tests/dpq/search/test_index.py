@@ -436,7 +436,7 @@ def test_an_index_without_images(residual, tmp_path, score, lists):
         with pytest.raises(InputError, match="add images first"):
             empty.divide(1)
         read = CodeIndex.load(tmp_path / "none")
-        assert read.add(codes[:3], names="abc").tolist() == [first, first + 1, first + 2]
+        assert read.add(codes[:3], names=list("abc")).tolist() == [first, first + 1, first + 2]
         assert len(set(read.search(embeddings(1, 2)).ids[0].tolist())) == 3
 
 
