@@ -23,6 +23,16 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:10]
 
 
+def key_of(value: Any) -> str:
+    """A `digest` for a column of a table: behind a letter, for digits alone are a number to who reads it back."""
+    return f"s{digest(value)}"
+
+
+def stem_of(method: str, variant: str, seed: int, ablation: str | None = None) -> str:
+    """How the identity of a run begins; code lengths that have a training of their own and a digest follow."""
+    return "-".join([method, variant, *([ablation] if ablation else []), f"seed{seed}"])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Length:
     """What was measured at one code length, in the order of the file."""
@@ -106,8 +116,10 @@ class LabelVectors:
 
 @dataclass(frozen=True)
 class Network:
-    """The width D that the experiment asks for, for what tables read of a setting's backbone."""
+    """What the experiment asks for: network, its first weights, and width D."""
 
+    name: str
+    weights: str
     embedding_dim: Size
 
 
@@ -115,6 +127,8 @@ class Network:
 class Setting:
     """The configuration of the run: what tables read of it. `Record.raw["config"]` is all of it."""
 
+    name: str  # of the experiment
+    protocol: str
     training: TrainingConfig  # shared by all methods
     label_vectors: LabelVectors  # of the margin loss
     methods: Mapping[str, Mapping[str, Scalar]]  # settings by name of the method
@@ -224,6 +238,22 @@ class Record:
     def raw(self) -> dict[str, Any]:
         """The whole table of the file, of which digests are made and which is written again; set by the reader."""
         raise AttributeError(f"{self.id} was not read from a file")
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """What decides the numbers besides method, variant and seed; the digest in the identity is of this."""
+        return {
+            **self.raw["config"],
+            "fingerprint": self.data.fingerprint,
+            "weights_sha256": self.backbone.weights_sha256,
+            **({"plugin": self.raw["plugin"]} if self.plugin else {}),
+        }
+
+    @cached_property
+    def trained(self) -> str:
+        """Stands for the repetition: records that have it in common report lengths of the same training."""
+        own = {key: value for key, value in self.decisive.items() if key != "bits"}
+        return digest([self.method, self.variant, self.ablation, self.seed, own])
 
     @property
     def repetition(self) -> tuple[int, int]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.records.raw import RawResult, write_raw
+from benchmarks.records.raw import RawResult, run_of, write_raw
 from benchmarks.records.record import SCHEMA_VERSION, Record, digest
 from benchmarks.records.store import read_record, write_record
 from benchmarks.running.environment import describe_environment, peak_memory_mb
@@ -56,7 +57,7 @@ def carry_out(run: Run, device: torch.device, *, force: bool = False) -> Record:
     measured, raw = _measure(run, method, embedder, source, trained, device)
     table = _header(run, method) | measured | {"environment": environment, "config": run.config}
     with locked(record_lock(run.record)):
-        write_raw(run.record.with_suffix(".npz"), raw)
+        write_raw(run.record.with_suffix(".npz"), replace(raw, run=run_of(table)))
         return write_record(run.record, table)
 
 

@@ -9,6 +9,9 @@ from benchmarks.exhibits.store import sprite_path
 from benchmarks.figures.style import style
 from benchmarks.records.store import write_record
 from benchmarks.report.study import Study
+from tests.benchmarks.made_up import made_up_identities
+
+__all__ = ["made_up_identities"]
 
 CLASSES = ["cat", "dog", "frog"]
 

@@ -43,7 +43,8 @@ def test_the_same_records_give_the_same_bytes_in_another_process_whatever_the_re
     assert made.keys() == files(*FIGURES)
     assert {path.name for path in (everything / "cifar10").iterdir()} == {"runs", "exhibits"}  # nothing is written
     code = (
-        "import sys, pathlib, hashlib; from benchmarks.figures import make_figures\n"
+        "import sys, pathlib, hashlib; from benchmarks.figures import make_figures; from benchmarks.records import store\n"
+        "store.check_identity = lambda record: None\n"  # as in this process
         "from benchmarks.report.study import Study\n"
         "for name, content in make_figures(Study.read(pathlib.Path(sys.argv[1]), 'cifar10')).items():\n"
         "    print(name, hashlib.sha256(content).hexdigest())"
