@@ -173,25 +173,49 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Environment:
-    """What tables read of the machine; `Record.raw["environment"]` has versions too."""
+class Place:
+    """What tables read of a machine; `Record.raw["environment"]` has versions too."""
 
     device: str
     cpu: str
     threads: Size
     commit: str
+    processes: Size = 1
+
+    @property
+    def computed(self) -> str:
+        """The card, or the processor with its threads."""
+        several = f", {self.processes} processes" if self.processes > 1 else ""
+        if self.device != "cpu":
+            return self.device + several
+        return f"{self.cpu}, {self.threads} thread" + ("s" if self.threads > 1 else "") + several
+
+
+@dataclass(frozen=True)
+class Environment(Place):
+    """Where the run ended, and where its parts were before."""
+
+    earlier: tuple[Place | Literal["unknown"], ...] = ()  # parts that were elsewhere, in their order
+
+    @property
+    def places(self) -> list[Place | None]:
+        """Of all parts; None where that is not known."""
+        return [None if place == "unknown" else place for place in (*self.earlier, self)]  # type: ignore[misc]
+
+    @property
+    def commits(self) -> list[str]:
+        """Of all parts, each once."""
+        return list(dict.fromkeys(place.commit if place else "unknown" for place in self.places))
 
     @property
     def processor(self) -> str:
-        """What computed: the card, or the processor with its threads."""
-        if self.device != "cpu":
-            return self.device
-        return f"{self.cpu}, {self.threads} thread" + ("s" if self.threads > 1 else "")
+        """What computed, of all parts."""
+        return "; then ".join(dict.fromkeys(place.computed if place else "unknown" for place in self.places))
 
     @property
     def short_commit(self) -> str:
-        """The first ten digits of the commit, and what `-dirty` says of it."""
-        return self.commit[:10] + self.commit[40:]
+        """The first ten digits of each commit, and what `-dirty` says of it."""
+        return ", ".join(commit[:10] + commit[40:] for commit in self.commits)
 
 
 Report = Mapping[str, float | tuple[str, ...] | tuple[float, ...]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import import_module
@@ -151,12 +151,14 @@ class Execution:
         feature_checkpoint: file that is written after the feature epochs, and started from where there is no
             checkpoint; for trainings that differ in their codes alone, which share those epochs.
         progress: draw progress bars on a terminal.
+        environment: where this is, as a checkpoint keeps it for whoever goes on from there; None says nothing.
     """
 
     device: torch.device = field(default_factory=lambda: import_module("torch").device("cpu"))
     checkpoint: Path | None = None
     feature_checkpoint: Path | None = None
     progress: bool = True
+    environment: Mapping[str, Any] | None = None
 
 
 @dataclass
@@ -167,11 +169,13 @@ class TrainLog:
         epochs: one dictionary per epoch: mean of every loss term, learning rate, and what the method adds.
         seconds: spent on training, over all interruptions.
         images_per_second: training throughput.
+        environments: of all parts, each once; None stands for parts of which nothing is known.
     """
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     images_per_second: float = 0.0
+    environments: list[Mapping[str, Any] | None] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dpq import InputError
 from dpq.files.schema import read_table
 from dpq.ranking.evaluate import evaluate_embeddings
 from tests.benchmarks.conftest import make_record
-from tests.benchmarks.shipped import RECORDS, committed, sealed
+from tests.benchmarks.shipped import committed, sealed
 
 ROOT = Path(__file__).parents[3]
 
@@ -209,10 +209,8 @@ DECISIVE = ("id", "experiment", "protocol", "method", "variant", "seed", "ablati
 PARTS = {"data": ["name", "fingerprint"], "backbone": ["name", "weights", "weights_sha256", "image_size"]}
 
 
-@pytest.mark.parametrize("begins", ["dpq-paper-seed0", "pq-dpq-paper-seed1", "dpq-paper-no-soft", "dtq-released-seed0"])
+@pytest.mark.parametrize("begins", ["dpq-paper-seed0", "pq-dpq-paper-seed1", "dpq-paper-no-soft", "dpq-released-seed0"])
 def test_a_record_that_was_changed_in_one_field_of_its_identity_is_refused(tmp_path, begins):
-    if not any(path.stem.startswith(begins) for path in RECORDS):
-        pytest.skip("no such record is committed")
     record = committed(begins)
     path = put(tmp_path, record)
     decisive = {key: record[key] for key in DECISIVE if key in record}
@@ -230,10 +228,6 @@ def test_a_record_that_was_changed_in_one_field_of_its_identity_is_refused(tmp_p
         assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("map", 0.9), ("map_at_r", 0.51), ("map_ties_index", 0.2), ("map_total", 0.495), ("map_capped", 0.6), ("r", 100)],
-)
 def test_an_ablation_is_one_of_a_run_of_its_own_seed(tmp_path):
     record = committed("dpq-paper-no-soft-seed0")
     path = put(tmp_path, record)
@@ -242,6 +236,10 @@ def test_an_ablation_is_one_of_a_run_of_its_own_seed(tmp_path):
         read_record(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("map", 0.9), ("map_at_r", 0.51), ("map_ties_index", 0.2), ("map_total", 0.495), ("map_capped", 0.6), ("r", 100)],
+)
 def test_metrics_that_contradict_each_other_are_for_evaluate_alone(tmp_path, name, value):
     record = sealed(make_record())
     path = put(tmp_path, record)
