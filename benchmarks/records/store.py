@@ -17,6 +17,7 @@ from dpq.files.schema import read_table, refuse
 
 _NEAR = 1e-9  # what rounding may do to a mean
 
+
 def record_path(output: Path, experiment: str, identity: str) -> Path:
     """Where the record of a run lies."""
     return output / experiment / "runs" / f"{identity}.json"

@@ -62,9 +62,7 @@ def carry_out(run: Run, device: torch.device, *, force: bool = False) -> Record:
         return write_record(run.record, table)
 
 
-def _fit(
-    run: Run, method: Method, device: torch.device, environment: Mapping[str, Any] | None = None
-) -> TrainLog:
+def _fit(run: Run, method: Method, device: torch.device, environment: Mapping[str, Any] | None = None) -> TrainLog:
     """Train, in this environment; the first process together with those that `assist`."""
     leads = distributed.leads()
     if leads and METHODS[run.method].source is None:

@@ -100,7 +100,14 @@ def make_record(method="dpq", variant="paper", seed=0, bits=(8, 16), maps=(0.5, 
         "config": {
             "name": "cifar10",
             "protocol": "cifar10",
-            "training": {"epochs": 4, "image_size": 224, "batch_size": 64, "optimizer": "adamw", "learning_rate": 1e-3, "precision": "32"}
+            "training": {
+                "epochs": 4,
+                "image_size": 224,
+                "batch_size": 64,
+                "optimizer": "adamw",
+                "learning_rate": 1e-3,
+                "precision": "32",
+            }
             | {"schedule": "cosine", "head_multiplier": 3.0, "layer_decay": 0.9, "weight_decay": 0.05, "dropout": 0.2}
             | {"evaluation_views": "centre", "augmentation": {"flip": True, "crop": 1.0, "shift": 0.125}},
             "backbone": {"name": "mobilenetv2_100", "weights": "w.safetensors", "embedding_dim": 300},

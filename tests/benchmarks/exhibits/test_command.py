@@ -14,8 +14,8 @@ from benchmarks.records.raw import read_raw, run_of, write_raw
 from benchmarks.records.store import read_record
 from dpq.protocols import load_protocol
 from tests.benchmarks.conftest import TINY
-from tests.benchmarks.shipped import identity_of
 from tests.benchmarks.exhibits.test_gallery import reference_draw, tile
+from tests.benchmarks.shipped import identity_of
 from tests.dpq.protocols.miniatures import NUSWIDE_SIZES, write_mini_nuswide
 
 
