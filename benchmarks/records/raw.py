@@ -58,7 +58,7 @@ def run_of(table: Mapping[str, Any]) -> str:
 def write_raw(path: Path, raw: RawResult) -> None:
     """Write the raw result beside its record (`path` ends in `.npz`)."""
     stream = io.BytesIO()
-    np.savez(stream, **raw.arrays)
+    np.savez(stream, **raw.arrays)  # type: ignore[arg-type]
     write_atomically(path, stream.getvalue())
 
 

@@ -274,8 +274,8 @@ class Record:
         }
 
     @cached_property
-    def trained(self) -> str:
-        """Stands for the repetition: records that have it in common report lengths of the same training."""
+    def repeats(self) -> str:
+        """Stands for method, setting and seeds: records that have it in common differ in their code lengths alone."""
         own = {key: value for key, value in self.decisive.items() if key != "bits"}
         return digest([self.method, self.variant, self.ablation, self.seed, own])
 

@@ -78,8 +78,8 @@ def once(items: Sequence[T], record_of: Callable[[T], Record], what: Callable[[T
     """One of all items that are `what` of one repetition, in their order: that whose record has most code lengths."""
     chosen: dict[tuple[str, Any], T] = {}
     for item in sorted(items, key=lambda item: (-len(record_of(item).lengths), record_of(item).id)):
-        chosen.setdefault((record_of(item).trained, what(item)), item)
-    return [item for item in items if chosen[record_of(item).trained, what(item)] is item]
+        chosen.setdefault((record_of(item).repeats, what(item)), item)
+    return [item for item in items if chosen[record_of(item).repeats, what(item)] is item]
 
 
 def tidy(records: Sequence[Record]) -> pd.DataFrame:

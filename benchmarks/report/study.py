@@ -54,10 +54,10 @@ class Section:
 
     @property
     def pairs(self) -> list[tuple[Record, Record]]:
-        """The runs of ablations whose run of DPQ itself is there, each with it; one a repetition."""
+        """The runs of ablations whose run of DPQ itself is there, each with it; one a training."""
         plain = {record.id: record for record in self.records}
         pairs = [(record, plain[record.ablation_of]) for record in self.ablated if record.ablation_of in plain]
-        return once(pairs, lambda pair: pair[0])
+        return once(pairs, lambda pair: pair[0], lambda pair: pair[0].longest)
 
     @property
     def lengths(self) -> list[int]:
