@@ -11,6 +11,7 @@ PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text
 NEEDED = {
     "jinja2": ((3, 1, 2), "pandas takes no older one"),
     "faiss-cpu": ((1, 10), "IndexResidualQuantizer.add_sa_codes"),
+    "matplotlib": ((3, 9), "rectangles of axvspan"),
     "safetensors": ((0, 4, 4), "files without tensors"),
 }
 
