@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> None:
     from dpq.files.atomic import sweep
 
     for path in options.records:
-        record = read_record(path)
+        record = read_record(path, renewing=True)
         raw = read_raw(path.with_suffix(".npz"))
         check_fits(raw, record)
         lengths = evaluate_again(record, raw)
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> None:
         if changed:
             table = record.raw | {"lengths": renewed}
             with locked(record_lock(path)):
-                if read_record(path).raw not in (record.raw, table):
+                if read_record(path, renewing=True).raw not in (record.raw, table):
                     raise InputError(f"{path} was written by another process meanwhile; evaluate it again")
                 sweep(path)
                 write_record(path, table)

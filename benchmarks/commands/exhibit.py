@@ -11,8 +11,8 @@ from benchmarks.setting.options import Option, shared
 
 def run(options: argparse.Namespace) -> None:
     """Make the exhibits that are not there."""
-    from benchmarks.exhibits.make import Images, check_parts, check_raw, make, paths_of
-    from benchmarks.records.raw import read_raw
+    from benchmarks.exhibits.make import Images, check_parts, make, paths_of
+    from benchmarks.records.raw import check_fits, read_raw
     from benchmarks.records.store import read_record
     from dpq.protocols import ReadOptions
 
@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> None:
         if not places:
             continue
         record, raw = read_record(path), read_raw(path.with_suffix(".npz"))
-        check_raw(record, raw)
+        check_fits(raw, record)
         if set(places) != {"ties"}:
             images.of(record)  # images that cannot be had are refused before anything slow
         for part, place in places.items():

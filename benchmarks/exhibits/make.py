@@ -16,15 +16,13 @@ from benchmarks.exhibits.gallery import show_nearest
 from benchmarks.exhibits.projection import project_lengths
 from benchmarks.exhibits.store import exhibit_path, sprite_path, write_exhibit, write_sprite
 from benchmarks.exhibits.ties import measure_orders
-from benchmarks.records.raw import RawResult, check_fits
+from benchmarks.records.raw import RawResult
 from benchmarks.records.record import Record
 from benchmarks.records.store import read_record
 from benchmarks.running.environment import describe_environment
 from benchmarks.running.loading import load_data_of
-from dpq.codes.additive import levels_for
 from dpq.errors import InputError
 from dpq.protocols import Dataset, ReadOptions
-from dpq.ranking.scores import DistinctCodes
 
 log = logging.getLogger(__name__)
 
@@ -51,19 +49,6 @@ def paths_of(path: Path, parts: Sequence[str]) -> dict[str, Path]:
     if place.parent.name != "runs" or place.stem != identity:
         raise InputError(f"{path} does not lie where records do; move it to <output>/<experiment>/runs/{identity}.json")
     return {part: exhibit_path(place.parents[2], place.parents[1].name, identity, part) for part in parts}
-
-
-def check_raw(record: Record, raw: RawResult) -> None:
-    """Refuse raw codes that are not those of the record.
-
-    Raises:
-        InputError: their sizes or the number of different codes differ from the record's.
-    """
-    check_fits(raw, record)
-    codes, size = torch.from_numpy(raw.codes), raw.codebooks.shape[1]
-    distinct = [len(DistinctCodes.of(codes, levels_for(one.bits, size)).codes) for one in record.lengths]
-    if distinct != [one.distinct_codes for one in record.lengths]:
-        raise InputError(f"the raw codes beside {record.id} are of another run; run the experiment again with --force")
 
 
 @dataclass

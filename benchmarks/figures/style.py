@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,7 +33,8 @@ def style(experiment: str) -> Iterator[None]:
         InputError: matplotlib is not installed.
     """
     try:
-        from matplotlib import style as styles
+        with _without_backend():
+            from matplotlib import style as styles
     except ImportError as error:
         raise InputError("figures need matplotlib; install it with: pip install '.[figures]'") from error
     settings = {
@@ -59,6 +61,17 @@ def style(experiment: str) -> Iterator[None]:
     }
     with styles.context(settings, after_reset=True):
         yield
+
+
+@contextmanager
+def _without_backend() -> Iterator[None]:
+    """Inside, the environment names no backend: a notebook's may not be installed here, and files need none."""
+    named = os.environ.pop("MPLBACKEND", None)
+    try:
+        yield
+    finally:
+        if named is not None:
+            os.environ["MPLBACKEND"] = named
 
 
 def new_figure(width: float, height: float, title: str) -> Figure:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import numpy as np
 from numpy.lib import format as npy
@@ -16,6 +18,8 @@ from numpy.lib import format as npy
 from benchmarks.records.record import Record
 from dpq.errors import InputError, one_line
 from dpq.files.atomic import write_atomically
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,15 +34,31 @@ class RawResult:
     queries: Annotated[np.ndarray, np.float32, "QD"]  # embeddings
     query_labels: Annotated[np.ndarray, np.bool_, "QL"]
     database_labels: Annotated[np.ndarray, np.bool_, "NL"]
+    run: str | None = None  # whose it is (`run_of`); None of older files
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What the file holds, by name."""
+        run = {} if self.run is None else {"run": np.frombuffer(self.run.encode(), np.uint8)}
+        return {name: value for name, value in vars(self).items() if name != "run"} | run
 
 
-_FORM = {name: hint.__metadata__ for name, hint in get_type_hints(RawResult, include_extras=True).items()}
+_FORM = {
+    name: hint.__metadata__
+    for name, hint in get_type_hints(RawResult, include_extras=True).items()
+    if hasattr(hint, "__metadata__")
+} | {"run": (np.uint8, "B")}  # in UTF-8
+
+
+def run_of(table: Mapping[str, Any]) -> str:
+    """What a record and its raw result have in common, and those of another run have not, by the record's table."""
+    return f"{table['id']} {table['created']}"
 
 
 def write_raw(path: Path, raw: RawResult) -> None:
     """Write the raw result beside its record (`path` ends in `.npz`)."""
     stream = io.BytesIO()
-    np.savez(stream, **vars(raw))
+    np.savez(stream, **raw.arrays)  # type: ignore[arg-type]
     write_atomically(path, stream.getvalue())
 
 
@@ -58,36 +78,59 @@ def read_raw(path: Path) -> RawResult:
         _check(arrays)
     except Exception as error:  # zipfile and numpy raise nearly anything on damaged files
         raise InputError(f"{path} is damaged ({one_line(error)}); run the experiment again with --force") from error
-    return RawResult(**arrays)
+    run = arrays.pop("run", None)
+    return RawResult(**arrays, run=None if run is None else run.tobytes().decode(errors="replace"))
 
 
 def check_fits(raw: RawResult, record: Record) -> None:
-    """Refuse raw codes whose sizes are not those of a record.
+    """Refuse raw codes that are not those of a record.
+
+    Files of before raw codes named their record are told by their sizes and the use of their codewords, which is said.
 
     Raises:
         InputError: names the first that differs.
     """
     levels, size, width = raw.codebooks.shape
     longest = record.lengths[-1].bits
-    for what, found, wanted in (
+    again = "run the experiment again with --force"
+    if raw.run is None:
+        log.info("the raw codes beside %s do not name their run: sizes and use of codewords are compared", record.id)
+    elif raw.run != run_of(record.raw):
+        raise InputError(f"the raw codes beside {record.id} are of another run, {raw.run}; {again}")
+    sizes = (
         ("queries", len(raw.queries), record.data.query),
         ("database images", len(raw.codes), record.data.database),
         ("codewords per level", size, record.config.codebook_size),
         ("dimensions", width, record.backbone.embedding_dim),
         ("bits", levels * int(math.log2(size)), longest),
-    ):
+    )
+    for what, found, wanted in chain(sizes, _uses(raw, record)):
         if found != wanted:
             raise InputError(
-                f"the raw codes beside {record.id} are of another run: {found} {what}, the record has {wanted}; "
-                "run the experiment again with --force"
+                f"the raw codes beside {record.id} are of another run: {found} {what}, the record has {wanted}; {again}"
             )
+
+
+def _uses(raw: RawResult, record: Record) -> Iterator[tuple[str, float, float]]:
+    """What codes alone say of themselves, as they have it and as the record has it."""
+    step = int(math.log2(raw.codebooks.shape[1]))
+    for length in record.lengths:
+        prefix = raw.codes[:, : length.bits // step]
+        yield f"different codes of {length.bits} bits", len(np.unique(prefix, axis=0)), length.distinct_codes
+    for level, (codes, used) in enumerate(zip(raw.codes.T, record.codewords_used, strict=False), 1):
+        yield f"codewords of level {level}", len(np.unique(codes)), used
+    for level, (codes, said) in enumerate(zip(raw.codes.T, record.codeword_perplexity, strict=False), 1):
+        share = np.bincount(codes)[np.unique(codes)] / len(codes)
+        perplexity = float(np.exp(-(share * np.log(share)).sum()))
+        near = abs(perplexity - said) < 0.1  # it is rounded to one digit in the record
+        yield f"of perplexity at level {level}", said if near else round(perplexity, 1), said
 
 
 def _arrays(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     members = archive.infolist()
     names = sorted(member.filename for member in members)
     wanted = sorted(f"{name}.npy" for name in _FORM)
-    if names != wanted:
+    if names not in (wanted, [name for name in wanted if name != "run.npy"]):
         raise ValueError(f"it holds {', '.join(names[:8]) or 'nothing'}; needs {', '.join(wanted)}")
     for member in members:
         if member.compress_type != zipfile.ZIP_STORED:
@@ -112,8 +155,8 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
 
 def _check(arrays: Mapping[str, np.ndarray]) -> None:
     lengths: dict[str, int] = {}
-    for name, (kind, axes) in _FORM.items():
-        array = arrays[name]
+    for name, array in arrays.items():
+        kind, axes = _FORM[name]
         for axis, length in zip(axes, array.shape, strict=True):
             if lengths.setdefault(axis, length) != length:
                 raise ValueError(f"{name} has {length} along {axis}, another array {lengths[axis]}")

@@ -23,6 +23,16 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:10]
 
 
+def key_of(value: Any) -> str:
+    """A `digest` for a column of a table: behind a letter, for digits alone are a number to who reads it back."""
+    return f"s{digest(value)}"
+
+
+def stem_of(method: str, variant: str, seed: int, ablation: str | None = None) -> str:
+    """How the identity of a run begins; code lengths that have a training of their own and a digest follow."""
+    return "-".join([method, variant, *([ablation] if ablation else []), f"seed{seed}"])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Length:
     """What was measured at one code length, in the order of the file."""
@@ -106,8 +116,10 @@ class LabelVectors:
 
 @dataclass(frozen=True)
 class Network:
-    """The width D that the experiment asks for, for what tables read of a setting's backbone."""
+    """What the experiment asks for: network, its first weights, and width D."""
 
+    name: str
+    weights: str
     embedding_dim: Size
 
 
@@ -115,6 +127,8 @@ class Network:
 class Setting:
     """The configuration of the run: what tables read of it. `Record.raw["config"]` is all of it."""
 
+    name: str  # of the experiment
+    protocol: str
     training: TrainingConfig  # shared by all methods
     label_vectors: LabelVectors  # of the margin loss
     methods: Mapping[str, Mapping[str, Scalar]]  # settings by name of the method
@@ -159,8 +173,8 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Environment:
-    """What tables read of the machine; `Record.raw["environment"]` has versions too."""
+class Place:
+    """What tables read of a machine; `Record.raw["environment"]` has versions too."""
 
     device: str
     cpu: str
@@ -168,13 +182,37 @@ class Environment:
     commit: str
     beside: Whole = 0  # runs that shared the machine
     captured: bool = False  # steps were replayed as CUDA graphs
+    processes: Size = 1
+
+    @property
+    def computed(self) -> str:
+        """The card, or the processor with its threads."""
+        several = f", {self.processes} processes" if self.processes > 1 else ""
+        if self.device != "cpu":
+            return self.device + several
+        return f"{self.cpu}, {self.threads} thread" + ("s" if self.threads > 1 else "") + several
+
+
+@dataclass(frozen=True)
+class Environment(Place):
+    """Where the run ended, and where its parts were before."""
+
+    earlier: tuple[Place | Literal["unknown"], ...] = ()  # parts that were elsewhere, in their order
+
+    @property
+    def places(self) -> list[Place | None]:
+        """Of all parts; None where that is not known."""
+        return [None if place == "unknown" else place for place in (*self.earlier, self)]  # type: ignore[misc]
+
+    @property
+    def commits(self) -> list[str]:
+        """Of all parts, each once."""
+        return list(dict.fromkeys(place.commit if place else "unknown" for place in self.places))
 
     @property
     def processor(self) -> str:
-        """What computed: the card, or the processor with its threads."""
-        if self.device != "cpu":
-            return self.device
-        return f"{self.cpu}, {self.threads} thread" + ("s" if self.threads > 1 else "")
+        """What computed, of all parts."""
+        return "; then ".join(dict.fromkeys(place.computed if place else "unknown" for place in self.places))
 
     @property
     def described(self) -> str:
@@ -184,8 +222,8 @@ class Environment:
 
     @property
     def short_commit(self) -> str:
-        """The first ten digits of the commit, and what `-dirty` says of it."""
-        return self.commit[:10] + self.commit[40:]
+        """The first ten digits of each commit, and what `-dirty` says of it."""
+        return ", ".join(commit[:10] + commit[40:] for commit in self.commits)
 
 
 Report = Mapping[str, float | tuple[str, ...] | tuple[float, ...]]
@@ -232,6 +270,22 @@ class Record:
     def raw(self) -> dict[str, Any]:
         """The whole table of the file, of which digests are made and which is written again; set by the reader."""
         raise AttributeError(f"{self.id} was not read from a file")
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """What decides the numbers besides method, variant and seed; the digest in the identity is of this."""
+        return {
+            **self.raw["config"],
+            "fingerprint": self.data.fingerprint,
+            "weights_sha256": self.backbone.weights_sha256,
+            **({"plugin": self.raw["plugin"]} if self.plugin else {}),
+        }
+
+    @cached_property
+    def repeats(self) -> str:
+        """Stands for method, setting and seeds: records that have it in common differ in their code lengths alone."""
+        own = {key: value for key, value in self.decisive.items() if key != "bits"}
+        return digest([self.method, self.variant, self.ablation, self.seed, own])
 
     @property
     def repetition(self) -> tuple[int, int]:

@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records.record import KS, SCHEMA_VERSION, Length, Plugin, Record
+from benchmarks.records.record import KS, SCHEMA_VERSION, Length, Plugin, Record, digest, stem_of
 from benchmarks.setting.methods import METHODS
 from dpq.errors import InputError, one_line
 from dpq.files.atomic import write_atomically
 from dpq.files.json import read_json
 from dpq.files.schema import read_table, refuse
+
+_NEAR = 1e-9  # what rounding may do to a mean
 
 
 def record_path(output: Path, experiment: str, identity: str) -> Path:
@@ -29,16 +31,18 @@ def write_record(path: Path, table: Mapping[str, Any]) -> Record:
     """
     text = json.dumps(table, indent=1, allow_nan=False) + "\n"
     record = as_record(json.loads(text))
+    check_identity(record)
+    check_measured(record)
     write_atomically(path, text)
     return record
 
 
-def read_record(path: Path) -> Record:
-    """Read a record.
+def read_record(path: Path, *, renewing: bool = False) -> Record:
+    """Read a record; `renewing` its metrics, they may contradict each other.
 
     Raises:
-        InputError: missing, no JSON, of another schema, of a method that is not installed, or not what tables, figures
-            and pages can be made of.
+        InputError: missing, no JSON, of another schema, of a method that is not installed, not what tables, figures
+            and pages can be made of, at odds with itself, or in the file of another run.
     """
     try:
         table = read_json(path)
@@ -51,16 +55,31 @@ def read_record(path: Path) -> Record:
     if package := _package_to_install(table):
         raise InputError(f"{path} is of a method that is not installed; install {package}, or move the record away")
     try:
-        return as_record(table)
+        record = as_record(table)
+        check_identity(record)
+        if not renewing:
+            check_measured(record)
     except InputError:  # of a broken package, which is no fault of the record
         raise
     except ValueError as error:
         raise InputError(f"{path} is no usable record: {one_line(error)}; get it again, or run with --force") from error
+    if path.stem != record.id:
+        raise InputError(f"{path} holds the record of {record.id}.json; remove the copy, or give it back its name")
+    return record
 
 
 def read_records(output: Path, experiment: str) -> list[Record]:
-    """All records of an experiment, by file name."""
-    return [read_record(path) for path in sorted((output / experiment / "runs").glob("*.json"))]
+    """All records of an experiment, by file name; each is of another run.
+
+    Raises:
+        InputError: as for `read_record`; or one is of another experiment.
+    """
+    records = []
+    for path in sorted((output / experiment / "runs").glob("*.json")):
+        records.append(read_record(path))
+        if records[-1].experiment != experiment:
+            raise InputError(f"{path} is of the experiment {records[-1].experiment}; move it to that one's runs")
+    return records
 
 
 def as_record(table: dict[str, Any]) -> Record:
@@ -100,7 +119,7 @@ def _check_length(length: Length, record: Record, place: str) -> None:
     if missing := [k for k in map(str, KS) if k not in length.precision_at]:
         raise ValueError(f"{place}.precision_at.{missing[0]} is missing")
     worst, best = length.map_bounds
-    if worst > best:  # whether the mean lies between them is for `evaluate` to mend
+    if worst > best:
         refuse(f"{place}.map_bounds", "the worst before the best", [worst, best])
     if length.distinct_codes > record.data.database:
         refuse(f"{place}.distinct_codes", "no more than database images", length.distinct_codes)
@@ -116,9 +135,9 @@ def _check_method(record: Record) -> None:
         refuse("method", f"one of {', '.join(map(repr, METHODS))}", name)
     if config.source is not None and config.source.method not in METHODS.own:
         refuse("config.source.method", f"one of {', '.join(map(repr, METHODS.own))}", config.source.method)
-    if not config.methods:
-        refuse("config.methods", "the settings of the method", dict(config.methods))
     method = METHODS[name]
+    if missing := [table for table in method.configs if table not in config.methods]:
+        raise ValueError(f"config.methods.{missing[0]} is missing")
     if method.source in METHODS and config.source is None:
         raise ValueError(f"config.source is missing, and {name} quantizes embeddings of {method.source}")
     if method.plugin is None:
@@ -127,5 +146,52 @@ def _check_method(record: Record) -> None:
         return
     if said is None or said.package != method.plugin.package:
         refuse("plugin.package", f"{method.plugin.package}, which has the method {name}", said and said.package)
-    if name not in config.methods:
-        raise ValueError(f"config.methods.{name} is missing")
+
+
+def check_identity(record: Record) -> None:
+    """Refuse a record whose identity is not that of what it holds, or which says something twice, and differently.
+
+    Raises:
+        ValueError: names the first place.
+    """
+    config, method = record.config, METHODS[record.method]
+    for place, value, wanted in (
+        ("experiment", record.experiment, config.name),
+        ("protocol", record.protocol, config.protocol),
+        ("data.name", record.data.name, config.protocol),
+        ("backbone.name", record.backbone.name, config.backbone.name),
+        ("backbone.weights", record.backbone.weights, config.backbone.weights),
+        ("backbone.image_size", record.backbone.image_size, config.training.image_size),
+        ("score", record.score, config.methods[method.configs[0]].get("score", record.score)),
+    ):
+        if value != wanted:
+            refuse(place, f"{wanted!r}, as its config says", value)
+    bits = "" if method.progressive else f"-{record.longest}bits"
+    plain = stem_of(record.method, record.variant, record.seed) + bits
+    made = stem_of(record.method, record.variant, record.seed, record.ablation) + f"{bits}-{digest(record.decisive)}"
+    if record.id != made:
+        refuse("id", f"{made}, which is of the seed and setting that it has", record.id)
+    if record.ablation_of is not None and record.ablation_of.rpartition("-")[0] != plain:
+        refuse("ablation_of", f"a run of {plain}", record.ablation_of)
+
+
+def check_measured(record: Record) -> None:
+    """Refuse metrics that contradict each other; `evaluate` may mend them.
+
+    Raises:
+        ValueError: names the first place.
+    """
+    images = record.data.database
+    for index, one in enumerate(record.lengths):
+        worst, best = one.map_bounds
+        hits, ranks = one.map if record.ap_denominator == "hits" else 1.0, min(record.cut or images, images)
+        for name, value, least, most in (
+            ("map", one.map, worst, best),
+            ("map_ties_index", one.map_ties_index, worst, best),
+            ("map_at_r", one.map_at_r, one.map, one.map),
+            ("map_capped", one.map_capped, one.map_total, hits),
+            ("r", one.r, ranks, ranks),
+            ("distinct_codes", one.distinct_codes, 1, min(images, 2**one.bits)),
+        ):
+            if not least - _NEAR <= value <= most + _NEAR:
+                refuse(f"lengths[{index}].{name}", f"from {least} to {most}, by what else it says", value)

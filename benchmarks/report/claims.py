@@ -134,11 +134,14 @@ def section_to_judge(study: Study) -> Section | None:
     if not section.first.comparable or section.first.raw["config"]["training"] != asdict(shipped.training):
         return None
     split = shipped.splits()[0]
+    sources = [record.config.source for record in section.records if record.config.source]
+    longest = max((source.bits for source in sources), default=0)  # of the trainings whose embeddings are quantized
     own = [
         r
         for r in section.records
         if r.variant == "released"
         or r.raw["config"]["methods"] == describe(split, METHODS[r.method].configs)["methods"]
+        if r.config.source is None or r.config.source.bits == longest
     ]
     return replace(section, records=own) if any(record.method == "dpq" for record in own) else None
 

@@ -154,6 +154,8 @@ def components(section: Section, names: Sequence[str]) -> list[Comparison]:
     found = []
     for name in names:
         title, pairs = ABLATIONS[name].title, [pair for pair in section.pairs if pair[0].ablation == name]
+        longest = max((changed.longest for changed, _ in pairs), default=0)  # trainings for less are others
+        pairs = [pair for pair in pairs if pair[0].longest == longest]
         values = per_unit((changed.unit, mean_difference(changed, plain)) for changed, plain in pairs)
         sides = (("changed", tuple(r.id for r, _ in pairs)), ("DPQ", tuple(r.id for _, r in pairs)))
         missing = "" if pairs else f"no runs with {title}"

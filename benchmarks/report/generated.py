@@ -1,4 +1,7 @@
-"""Files that are made from records: written, or compared byte for byte with the written ones."""
+"""Files that are made from records: written, or compared byte for byte with the written ones.
+
+The one difference that does not count is line ends of Windows, which git or a transfer may have put into a text.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +33,13 @@ def check(folder: Path, files: Files, possible: Iterable[str], command: str) -> 
     """
     for name, content in files.items():
         path, made = folder / name, content.encode() if isinstance(content, str) else content
-        if not path.is_file() or path.read_bytes() != made:
+        if not path.is_file() or _lines(path, path.read_bytes()) != _lines(path, made):
             raise InputError(f"{path} is not what the records give; renew it with: python -m benchmarks {command}")
     for stale in sorted(set(possible) - files.keys()):
         if (folder / stale).exists():
             raise InputError(f"{folder / stale} is made from no record; remove it with: python -m benchmarks {command}")
     return len(files)
+
+
+def _lines(path: Path, content: bytes) -> bytes:
+    return content if path.suffix == ".png" else content.replace(b"\r\n", b"\n")

@@ -1,6 +1,7 @@
 """Records to numbers: one row per run and code length, and means over repetitions.
 
-What one repetition is, says `Record.unit`; runs of one are averaged before anything is counted.
+What one repetition is, says `Record.unit`; runs of one are averaged before anything is counted. Two records may hold
+the same training, as a call for fewer code lengths leaves one of its own: then one of them stands for it.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
-from benchmarks.records.record import Length, Record, digest
+from benchmarks.records.record import Length, Record, key_of
 from benchmarks.records.reported import OTHER_DATA, UNKNOWN_CUT, reported_value
 from benchmarks.setting.ablations import ABLATIONS
 from benchmarks.setting.methods import METHODS
 from dpq.errors import InputError
+
+T = TypeVar("T")
 
 # How the lengths of a row were trained: one training for all, one for each, or the longest one's truncated codes.
 TRAININGS = ("once", "each", "truncated")
@@ -57,17 +60,38 @@ def entries_of(record: Record) -> Iterator[tuple[str, Length]]:
         yield from (("truncated", length) for length in record.lengths)
 
 
+Entry = tuple[Record, str, Length]  # a code length of a record, and how it was trained
+
+
+def entries(records: Sequence[Record]) -> list[Entry]:
+    """What records measured, each length of a training once, in their order."""
+    found = [(record, training, length) for record in records for training, length in entries_of(record)]
+    return once(found, lambda one: one[0], lambda one: (one[1], _trained_bits(*one[:2]), one[2].bits))
+
+
+def _trained_bits(record: Record, training: str) -> int:
+    """The longest code of the training; 0 where each length has its own, and a row all of them."""
+    return 0 if training == "each" else record.longest
+
+
+def once(items: Sequence[T], record_of: Callable[[T], Record], what: Callable[[T], Any] = lambda _: None) -> list[T]:
+    """One of all items that are `what` of one repetition, in their order: that whose record has most code lengths."""
+    chosen: dict[tuple[str, Any], T] = {}
+    for item in sorted(items, key=lambda item: (-len(record_of(item).lengths), record_of(item).id)):
+        chosen.setdefault((record_of(item).repeats, what(item)), item)
+    return [item for item in items if chosen[record_of(item).repeats, what(item)] is item]
+
+
 def tidy(records: Sequence[Record]) -> pd.DataFrame:
-    """One row per record and code length; two for lengths that stand in two rows of a table."""
+    """One row per repetition and code length; two for lengths that stand in two rows of a table."""
     return pd.DataFrame(
         [
             {
                 "method": record.method,
                 "variant": record.variant,
-                "method_settings": settings,
+                "method_settings": key_of(_own_settings(record)),
                 "training": training,
-                # Where each length has a training of its own, the row has all of them.
-                "trained_bits": 0 if training == "each" else record.longest,
+                "trained_bits": _trained_bits(record, training),
                 "split_seed": record.config.split_seed,
                 "seed": record.seed,
                 "unit": record.unit,
@@ -81,8 +105,7 @@ def tidy(records: Sequence[Record]) -> pd.DataFrame:
                 **{f"precision_at_{k}": value for k, value in length.precision_at.items()},
                 **{f"map_at_{cut}": value for cut, value in length.map_at.items()},
             }
-            for record, settings in ((record, digest(_own_settings(record))) for record in records)
-            for training, length in entries_of(record)
+            for record, training, length in entries(records)
         ]
     )
 
@@ -166,11 +189,11 @@ def summarise_ablations(ablated: Sequence[Record], plain: Sequence[Record]) -> p
         InputError: a record is of an ablation that is not known.
     """
     before = {(record.id, length.bits): length.map for record in plain for length in record.lengths}
-    changed = [(record, length) for record in ablated for length in record.lengths]
+    changed = [(record, length) for record, _, length in entries(ablated)]
     table = tidy(ablated).assign(
         switch=[_switch(record) for record, _ in changed],
         ablation=pd.Categorical([record.ablation for record, _ in changed], list(ABLATIONS), ordered=True),
-        config=[digest(record.raw["config"]) for record, _ in changed],
+        config=[key_of(_without_repetition(record)) for record, _ in changed],
         difference=[length.map - before.get((r.ablation_of or "", length.bits), math.nan) for r, length in changed],
     )
     runs, repetitions = _grouped(table, [*ABLATION_ROW, "bits"], ["map", "difference", "float_map"])
@@ -185,6 +208,12 @@ def summarise_ablations(ablated: Sequence[Record], plain: Sequence[Record]) -> p
     )
     summary["records"] = runs["id"].agg(lambda ids: " ".join(sorted(ids)))
     return summary.reset_index().astype({"ablation": str})
+
+
+def _without_repetition(record: Record) -> dict[str, Any]:
+    """The configuration of an ablation, but for what repetitions and code lengths differ in."""
+    own = ("bits", "split_seed") if record.has_unseen_classes else ("bits",)
+    return {key: value for key, value in record.raw["config"].items() if key not in own}
 
 
 def _switch(record: Record) -> str:

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from benchmarks.exhibits.exhibit import Gallery, Projection, Ties
-from benchmarks.records.record import Record, digest
+from benchmarks.records.record import Record, key_of
 from benchmarks.records.store import read_records
-from benchmarks.report.statistics import ablation_rows, rows_of, summarise, summarise_ablations, tidy
+from benchmarks.report.statistics import ablation_rows, once, rows_of, summarise, summarise_ablations, tidy
 from benchmarks.setting.experiment import load_experiment
 from benchmarks.setting.methods import METHODS
 from dpq.errors import InputError
@@ -54,9 +54,10 @@ class Section:
 
     @property
     def pairs(self) -> list[tuple[Record, Record]]:
-        """The runs of ablations whose run of DPQ itself is there, each with it."""
+        """The runs of ablations whose run of DPQ itself is there, each with it; one a training."""
         plain = {record.id: record for record in self.records}
-        return [(record, plain[record.ablation_of]) for record in self.ablated if record.ablation_of in plain]
+        pairs = [(record, plain[record.ablation_of]) for record in self.ablated if record.ablation_of in plain]
+        return once(pairs, lambda pair: pair[0], lambda pair: pair[0].longest)
 
     @property
     def lengths(self) -> list[int]:
@@ -65,7 +66,7 @@ class Section:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row per record of the methods and code length, as `tidy` has them."""
+        """One row per repetition of the methods and code length, as `tidy` has them."""
         return tidy(self.records)
 
     @cached_property
@@ -158,12 +159,12 @@ def sections_of(records: Sequence[Record], output: Path = Path("results")) -> tu
     groups: dict[str, list[Record]] = {}
     for record in records:
         if record.ablation is None:
-            groups.setdefault(digest(setting_of(record)), []).append(record)
+            groups.setdefault(key_of(setting_of(record)), []).append(record)
     home = {record.id: key for key, group in groups.items() for record in group}
     ablated: dict[str, list[Record]] = {}
     for record in records:
         if record.ablation_of is not None:
-            ablated.setdefault(home.get(record.ablation_of) or digest(setting_of(record)), []).append(record)
+            ablated.setdefault(home.get(record.ablation_of) or key_of(setting_of(record)), []).append(record)
     name = records[0].experiment
     shipped = asdict(load_experiment(name).training)
 

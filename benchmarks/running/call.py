@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from benchmarks.records.record import Record
 from benchmarks.records.store import read_record
-from benchmarks.running.environment import check_writable, keep_freed_memory, resolve_device
+from benchmarks.running.environment import check_writable, keep_freed_memory, loaded_commit, resolve_device
 from benchmarks.running.jobs import submit
 from benchmarks.running.loading import load_data
 from benchmarks.running.locks import in_turn, locked
@@ -59,6 +59,7 @@ def carry_out_call(options: argparse.Namespace, experiment: Experiment, methods:
     if options.submit is not None:
         submit(options, options.output / experiment.name / "jobs")
         return
+    loaded_commit()  # before hours in which sources may change
     device = resolve_device(options.device)
     if not options.dry_run and distributed.start(device) and not distributed.leads():
         logging.getLogger().setLevel(logging.ERROR)  # the first process says it all

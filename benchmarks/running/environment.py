@@ -8,6 +8,8 @@ import resource
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         **({"processes": processes()} if processes() > 1 else {}),
         **({"beside": beside} if (beside := runs_beside()) else {}),
         "platform": f"{platform.system()} {platform.machine()}",
-        "commit": commit(),
+        "commit": loaded_commit(),
     }
 
 
@@ -49,6 +51,13 @@ def runs_beside() -> int:
     """How many other runs share this machine, as whoever started them says in DPQ_BESIDE; 0 where nobody says."""
     told = os.environ.get("DPQ_BESIDE", "")
     return int(told) if told.isdecimal() else 0
+
+
+def with_parts(environment: Mapping[str, Any], parts: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
+    """The environment of a record, with those of earlier parts that were elsewhere; "unknown" stands for None."""
+    earlier: list[Any] = ["unknown" if part is None else dict(part) for part in parts if part != environment]
+    earlier = [part for index, part in enumerate(earlier) if part not in earlier[:index]]
+    return {**environment, **({"earlier": earlier} if earlier else {})}
 
 
 def processor() -> str:
@@ -63,18 +72,29 @@ def processor() -> str:
 def commit() -> str:
     """Commit of the source tree, with `-dirty` if sources differ from it; "unknown" outside a checkout.
 
-    A checkout without git history can name its commit in the environment variable DPQ_COMMIT.
+    A checkout without git history can name its commit in the environment variable DPQ_COMMIT. So can one inside another
+    repository, whose commits are not this project's.
     """
     try:
-        head = _git("rev-parse", "HEAD")
-        return head + ("-dirty" if _git("status", "--porcelain", "--", *SOURCES) else "")
+        own = Path(_git("rev-parse", "--show-toplevel")).samefile(ROOT)
+        there = [name for name in SOURCES if (ROOT / name).exists()]
+        if own and set(_git("ls-tree", "--name-only", "HEAD", "--", *there).splitlines()) == set(there):
+            changed = _git("status", "--porcelain", "--untracked-files=normal", "--", *there)
+            return _git("rev-parse", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("DPQ_COMMIT", "unknown")
+        pass
+    return os.environ.get("DPQ_COMMIT", "").strip() or "unknown"
+
+
+loaded_commit = cache(commit)  # asked for when sources are loaded: they may change while a process runs
 
 
 def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    # Git's own variables, as hooks have them, may name another repository.
+    named = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE")
+    environment = {key: value for key, value in os.environ.items() if key not in named}
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.strip()
 
 
 def peak_memory_mb(device: torch.device) -> float:

@@ -10,9 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from dpq.errors import InputError
+from dpq.files.locks import file_lock, remedy
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class Busy(Exception):
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock `path`; it ends with the process, however that ends.
+    """Hold the lock `path`; it ends with the process, however that ends, where there is flock.
 
     Args:
         path: the lock file; its folder is made. It stays, for deleting it would let two processes in.
@@ -45,9 +46,10 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
         Busy: another process holds it, and the caller does not wait.
         InputError: the folder cannot be written.
     """
-    lock, holder = FileLock(path), path.with_suffix(".holder")  # taking a lock empties its own file
+    holder, lock = path.with_suffix(".holder"), None  # taking a lock empties its own file
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        lock = file_lock(path)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -56,11 +58,12 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
                 who = holder.read_text() or who
             if not wait:
                 raise Busy(who) from None
-            log.info("waiting for %s, which works on %s", who, path.stem)
+            log.info("waiting for %s, which works on %s (%s)", who, path.stem, remedy(lock))
             lock.acquire()
         holder.write_text(f"process {os.getpid()} on {platform.node()}")
     except OSError as error:
-        lock.release()
+        if lock is not None:
+            lock.release()
         raise InputError(
             f"cannot write {path} ({error.strerror}); free some space or choose another --output"
         ) from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records.record import digest
+from benchmarks.records.record import digest, stem_of
 from benchmarks.records.store import record_path
 from benchmarks.running.locks import lock_path
 from benchmarks.setting.ablations import WORDS
@@ -193,7 +193,7 @@ def _named(run: Run) -> Run:
         **method.origin,
     }
     trained = setting | {"training": {k: v for k, v in setting["training"].items() if k != "evaluation_views"}}
-    stem = "-".join([run.method, run.variant, *([run.ablation] if run.ablation else []), f"seed{run.seed}"])
+    stem = stem_of(run.method, run.variant, run.seed, run.ablation)
     features = None
     if not method.progressive:
         if method.source is None:

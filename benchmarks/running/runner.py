@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.records.raw import RawResult, write_raw
+from benchmarks.records.raw import RawResult, run_of, write_raw
 from benchmarks.records.record import SCHEMA_VERSION, Record, digest
 from benchmarks.records.store import read_record, write_record
-from benchmarks.running.environment import describe_environment, peak_memory_mb
+from benchmarks.running.environment import describe_environment, peak_memory_mb, with_parts
 from benchmarks.running.evaluation import evaluate_lengths, reconstruction_errors
 from benchmarks.running.features import StoredSource
 from benchmarks.running.locks import locked, record_lock
@@ -46,28 +47,33 @@ def carry_out(run: Run, device: torch.device, *, force: bool = False) -> Record:
     for path in [*files, run.source.checkpoint if run.source else None]:
         if path is not None:
             sweep(path)
-    environment = describe_environment(device)  # before training: sources may change meanwhile
-    source = _source(run, device)
+    environment = describe_environment(device)
+    source = _source(run, device, environment)
     method = run.build(source)
-    trained = _fit(run, method, device)
+    trained = _fit(run, method, device, environment)
     embedder: Source = method
     if run.ablation is None and any(entry.source == run.method for entry in METHODS.own.values()):
-        embedder = source = StoredSource(method, run.embeddings)
+        embedder = source = StoredSource(method, run.embeddings, trained, environment)
     measured, raw = _measure(run, method, embedder, source, trained, device)
-    environment |= {"captured": True} if trained.captured else {}
+    parts = [*trained.environments, *(source.environments if source else ())]
+    environment = with_parts(environment, parts) | ({"captured": True} if trained.captured else {})
     table = _header(run, method) | measured | {"environment": environment, "config": run.config}
     with locked(record_lock(run.record)):
-        write_raw(run.record.with_suffix(".npz"), raw)
+        write_raw(run.record.with_suffix(".npz"), replace(raw, run=run_of(table)))
         return write_record(run.record, table)
 
 
-def _fit(run: Run, method: Method, device: torch.device) -> TrainLog:
-    """Train; the first process together with those that `assist`."""
+def _fit(run: Run, method: Method, device: torch.device, environment: Mapping[str, Any] | None = None) -> TrainLog:
+    """Train, in this environment; the first process together with those that `assist`."""
     leads = distributed.leads()
     if leads and METHODS[run.method].source is None:
         distributed.tell(run.training)
-    execution = Execution(device, run.checkpoint, run.feature_checkpoint, progress=leads)
-    return method.fit(run.ingredients.dataset.train, run.experiment.training, run.seed, execution)
+    resumed = run.checkpoint.exists()
+    execution = Execution(device, run.checkpoint, run.feature_checkpoint, leads, environment=environment)
+    trained = method.fit(run.ingredients.dataset.train, run.experiment.training, run.seed, execution)
+    if not trained.environments:  # of a method with a training loop of its own
+        trained.environments = [None] if resumed else [environment]
+    return trained
 
 
 def assist(runs: Sequence[Run], device: torch.device) -> None:
@@ -80,22 +86,23 @@ def assist(runs: Sequence[Run], device: torch.device) -> None:
         _fit(known[training], known[training].build(), device)
 
 
-def _source(run: Run, device: torch.device) -> StoredSource | None:
+def _source(run: Run, device: torch.device, environment: Mapping[str, Any]) -> StoredSource | None:
     """Where the run's embeddings come from, if not from a training of its own."""
     if METHODS[run.method].source == "backbone":
         decisive = {key: run.config[key] for key in ("backbone", "training")} | run.ingredients.recorded_weights
         folder = run.folder / "embeddings" / f"backbone-{digest(decisive)}"
-        return StoredSource(frozen_features(run.experiment, run.ingredients, device), folder)
+        features = frozen_features(run.experiment, run.ingredients, device)
+        return StoredSource(features, folder, environment=environment)
     if run.source is None:
         return None
     parent = run.source
     method = parent.build()
 
-    def train() -> None:
+    def train() -> TrainLog:
         log.info("embeddings of %s", parent.training)
-        _fit(parent, method, device)
+        return _fit(parent, method, device, environment)
 
-    return StoredSource(method, parent.embeddings, train)
+    return StoredSource(method, parent.embeddings, train, environment)
 
 
 def _header(run: Run, method: Method) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from torch import Tensor
 from dpq.errors import InputError, one_line
 from dpq.files.atomic import write_atomically
 from dpq.files.json import parse_json
-from dpq.files.schema import Size, read_table
+from dpq.files.schema import Scalar, Size, read_table
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,15 @@ class _Timed:
 
 
 @dataclass(frozen=True)
+class _Placed:
+    environments: list[dict[str, Scalar] | None] | None = None
+
+
+@dataclass(frozen=True)
 class _Training(_Timed):
     epoch: Size
     log: list[dict[str, float | list[str | float]]]
+    environments: list[dict[str, Scalar] | None] | None = None
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
@@ -177,6 +183,24 @@ def restored_seconds(state: Mapping[str, Any]) -> float:
         ValueError: missing, no number, or not above zero.
     """
     return read_table(_Timed, state, "its state", extra="ignore").seconds
+
+
+def restored_environments(state: Mapping[str, Any]) -> list[Mapping[str, Any] | None]:
+    """Where the parts of what a checkpoint holds were computed; [None] where it does not say.
+
+    Raises:
+        ValueError: it is no list of such tables.
+    """
+    read_table(_Placed, state, "its state", extra="ignore")
+    return list(state.get("environments") or [None])
+
+
+def with_environment(
+    parts: Sequence[Mapping[str, Any] | None], own: Mapping[str, Any] | None
+) -> list[Mapping[str, Any] | None]:
+    """Where the parts of a computation were, each place once, when it goes on in its `own`."""
+    every = [*parts, own]
+    return [part for index, part in enumerate(every) if part not in every[:index]]
 
 
 def restored_matrix(tensors: Mapping[str, Tensor], name: str, shape: tuple[int | None, ...]) -> Tensor:

@@ -7,6 +7,7 @@ over all pairs and triplets. In one process every function here gives back what 
 
 from __future__ import annotations
 
+import logging
 import operator
 import os
 import re
@@ -20,9 +21,12 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from dpq.errors import InputError
+from dpq.errors import InputError, one_line
+
+log = logging.getLogger(__name__)
 
 PATIENCE = timedelta(days=1)  # the others wait while the first process evaluates
+MEETING = timedelta(minutes=5)  # until all have begun
 _joined = False  # by `start`: a caller may have processes of its own that do different things
 
 
@@ -33,14 +37,20 @@ def start(device: torch.device) -> bool:
         Whether there are others.
 
     Raises:
-        InputError: more processes than GPUs on this machine.
+        InputError: more processes than GPUs on this machine; the others do not come; or variables of the environment
+            name others but not where they are, as a cluster's may that mean something else.
     """
     global _joined
-    if not distributed.is_available() or int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
+    if not distributed.is_available() or not os.environ.get("RANK") or not os.environ.get("WORLD_SIZE"):
         return False
+    rank, count = (_variable(name) for name in ("RANK", "WORLD_SIZE"))
+    if count == 1:
+        return False
+    if not rank < count:
+        raise InputError(f"RANK={rank} is not below WORLD_SIZE={count}; {_ALONE}")
     if not _joined:
         if device.type == "cuda":
-            local = int(os.environ.get("LOCAL_RANK", "0"))
+            local = _variable("LOCAL_RANK", "0")
             if local >= torch.cuda.device_count():
                 raise InputError(
                     f"process {local + 1} of this machine has no GPU of its own; start one process for each of the "
@@ -49,9 +59,48 @@ def start(device: torch.device) -> bool:
                 )
             torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        distributed.init_process_group(backend, timeout=PATIENCE)
+        distributed.init_process_group(backend, store=_meet(rank, count), rank=rank, world_size=count, timeout=PATIENCE)
         _joined = True
     return True
+
+
+_ALONE = "start processes with torchrun, or unset RANK and WORLD_SIZE for a single one"
+
+
+def _variable(name: str, default: str = "") -> int:
+    """A count that the launcher has put into the environment."""
+    text = os.environ.get(name) or default
+    if not text.isdecimal() or (name == "WORLD_SIZE" and not int(text)):
+        raise InputError(f"{name}={text!r} in the environment is no number of processes; {_ALONE}")
+    return int(text)
+
+
+def _meet(rank: int, count: int) -> Any:
+    """The store of all processes, once all of them are there.
+
+    Raises:
+        InputError: the environment does not say where, or not all have come in time.
+    """
+    said = f"RANK={rank} and WORLD_SIZE={count} in the environment call for {count - 1} more"
+    if missing := [name for name in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]:
+        raise InputError(f"{said}, but {missing[0]} is not set; {_ALONE}")
+    _variable("MASTER_PORT")
+    place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    others = "another process" if count == 2 else f"{count - 1} other processes"
+    log.info("waiting for %s at %s", others, place)
+    own: Any = distributed  # whose names are there where it is available, which checkers do not see
+    try:
+        store, _, _ = next(own.rendezvous("env://", rank, count, timeout=MEETING))
+        store = own.PrefixStore("dpq", store)
+        store.set(f"here {rank}", "")
+        store.wait([f"here {one}" for one in range(count)], MEETING)
+    except (RuntimeError, ValueError) as error:  # torch's own errors of stores and networks are of the former
+        raise InputError(
+            f"{said}, and not all have come to {place} within {MEETING.seconds // 60} minutes or it cannot be had "
+            f"({one_line(error)[:120]}); {_ALONE}"
+        ) from error
+    store.set_timeout(PATIENCE)
+    return store
 
 
 def stop() -> None:

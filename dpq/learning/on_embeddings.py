@@ -12,7 +12,15 @@ from tqdm import tqdm
 
 from dpq.codes import additive
 from dpq.errors import InputError, one_line
-from dpq.files.checkpoint import load_checkpoint, restored_matrix, restored_seconds, save_checkpoint, unusable
+from dpq.files.checkpoint import (
+    load_checkpoint,
+    restored_environments,
+    restored_matrix,
+    restored_seconds,
+    save_checkpoint,
+    unusable,
+    with_environment,
+)
 from dpq.inputs.values import as_tensor
 from dpq.learning.augment import CROPS, draw_crops, send, to_input
 from dpq.learning.backbone import WeightFile, create_body
@@ -151,12 +159,13 @@ class EmbeddingQuantizer:
             InputError: fewer images than codewords; the checkpoint is damaged or of another training.
         """
         additive.check_enough(len(train), self.codebook_size)
-        checkpoint = (execution or Execution()).checkpoint
+        execution = execution or Execution()
+        checkpoint, environment = execution.checkpoint, execution.environment
         if checkpoint is not None and checkpoint.exists():
             tensors, state = load_checkpoint(checkpoint)
             try:
                 self._codebooks = restored_matrix(tensors, "codebooks", (self.levels, self.codebook_size, None))
-                seconds = restored_seconds(state)
+                seconds, parts = restored_seconds(state), restored_environments(state)
             except ValueError as error:
                 raise unusable(checkpoint, f"is of another training ({one_line(error)})") from error
         else:
@@ -164,9 +173,11 @@ class EmbeddingQuantizer:
             started = time.perf_counter()
             self._codebooks = self.learn(embeddings, derive_seed(seed, "codebooks", 0))
             seconds = time.perf_counter() - started
+            parts = with_environment(getattr(self.source, "environments", ()), environment)
             if checkpoint is not None:
-                save_checkpoint(checkpoint, {"codebooks": self._codebooks}, {"seconds": seconds})
-        return TrainLog(seconds=seconds, images_per_second=len(train) / seconds)
+                state = {"seconds": seconds} | ({"environments": parts} if environment is not None else {})
+                save_checkpoint(checkpoint, {"codebooks": self._codebooks}, state)
+        return TrainLog(seconds=seconds, images_per_second=len(train) / seconds, environments=parts)
 
     def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
         """The source's embeddings [N, D] and class logits [N, L]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, is_dataclass
 from importlib import import_module
@@ -152,6 +152,7 @@ class Execution:
             checkpoint; for trainings that differ in their codes alone, which share those epochs.
         progress: draw progress bars on a terminal.
         capture: replay the steps of training as CUDA graphs where there is CUDA and the method allows it.
+        environment: where this is, as a checkpoint keeps it for whoever goes on from there; None says nothing.
     """
 
     device: torch.device = field(default_factory=lambda: import_module("torch").device("cpu"))
@@ -159,6 +160,7 @@ class Execution:
     feature_checkpoint: Path | None = None
     progress: bool = True
     capture: bool = True
+    environment: Mapping[str, Any] | None = None
 
 
 @dataclass
@@ -170,12 +172,14 @@ class TrainLog:
         seconds: spent on training, over all interruptions.
         images_per_second: training throughput.
         captured: steps were replayed as CUDA graphs.
+        environments: of all parts, each once; None stands for parts of which nothing is known.
     """
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     images_per_second: float = 0.0
     captured: bool = False
+    environments: list[Mapping[str, Any] | None] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

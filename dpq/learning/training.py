@@ -19,9 +19,11 @@ from dpq.files.checkpoint import (
     load_checkpoint,
     restore_module,
     restore_optimizer,
+    restored_environments,
     restored_log,
     save_checkpoint,
     unusable,
+    with_environment,
 )
 from dpq.learning import distributed
 from dpq.learning.augment import draw_crops, send, to_input
@@ -107,6 +109,8 @@ class Trainer:
                 "the processes see different checkpoints; keep them in a folder that all machines share", "output"
             )
         distributed.follow_leader(self.module)
+        if self.epoch < self.config.epochs:
+            self.log.environments = with_environment(self.log.environments, self.execution.environment)
         total = self.steps * self.config.epochs
         bar = tqdm(
             total=total,
@@ -233,7 +237,9 @@ class Trainer:
         tensors = {f"method.{name}": value for name, value in self.module.state_dict().items()}
         for index, optimizer in enumerate(self.optimizers):
             tensors |= flatten_optimizer(f"optimizer{index}", optimizer)
-        state = {"epoch": self.epoch, "seconds": self.log.seconds, "log": self.log.epochs}
+        state: dict[str, Any] = {"epoch": self.epoch, "seconds": self.log.seconds, "log": self.log.epochs}
+        if self.execution.environment is not None:
+            state["environments"] = self.log.environments
         if own is not None:
             save_checkpoint(own, tensors, state)
         # Without an epoch that has codes there is nothing to go on with: every length fits its codebooks itself.
@@ -249,6 +255,7 @@ class Trainer:
         method = {name.removeprefix("method."): t for name, t in tensors.items() if name.startswith("method.")}
         try:
             self.epoch, self.log.seconds, self.log.epochs = restored_log(state, self.config.epochs)
+            self.log.environments = restored_environments(state)
             restore_module(self.module, method, whole=path == self.execution.checkpoint)
             for index, optimizer in enumerate(self.optimizers):
                 restore_optimizer(f"optimizer{index}", optimizer, tensors)

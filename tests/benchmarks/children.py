@@ -115,7 +115,7 @@ def results(output):
             found[name] = {key: value for key, value in read_record(path).raw.items() if key not in NO_RESULTS}
         elif path.suffix == ".npz":
             with np.load(path) as arrays:
-                found[name] = {key: arrays[key].tobytes() for key in arrays.files}
+                found[name] = {key: arrays[key].tobytes() for key in arrays.files if key != "run"}  # it has the time
         else:
             tensors, state = load_checkpoint(path)
             found[name] = {key: value.view(-1).view(torch.uint8).tolist() for key, value in tensors.items()}

@@ -3,6 +3,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.setting import experiment
+from benchmarks.setting.methods import METHODS
 
 TINY = """
 protocol = "digits"
@@ -49,20 +50,20 @@ def run_tiny(configs, tmp_path):
 
 
 def make_record(method="dpq", variant="paper", seed=0, bits=(8, 16), maps=(0.5, 0.6), **changes):
-    """A record as the runner writes it, with made-up numbers."""
+    """A record as the runner writes it, with made-up numbers and identity."""
     lengths = [
         {
             "bits": b,
             "map": m,
             "map_at_r": m,
             "r": 54000,
-            "map_total": max(m - 0.01, 0.0),
-            "map_capped": max(m - 0.02, 0.0),
+            "map_total": max(m - 0.02, 0.0),
+            "map_capped": max(m - 0.01, 0.0),
             "map_bounds": [max(m - 0.1, 0.0), min(m + 0.1, 1.0)],
             "map_ties_index": min(m + 0.001, 1.0),
             "precision_at": {str(k): 0.9 - i / 10 for i, k in enumerate((1, 10, 100, 500, 1000))},
             "pr": [[r, 1 - r / 2] for r in np.linspace(0.1, 1, 10).tolist()],
-            "distinct_codes": 100 * b,
+            "distinct_codes": min(100 * b, 2**b),
             "reconstruction_mse": 4.0 / b,
             "bytes_per_image": b / 8,
         }
@@ -97,12 +98,21 @@ def make_record(method="dpq", variant="paper", seed=0, bits=(8, 16), maps=(0.5, 
         "peak_memory_mb": 1000.0,
         "environment": {"device": "cpu", "cpu": "a processor", "threads": 2, "commit": "c" * 40},
         "config": {
-            "training": {"epochs": 4, "batch_size": 64, "optimizer": "adamw", "learning_rate": 1e-3, "precision": "32"}
+            "name": "cifar10",
+            "protocol": "cifar10",
+            "training": {
+                "epochs": 4,
+                "image_size": 224,
+                "batch_size": 64,
+                "optimizer": "adamw",
+                "learning_rate": 1e-3,
+                "precision": "32",
+            }
             | {"schedule": "cosine", "head_multiplier": 3.0, "layer_decay": 0.9, "weight_decay": 0.05, "dropout": 0.2}
             | {"evaluation_views": "centre", "augmentation": {"flip": True, "crop": 1.0, "shift": 0.125}},
-            "backbone": {"embedding_dim": 300},
+            "backbone": {"name": "mobilenetv2_100", "weights": "w.safetensors", "embedding_dim": 300},
             "label_vectors": {"source": "orthonormal"},
-            "methods": {method: {"tau": 1.0}},
+            "methods": {table: {"tau": 1.0} for table in (METHODS[method].configs if method in METHODS else [method])},
             "bits": list(bits),
             "codebook_size": 256,
             "split_seed": 0,

@@ -34,7 +34,18 @@ def identity_of(record):
     if not METHODS[record["method"]].progressive:
         stem += f"-{max(record['config']['bits'])}bits"
     data, sha256 = record["data"]["fingerprint"], record["backbone"]["weights_sha256"]
-    return f"{stem}-{digest(record['config'] | {'fingerprint': data, 'weights_sha256': sha256})}"
+    plugin = {"plugin": record["plugin"]} if "plugin" in record else {}
+    return f"{stem}-{digest(record['config'] | {'fingerprint': data, 'weights_sha256': sha256} | plugin)}"
+
+
+def sealed(record):
+    """The record under the identity of what it holds, as the run of an ablation too."""
+    record = copy.deepcopy(record)
+    if record.get("ablation"):
+        plain = record["ablation_of"].rpartition("-")[2]
+        own = identity_of({key: value for key, value in record.items() if key != "ablation"}).rpartition("-")[0]
+        record["ablation_of"] = f"{own}-{plain}"
+    return record | {"id": identity_of(record)}
 
 
 def changed(record, path="", value=None, **more):

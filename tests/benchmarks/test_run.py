@@ -8,7 +8,9 @@ from benchmarks.__main__ import main
 from benchmarks.records.raw import read_raw, write_raw
 from benchmarks.records.store import read_record
 from benchmarks.running import runner
+from benchmarks.running.environment import describe_environment
 from benchmarks.running.plan import Run
+from dpq.files.checkpoint import load_checkpoint, save_checkpoint
 from dpq.learning.training import Trainer
 from dpq.method.dpq import DPQMethod
 from dpq.metrics import mean_average_precision
@@ -120,7 +122,7 @@ def test_evaluate_renews_a_record_from_its_codes(run_tiny, capsys):
     assert path.read_text() == right
     assert "unchanged" in capsys.readouterr().out
     record = json.loads(right)
-    record["lengths"][0]["map"] = 0.123
+    record["lengths"][0]["map"] = 0.123  # outside of its bounds, which `evaluate` alone lets pass
     path.write_text(json.dumps(record, indent=1) + "\n")
     assert main(["evaluate", str(path)]) == 0
     assert path.read_text() == right
@@ -134,6 +136,11 @@ def test_evaluate_refuses_raw_codes_of_another_run(run_tiny, capsys):
     capsys.readouterr()
     assert main(["evaluate", str(path)]) == 2
     assert "are of another run: 99 database images, the record has 100" in capsys.readouterr().err
+    write_raw(path.with_suffix(".npz"), replace(raw, run=raw.run.replace("seed0", "seed1")))
+    assert main(["evaluate", str(path)]) == 2
+    assert "are of another run, dpq-paper-seed1-" in capsys.readouterr().err
+    write_raw(path.with_suffix(".npz"), replace(raw, run=None))  # as older versions wrote them
+    assert main(["evaluate", str(path)]) == 0
     assert path.read_text() == right
 
 
@@ -280,3 +287,56 @@ def test_collapsed_embeddings_are_said_recorded_and_tabulated(run_tiny, monkeypa
     table = (tmp_path / "results/tiny/table.md").read_text(encoding="utf-8")
     assert "Warnings of the runs" in table
     assert f"- {path.stem}: " in table
+
+
+def elsewhere(monkeypatch, **changes):
+    """From here on, runs are in another environment."""
+    real = describe_environment
+    monkeypatch.setattr(runner, "describe_environment", lambda device: real(device) | changes)
+
+
+def stopped_after_an_epoch(monkeypatch, call):
+    def save(*arguments):
+        save_checkpoint(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("dpq.learning.training.save_checkpoint", save)
+        assert main(call) == 130
+
+
+def test_a_record_names_where_each_part_of_its_training_ran(run_tiny, tmp_path, monkeypatch):
+    call = ["run", "tiny", "--limit", "100", "--method", "dpq", "--output", str(tmp_path / "results")]
+    elsewhere(monkeypatch, threads=7, processes=3)
+    stopped_after_an_epoch(monkeypatch, call)
+    elsewhere(monkeypatch, threads=1)
+    (path,) = run_tiny()
+    record = read_record(path)
+    assert record.raw["environment"]["threads"] == 1
+    assert [part["threads"] for part in record.raw["environment"]["earlier"]] == [7]
+    assert record.environment.processor.endswith(
+        "7 threads, 3 processes; then " + record.environment.places[1].computed
+    )
+
+
+def test_embeddings_and_codebooks_from_elsewhere_are_named_too(run_tiny, tmp_path, monkeypatch):
+    elsewhere(monkeypatch, threads=7)
+    (path,) = run_tiny()
+    assert "earlier" not in read_record(path).raw["environment"]
+    elsewhere(monkeypatch, threads=1, commit="b" * 40)
+    paths = run_tiny("--method", "dpq", "rq-dpq")
+    (quantized,) = [read_record(one) for one in paths if one.stem.startswith("rq-dpq")]
+    assert [part["threads"] for part in quantized.raw["environment"]["earlier"]] == [7]
+    assert len(quantized.environment.commits) == 2
+
+
+def test_a_checkpoint_that_does_not_say_where_it_was_made_is_of_an_unknown_place(run_tiny, tmp_path, monkeypatch):
+    call = ["run", "tiny", "--limit", "100", "--method", "dpq", "--output", str(tmp_path / "results")]
+    stopped_after_an_epoch(monkeypatch, call)
+    (checkpoint,) = (tmp_path / "results/tiny/checkpoints").iterdir()
+    tensors, state = load_checkpoint(checkpoint)
+    del state["environments"]
+    save_checkpoint(checkpoint, tensors, state)
+    (path,) = run_tiny()
+    assert read_record(path).raw["environment"]["earlier"] == ["unknown"]
+    assert "unknown, " in read_record(path).environment.short_commit

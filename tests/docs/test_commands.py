@@ -31,6 +31,7 @@ ELSEWHERE = {
     "nox -s fuzz": "nox -s tests: tests/fuzz, with fewer inputs",
     "nox -s audit": "tests/tools/test_audit.py; a service that answers is not everywhere",
     "nox -s audit -- -s osv": "tests/tools/test_audit.py",
+    "nox -s lowest": "once a week and after a change of a minimum: a download of old versions",
     "nox -s lock": "tests/tools/test_lock.py compares what it wrote with what is declared",
     "nox -s bench": "tests/benchmarks/bench: small sizes",
     "python -m benchmarks results": "nox -s results -- --check: the same pages, compared",

@@ -25,7 +25,10 @@ from benchmarks.running.evaluation import evaluate_lengths
 from benchmarks.running.regression import REFERENCES, interval, read_reference
 from tests.benchmarks.conftest import make_record
 from tests.benchmarks.exhibits.test_store import EXHIBIT, GALLERY, PROJECTION, typed
+from tests.benchmarks.made_up import made_up_identities
 from tests.fuzz.damage import damaged, json_texts
+
+__all__ = ["made_up_identities"]  # what is damaged is at odds with its identity, which would hide the rest
 
 ROOT = Path(__file__).parents[2]
 RECORDS = [
@@ -36,7 +39,7 @@ RECORDS = [
 ]
 
 
-@given(content=st.sampled_from(RECORDS).flatmap(json_texts))
+@given(content=st.sampled_from([record | {"id": "r"} for record in RECORDS]).flatmap(json_texts))
 def test_records(read, content):
     record = read("r.json", content, read_record)
     if record is not None:
@@ -142,7 +145,7 @@ def headers(draw):
 
 @st.composite
 def raw_files(draw):
-    arrays = vars(raw())
+    arrays = raw().arrays
     if draw(st.integers(0, 2)) == 0:
         return draw(damaged(npz(arrays), (b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"\xff\xff\xff\xff", b"\x08\0")))
     stream = io.BytesIO()
@@ -176,4 +179,4 @@ def test_raw_results(read, content):
 
 
 def test_a_raw_result_that_is_sound_is_read(read):
-    assert read("r.npz", npz(vars(raw())), read_raw) is not None
+    assert read("r.npz", npz(raw().arrays), read_raw) is not None

@@ -18,6 +18,7 @@ from benchmarks.setting.experiment import describe, parse_experiment, with_setti
 from benchmarks.setting.methods import METHODS
 from dpq import InputError
 from tests.benchmarks.conftest import TINY, make_record
+from tests.benchmarks.shipped import sealed
 from tests.plugin.installed import EXAMPLE, install, install_example, write_metadata
 
 RUN = ("run", "tiny", "--limit", "60", "--method")
@@ -169,8 +170,10 @@ def test_a_method_that_is_not_installed_is_an_unknown_key(site):
 
 
 def test_records_of_a_method_that_is_gone_are_named(example, tmp_path, capsys):
-    record = _record_of_the_example()
-    write_record(tmp_path / f"out/tiny/runs/{record['id']}.json", record | {"experiment": "tiny"})
+    record = _record_of_the_example() | {"experiment": "tiny"}
+    record["config"]["name"] = "tiny"
+    record = sealed(record)
+    write_record(tmp_path / f"out/tiny/runs/{record['id']}.json", record)
     assert main(["table", "tiny", "--output", str(tmp_path / "out")]) == 0
     sys.path.remove(str(example))
     _forget()
@@ -194,6 +197,7 @@ def test_records_of_a_method_that_is_gone_are_named(example, tmp_path, capsys):
 def test_a_record_that_is_unclear_about_its_package_is_refused(example, tmp_path, method, change, said):
     path = tmp_path / "record.json"
     record = {key: value for key, value in _record_of_the_example().items() if key != "plugin"}
+    record["config"]["methods"]["pq"] = {}
     path.write_text(json.dumps(record | {"method": method} | change))
     with pytest.raises(InputError, match=said) as refusal:
         read_record(path)
@@ -201,8 +205,9 @@ def test_a_record_that_is_unclear_about_its_package_is_refused(example, tmp_path
 
 
 def test_a_record_of_a_broken_package_is_not_blamed(example, tmp_path):
-    path = tmp_path / "record.json"
-    write_record(path, _record_of_the_example())
+    record = _record_of_the_example()
+    path = tmp_path / f"{record['id']}.json"
+    write_record(path, record)
     assert read_record(path).raw["method"] == "rotated-pq"
     (example / "dpq_example_method.py").write_text("import nothing_of_this_name")
     del sys.modules["dpq_example_method"]
@@ -222,7 +227,7 @@ def test_published_pages_refuse_it(example, tmp_path, monkeypatch):
 
 def _record_of_the_example():
     record = make_record(method="rotated-pq", plugin={"package": "dpq-example-method", "version": "0.1.0"})
-    return record | {"id": "rotated-pq-paper-seed0-0123456789"}
+    return sealed(record)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from benchmarks.report.study import Section
 def anchored_rows(section: Section) -> list[tuple[str, str, pd.DataFrame]]:
     """Anchor, title and part of the summary of every row."""
     rows = [*section.rows, *section.ablation_rows]
-    anchors = anchors_of(section.key, [title for title, _ in rows])
+    anchors = anchors_of(section.key[1:], [title for title, _ in rows])
     return [(anchor, *row) for anchor, row in zip(anchors, rows, strict=True)]
 
 

@@ -50,12 +50,17 @@ def command_of(records: Sequence[Record]) -> str:
 def checkout_of(records: Sequence[Record]) -> str:
     """The command that goes to the code that these records were made with; one line a commit."""
     lines = []
-    for commit in sorted({str(record["environment"]["commit"]) for record in records}):
+    places = [place for record in records for place in _places(record["environment"])]
+    for commit in sorted({"unknown" if place == "unknown" else str(place["commit"]) for place in places}):
         clean = commit.removesuffix("-dirty")
         changes = "  # and changes that are in no commit" if clean != commit else ""
         unknown = "# made outside a checkout: the commit is unknown"
         lines.append(unknown if commit == "unknown" else f"git checkout {shlex.quote(clean)}{changes}")
     return "\n".join(lines)
+
+
+def _places(environment: Mapping[str, Any]) -> list[Any]:
+    return [*environment.get("earlier", ()), environment]
 
 
 def _asked(record: Record) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -15,12 +15,13 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from tqdm import tqdm
 
 from dpq.errors import InputError
 from dpq.files.atomic import write_atomically
 from dpq.files.json import parse_json
+from dpq.files.locks import file_lock, remedy
 from dpq.protocols.store.decoding import Decoded
 
 _COMMIT = 64 << 20  # bytes of pixels that an interruption may cost
@@ -142,11 +143,11 @@ class StoreFiles:
         """Waits until no other process makes this store."""
         with self._writing():
             self._cache.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self._lock)
+            lock = file_lock(self._lock)
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                _logger.info("waiting for another process that decodes the same images")
+                _logger.info("waiting for another process that decodes the same images (%s)", remedy(lock))
                 lock.acquire()
         try:
             yield

@@ -1,6 +1,7 @@
 """`exhibit` from end to end."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,12 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.exhibits import make
 from benchmarks.exhibits.store import PARTS, exhibit_path, exhibits_of, read_exhibit, read_sprite
-from benchmarks.records.raw import read_raw, write_raw
+from benchmarks.records.raw import read_raw, run_of, write_raw
 from benchmarks.records.store import read_record
 from dpq.protocols import load_protocol
 from tests.benchmarks.conftest import TINY
 from tests.benchmarks.exhibits.test_gallery import reference_draw, tile
+from tests.benchmarks.shipped import identity_of
 from tests.dpq.protocols.miniatures import NUSWIDE_SIZES, write_mini_nuswide
 
 
@@ -150,7 +152,7 @@ def test_raw_codes_that_are_missing_or_of_another_run(run_tiny, refuse):
     raw = read_raw(path.with_suffix(".npz"))
     raw.codes[:] = raw.codes[0]
     write_raw(path.with_suffix(".npz"), raw)
-    assert "are of another run; run the experiment again with --force" in refuse(path)
+    assert "are of another run: 1 different codes of 4 bits" in refuse(path)
     path.with_suffix(".npz").unlink()
     assert "not committed" in refuse(path)
     assert exhibits_in(path) == []
@@ -160,17 +162,21 @@ def test_images_that_are_not_those_of_the_record_are_refused_before_anything_is_
     (path,) = run_tiny()
     record = read_record(path).raw
     record["data"]["fingerprint"] = "0" * 64
-    path.write_text(json.dumps(record))
-    assert "give --data-root the copy that the run was made on" in refuse(path)
+    other = path.with_stem(identity_of(record))
+    other.write_text(json.dumps(record | {"id": other.stem}))
+    raw = read_raw(path.with_suffix(".npz"))
+    write_raw(other.with_suffix(".npz"), replace(raw, run=run_of(record | {"id": other.stem})))
+    assert "give --data-root the copy that the run was made on" in refuse(other)
     assert exhibits_in(path) == []
-    assert exhibit(path, "--parts", "ties") == 0
+    assert exhibit(other, "--parts", "ties") == 0
 
 
 def test_a_record_that_does_not_lie_where_records_do(run_tiny, refuse, tmp_path):
     (path,) = run_tiny()
-    for other in (tmp_path / path.name, path.with_stem("renamed")):
+    refusals = {"moved": f"move it to <output>/<experiment>/runs/{path.stem}.json", "renamed": "remove the copy"}
+    for other, words in zip((tmp_path / path.name, path.with_stem("renamed")), refusals.values(), strict=True):
         other.write_text(path.read_text())
-        assert f"move it to <output>/<experiment>/runs/{path.stem}.json" in refuse(path, other, "--parts", "ties")
+        assert words in refuse(path, other, "--parts", "ties")
     assert exhibits_in(path) == []
 
 

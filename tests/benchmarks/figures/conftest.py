@@ -9,6 +9,9 @@ from benchmarks.exhibits.store import sprite_path
 from benchmarks.figures.style import style
 from benchmarks.records.store import write_record
 from benchmarks.report.study import Study
+from tests.benchmarks.made_up import made_up_identities
+
+__all__ = ["made_up_identities"]
 
 CLASSES = ["cat", "dog", "frog"]
 
@@ -117,9 +120,9 @@ def curve(axes, title):
         if container.get_label() == title:
             line, _, bars = container.lines
             ends = np.array([segment[:, 1] for segment in bars[0].get_segments()]) if bars else None
-            return np.asarray(line.get_xdata()), np.asarray(line.get_ydata()), ends
+            return np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float), ends
     (line,) = [line for line in axes.lines if line.get_label() == title]
-    return np.asarray(line.get_xdata()), np.asarray(line.get_ydata()), None
+    return np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float), None
 
 
 def class_split(record, split):

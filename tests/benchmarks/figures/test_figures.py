@@ -1,6 +1,7 @@
 """Which figures are made, and that their bytes follow from the records."""
 
 import hashlib
+import os
 import subprocess
 import sys
 
@@ -44,6 +45,8 @@ def test_the_same_records_give_the_same_bytes_in_another_process_whatever_the_re
     assert {path.name for path in (everything / "cifar10").iterdir()} == {"runs", "exhibits"}  # nothing is written
     code = (
         "import sys, pathlib, hashlib; from benchmarks.figures import make_figures\n"
+        "from benchmarks.records import store\n"
+        "store.check_identity = lambda record: None\n"  # as in this process
         "from benchmarks.report.study import Study\n"
         "for name, content in make_figures(Study.read(pathlib.Path(sys.argv[1]), 'cifar10')).items():\n"
         "    print(name, hashlib.sha256(content).hexdigest())"
@@ -88,3 +91,13 @@ def test_without_matplotlib_the_extra_is_named(put, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(InputError, match="figures need matplotlib"):
         make_figures(Study.read(tmp_path, "cifar10"))
+
+
+def test_figures_need_no_backend_of_a_notebook():
+    code = (
+        "import os; from benchmarks.figures.style import new_figure, style\n"
+        "with style('x'):\n    new_figure(1, 1, 'x')\nprint(os.environ['MPLBACKEND'])"
+    )
+    named = {"MPLBACKEND": "module://of_a_notebook.backend"}
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | named, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, named["MPLBACKEND"]), done.stderr

@@ -1,13 +1,16 @@
 import io
+import re
 import zipfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from benchmarks.records.raw import RawResult, check_fits, read_raw, write_raw
+from benchmarks.records.raw import RawResult, check_fits, read_raw, run_of, write_raw
 from benchmarks.records.store import as_record
 from dpq import InputError
+from dpq.method.dpq import codeword_usage
 from tests.benchmarks.conftest import make_record
 
 
@@ -24,9 +27,9 @@ def raw():
 
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_raw_results_come_back_as_they_were(tmp_path, order):
-    write_raw(tmp_path / "r.npz", RawResult(**{k: np.array(v, order=order) for k, v in vars(raw()).items()}))
+    write_raw(tmp_path / "r.npz", RawResult(**{k: np.array(v, order=order) for k, v in raw().arrays.items()}))
     again = read_raw(tmp_path / "r.npz")
-    for name, value in vars(raw()).items():
+    for name, value in raw().arrays.items():
         assert np.array_equal(getattr(again, name), value)
         assert getattr(again, name).dtype == value.dtype
 
@@ -44,7 +47,7 @@ def as_bytes(array, version=(1, 0)):
 
 
 def members(**changes):
-    return [(f"{k}.npy", v if isinstance(v, bytes) else as_bytes(v)) for k, v in (vars(raw()) | changes).items()]
+    return [(f"{k}.npy", v if isinstance(v, bytes) else as_bytes(v)) for k, v in (raw().arrays | changes).items()]
 
 
 def test_raw_results_are_never_unpickled(tmp_path):
@@ -54,7 +57,7 @@ def test_raw_results_are_never_unpickled(tmp_path):
         def __reduce__(self):
             return (open, (str(tmp_path / "ran"), "w"))
 
-    np.savez(tmp_path / "r.npz", **(vars(raw()) | {"codes": np.array([[Bomb()]], dtype=object)}))
+    np.savez(tmp_path / "r.npz", **(raw().arrays | {"codes": np.array([[Bomb()]], dtype=object)}))
     with pytest.raises(InputError, match=r"damaged .*codes\.npy is object"):
         read_raw(tmp_path / "r.npz")
     assert not (tmp_path / "ran").exists()
@@ -127,21 +130,31 @@ def test_an_array_that_stands_twice_is_refused(tmp_path):
         read_raw(tmp_path / "r.npz")
 
 
-def test_raw_results_of_another_run_are_refused():
+def test_raw_results_of_another_run_are_refused(caplog):
     record = make_record(bits=(4, 8))
     record["data"] |= {"query": 4, "database": 9}
     record["config"]["codebook_size"] = 16
     record["backbone"]["embedding_dim"] = 3
-    for length in record["lengths"]:
-        length["distinct_codes"] = 9
+    for length, levels in zip(record["lengths"], (1, 2), strict=True):
+        length["distinct_codes"] = len(np.unique(raw().codes[:, :levels], axis=0))
+    record |= codeword_usage(torch.from_numpy(raw().codes), 16)
     record = as_record(record)
-    check_fits(raw(), record)
+    own = replace(raw(), run=run_of(record.raw))
+    check_fits(own, record)
+    with caplog.at_level("INFO"):
+        check_fits(raw(), record)
+    assert "do not name their run" in caplog.text
+    for table in (record.raw | {"id": "dpq-paper-seed1-0123456789"}, record.raw | {"created": "2026-01-02"}):
+        with pytest.raises(InputError, match=f"are of another run, {re.escape(run_of(table))}; run the"):
+            check_fits(replace(own, run=run_of(table)), record)
     for changes, words in (
         ({"queries": raw().queries[:3]}, "3 queries, the record has 4"),
         ({"codes": raw().codes[:8]}, "8 database images, the record has 9"),
         ({"codebooks": raw().codebooks[:, :8]}, "8 codewords per level, the record has 16"),
         ({"codebooks": raw().codebooks[:, :, :2]}, "2 dimensions, the record has 3"),
         ({"codebooks": raw().codebooks[:1]}, "4 bits, the record has 8"),
+        ({"codes": raw().codes % 2}, "2 different codes of 4 bits, the record has"),
+        ({"codes": raw().codes[[0, *range(8)]]}, "different codes of|perplexity at|codewords of"),
     ):
         with pytest.raises(InputError, match=words):
             check_fits(replace(raw(), **changes), record)

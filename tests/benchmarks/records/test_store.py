@@ -1,3 +1,4 @@
+import copy
 import json
 from pathlib import Path
 
@@ -9,21 +10,28 @@ from hypothesis import strategies as st
 
 from benchmarks.records.raw import RawResult
 from benchmarks.records.record import Record, digest
-from benchmarks.records.store import as_record, read_record, write_record
+from benchmarks.records.store import as_record, read_record, read_records, write_record
 from benchmarks.running.evaluation import evaluate_lengths
 from dpq import InputError
 from dpq.files.schema import read_table
 from dpq.ranking.evaluate import evaluate_embeddings
 from tests.benchmarks.conftest import make_record
+from tests.benchmarks.shipped import committed, sealed
 
 ROOT = Path(__file__).parents[3]
 
 
+def put(folder, record):
+    path = folder / f"{record['id']}.json"
+    write_record(path, record)
+    return path
+
+
 def test_a_record_comes_back_as_it_was(tmp_path):
-    record = make_record()
-    write_record(tmp_path / "r.json", record)
-    assert read_record(tmp_path / "r.json") == as_record(record)
-    assert read_record(tmp_path / "r.json").raw == record
+    record = sealed(make_record())
+    path = put(tmp_path, record)
+    assert read_record(path) == as_record(record)
+    assert read_record(path).raw == record
 
 
 def test_numbers_that_are_not_finite_are_never_written(tmp_path):
@@ -67,7 +75,7 @@ def test_what_is_no_record_is_refused(tmp_path, content):
         (["lengths", 0, "bits"], 9, r"config.bits must be those of lengths, \[9, 16\]"),
         (["config", "codebook_size"], 100, "config.codebook_size must be 2, 4"),
         (["config", "codebook_size"], 64, r"lengths\[0\].bits must be a multiple of 6 .* got 8"),
-        (["config", "methods"], {}, "config.methods must be the settings of the method"),
+        (["config", "methods"], {}, "config.methods.dpq is missing"),
         (
             ["config", "training", "evaluation_views"],
             "all",
@@ -109,9 +117,8 @@ def test_embeddings_of_another_method_need_their_source(tmp_path):
 
 
 def test_what_a_later_version_adds_is_let_pass(tmp_path):
-    record = make_record(novelty={"of": ["any", "kind"]})
-    write_record(tmp_path / "r.json", record)
-    assert read_record(tmp_path / "r.json").raw == record
+    record = sealed(make_record(novelty={"of": ["any", "kind"]}))
+    assert read_record(put(tmp_path, record)).raw == record
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*/runs/*.json")), ids=lambda path: path.stem)
@@ -167,10 +174,98 @@ def test_a_record_of_any_result_is_written_and_read(tmp_path_factory, raw, cut, 
     exact = evaluate_embeddings(
         *map(torch.from_numpy, (raw.queries, raw.query_labels)), embeddings, torch.from_numpy(raw.database_labels), cut
     )
-    record = make_record(bits=(2, 4, 6), maps=(0, 0, 0), lengths=measured, float_map=exact)
+    record = make_record(bits=(2, 4, 6), maps=(0, 0, 0), lengths=measured, float_map=exact, cut=cut)
     record["config"] |= {"codebook_size": 4}
-    path = tmp_path_factory.mktemp("written") / "r.json"
-    write_record(path, record)
+    record["data"] |= {"database": len(raw.codes)}
+    path = put(tmp_path_factory.mktemp("written"), sealed(record))
     assert [length.table for length in read_record(path).lengths] == measured
     for length in lengths:
         assert length.map_bounds[0] <= length.map <= length.map_bounds[1]
+
+
+def leaves(table, path=()):
+    for key, value in table.items() if isinstance(table, dict) else enumerate(table):
+        if isinstance(value, dict | list) and value:
+            yield from leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def another(value):
+    """A value of the same type, if there is one."""
+    match value:
+        case bool():
+            return not value
+        case int():
+            return value + 8
+        case float():
+            return value + 0.001
+        case str():
+            return "released" if value == "paper" else f"{value[:-1]}{'0' if value[-1:] != '0' else '1'}"
+    return 1000
+
+
+DECISIVE = ("id", "experiment", "protocol", "method", "variant", "seed", "ablation", "score", "config")
+PARTS = {"data": ["name", "fingerprint"], "backbone": ["name", "weights", "weights_sha256", "image_size"]}
+
+
+@pytest.mark.parametrize("begins", ["dpq-paper-seed0", "pq-dpq-paper-seed1", "dpq-paper-no-soft", "dpq-released-seed0"])
+def test_a_record_that_was_changed_in_one_field_of_its_identity_is_refused(tmp_path, begins):
+    record = committed(begins)
+    path = put(tmp_path, record)
+    decisive = {key: record[key] for key in DECISIVE if key in record}
+    decisive |= {table: {key: record[table][key] for key in keys} for table, keys in PARTS.items()}
+    for (*inner, last), value in leaves(decisive):
+        changed = copy.deepcopy(record)
+        place = changed
+        for step in inner:
+            place = place[step]
+        place[last] = another(value)
+        path.write_text(json.dumps(changed))
+        with pytest.raises(InputError) as refused:
+            read_record(path)
+        assert str(path) in str(refused.value), (inner, last)
+        assert "\n" not in str(refused.value)
+
+
+def test_an_ablation_is_one_of_a_run_of_its_own_seed(tmp_path):
+    record = committed("dpq-paper-no-soft-seed0")
+    path = put(tmp_path, record)
+    path.write_text(json.dumps(record | {"ablation_of": record["ablation_of"].replace("seed0", "seed1")}))
+    with pytest.raises(InputError, match="ablation_of must be a run of dpq-paper-seed0"):
+        read_record(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("map", 0.9), ("map_at_r", 0.51), ("map_ties_index", 0.2), ("map_total", 0.495), ("map_capped", 0.6), ("r", 100)],
+)
+def test_metrics_that_contradict_each_other_are_for_evaluate_alone(tmp_path, name, value):
+    record = sealed(make_record())
+    path = put(tmp_path, record)
+    record["lengths"][0][name] = value
+    path.write_text(json.dumps(record))
+    with pytest.raises(InputError, match=rf"{path.name} is no usable record: lengths\[0\]\."):
+        read_record(path)
+    assert read_record(path, renewing=True).raw == record
+
+
+def test_a_copy_of_a_record_and_a_record_of_another_experiment_are_refused(tmp_path):
+    runs = tmp_path / "cifar10/runs"
+    path = put(runs, sealed(make_record()))
+    assert len(read_records(tmp_path, "cifar10")) == 1
+    copied = path.with_stem(f"{path.stem} (copy)")
+    copied.write_text(path.read_text())
+    with pytest.raises(InputError, match=r"\(copy\)\.json holds the record of .*remove the copy"):
+        read_records(tmp_path, "cifar10")
+    copied.unlink()
+    record = make_record(experiment="cifar10-paper")
+    record["config"]["name"] = "cifar10-paper"
+    put(runs, sealed(record))
+    with pytest.raises(InputError, match=r"\.json is of the experiment cifar10-paper; move it"):
+        read_records(tmp_path, "cifar10")
+
+
+def test_a_record_is_written_under_its_own_identity_alone(tmp_path):
+    with pytest.raises(ValueError, match="id must be dpq-paper-seed0-"):
+        write_record(tmp_path / "r.json", make_record())

@@ -28,6 +28,55 @@ def test_the_commit_says_when_sources_differ_and_ignores_results(tmp_path, monke
     assert environment.commit() == clean + "-dirty"
 
 
+def commit_all(folder):
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "first")
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_the_commit_of_an_outer_repository_is_not_ours(tmp_path, monkeypatch, ignored):
+    root = tmp_path / "tools"
+    (root / "dpq").mkdir(parents=True)
+    (root / "dpq/code.py").write_text("1")
+    (tmp_path / ".gitignore").write_text("tools/" if ignored else "")
+    commit_all(tmp_path)
+    monkeypatch.setattr(environment, "ROOT", root)
+    assert environment.commit() == "unknown"
+    monkeypatch.setenv("DPQ_COMMIT", "abc")
+    assert environment.commit() == "abc"
+
+
+def test_a_repository_that_does_not_hold_the_sources_says_nothing_of_them(tmp_path, monkeypatch):
+    (tmp_path / "dpq").mkdir()
+    (tmp_path / "dpq/code.py").write_text("1")
+    (tmp_path / ".gitignore").write_text("dpq/")
+    commit_all(tmp_path)
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    assert environment.commit() == "unknown"
+
+
+def test_variables_of_git_that_name_another_repository_are_not_heard(tmp_path, monkeypatch):
+    own, other = tmp_path / "own", tmp_path / "other"
+    for folder in (own, other):
+        (folder / "dpq").mkdir(parents=True)
+        (folder / "dpq/code.py").write_text(folder.name)
+        commit_all(folder)
+    monkeypatch.setattr(environment, "ROOT", own)
+    right = environment.commit()
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    assert environment.commit() == right
+    assert len(right) == 40
+
+
+def test_a_record_names_every_part_that_was_elsewhere():
+    here, there = {"threads": 2, "commit": "a"}, {"threads": 1, "commit": "a"}
+    assert environment.with_parts(here, [here, here]) == here
+    assert environment.with_parts(here, [there, here, there]) == here | {"earlier": [there]}
+    assert environment.with_parts(here, [None, there]) == here | {"earlier": ["unknown", there]}
+
+
 def test_without_a_checkout_the_commit_is_given_or_unknown(tmp_path, monkeypatch):
     monkeypatch.setattr(environment, "ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))

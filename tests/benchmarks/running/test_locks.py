@@ -66,3 +66,23 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"some\.lock .*choose another --output"), locked(tmp_path / "file/some.lock"):
         pass
+
+
+def test_a_lock_of_a_dead_machine_is_named_where_there_is_no_flock(tmp_path, caplog, monkeypatch):
+    path = tmp_path / "some.lock"
+    monkeypatch.setattr("dpq.files.locks._has_flock", lambda folder: False)
+    path.write_text("1234\ndeadnode17\n")
+    path.with_suffix(".holder").write_text("process 1234 on deadnode17")
+
+    class WaitedFor(Exception):
+        pass
+
+    def info(text, *arguments):
+        raise WaitedFor(text % arguments)
+
+    monkeypatch.setattr("benchmarks.running.locks.log.info", info)
+    with pytest.raises(WaitedFor) as said, locked(path):
+        pass
+    assert str(said.value).startswith(
+        f"waiting for process 1234 on deadnode17, which works on some ({path}; there is no"
+    )

@@ -141,5 +141,11 @@ def test_the_sessions_pass_options_on():
     for given in (["--experiment", "imagenet100-hashnet"], ["--experiment=imagenet100-hashnet"]):
         run, *_ = session_commands("reproduce-imagenet", [*given, "--data-root", "imagenet100-hashnet"])
         assert run[3:] == ["run", "imagenet100-hashnet", "--data-root", "imagenet100-hashnet"]
+    for nothing_new in (["--help"], ["-h"], ["--dry-run"], ["--submit", "slurm", "--jobs", "2"], ["--submit=slurm"]):
+        assert session_commands("reproduce-digits", nothing_new) == [
+            ["python", "-m", "benchmarks", "run", "digits", *nothing_new]
+        ]
+    _, *made = session_commands("reproduce-cifar10", ["--protocol", "folder", "--data-root", "photos"])
+    assert [command[3:] for command in made] == [["table", "own"], ["figures", "own"]]
     with pytest.raises(Stopped, match="no images"):
         session_commands("reproduce-imagenet", ["--data", "here"])

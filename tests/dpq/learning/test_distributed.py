@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import socket
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -230,3 +231,46 @@ def test_codes_of_parts_are_those_of_the_whole():
 def test_parts_that_are_none_are_refused(index, count, batch_size):
     with pytest.raises(InputError, match=r"no part|batch_size"):
         shard(range(10), index, count, batch_size=batch_size)
+
+
+HERE = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29733"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        (
+            {"MASTER_ADDR": ""},
+            "RANK=0 and WORLD_SIZE=2 .* MASTER_ADDR is not set; start processes with torchrun, or unset",
+        ),
+        ({"MASTER_PORT": ""}, "MASTER_PORT is not set"),
+        ({"MASTER_PORT": "tcp://10.0.0.1:80"}, "MASTER_PORT='tcp://10.0.0.1:80' in the environment"),
+        ({"WORLD_SIZE": "2x"}, "WORLD_SIZE='2x' in the environment is no number of processes"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE='0' in the environment"),
+        ({"WORLD_SIZE": "-1"}, "WORLD_SIZE='-1'"),
+        ({"RANK": "one"}, "RANK='one'"),
+        ({"RANK": "2"}, "RANK=2 is not below WORLD_SIZE=2"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, r"not all have come to 127.0.0.1:\d+ within"),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, r"not all have come to 127.0.0.1:\d+ within"),
+    ],
+)
+def test_variables_of_somebody_elses_cluster_are_named(monkeypatch, caplog, variables, words):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for name, value in (HERE | {"MASTER_PORT": str(port)} | variables).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(distributed, "MEETING", timedelta(seconds=1))
+    with caplog.at_level("INFO"), pytest.raises(InputError, match=words):
+        distributed.start(CPU)
+    if "not all" in words:
+        assert f"waiting for another process at 127.0.0.1:{port}" in caplog.text
+
+
+@pytest.mark.parametrize("variables", [{}, {"RANK": "0"}, {"WORLD_SIZE": "4"}, {"RANK": "0", "WORLD_SIZE": "1"}])
+def test_one_process_waits_for_nobody(monkeypatch, variables):
+    for name in HERE:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert not distributed.start(CPU)
