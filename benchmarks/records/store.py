@@ -13,6 +13,7 @@ from benchmarks.setting.methods import METHODS
 from dpq.errors import InputError, one_line
 from dpq.files.atomic import write_atomically
 from dpq.files.json import read_json
+from dpq.files.places import matching
 from dpq.files.schema import read_table, refuse
 
 
@@ -60,7 +61,7 @@ def read_record(path: Path) -> Record:
 
 def read_records(output: Path, experiment: str) -> list[Record]:
     """All records of an experiment, by file name."""
-    return [read_record(path) for path in sorted((output / experiment / "runs").glob("*.json"))]
+    return [read_record(path) for path in matching(output / experiment / "runs", "*.json")]
 
 
 def as_record(table: dict[str, Any]) -> Record:

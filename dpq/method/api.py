@@ -22,7 +22,7 @@ from tqdm import tqdm
 from dpq.codes import additive
 from dpq.errors import InputError
 from dpq.files.checkpoint import restore_module
-from dpq.inputs.images import ImageInput, batches, square_images
+from dpq.inputs.images import ImageInput, LeftOut, batches, square_images
 from dpq.inputs.training import LabelInput, training_split
 from dpq.learning.backbone import Backbone, WeightFile, read_weights
 from dpq.learning.health import code_signs
@@ -153,6 +153,7 @@ class DPQ:
         classes: Sequence[str] | None = None,
         seed: int = 0,
         workers: int = 0,
+        allow_missing: int = 0,
         progress: bool = False,
     ) -> Self:
         """Train features and codebooks.
@@ -161,13 +162,16 @@ class DPQ:
         coded, and the signs of a training that went wrong (`dpq.learning.health`) are logged as warnings.
 
         Args:
-            images: as for `encode`; or a folder of class folders; or a dataset of pairs of image and label.
-            labels: N class names, N integers, or a boolean matrix [N, L] for images with several labels. None takes the
-                name of the first folder below `images`, or the second of each pair of the dataset.
+            images: as for `encode`; or, without labels, a folder that the protocol `folder` reads
+                (`dpq.protocols.folder`), or a dataset of pairs of image and label. Where a folder says its splits, by
+                folders or by a manifest, its images of `train` are used alone.
+            labels: N class names, N integers, or a boolean matrix [N, L] for images with several labels. None takes
+                those of the folder, or the second of each pair of the dataset.
             classes: names of the classes, in the order of integers or columns; without it a dataset's own `classes`, or
                 all labels that occur, sorted.
             seed: of weights, batch order, augmentation and codebooks. A CPU gives the same model again.
             workers: processes that decode files; 0 decodes in this one.
+            allow_missing: how many images that cannot be used are left out, each with a warning; one more is refused.
             progress: draw a progress bar on a terminal.
 
         Returns:
@@ -178,7 +182,11 @@ class DPQ:
         """
         folders = tempfile.TemporaryDirectory(prefix="dpq-", ignore_cleanup_errors=True)
         with torch.inference_mode(False), folders as folder:  # gradients, whatever the caller switched off
-            split, read = training_split(images, labels, classes, side=self.side, workers=workers, folder=Path(folder))
+            left_out = LeftOut(allow_missing)
+            split, read = training_split(
+                images, labels, classes, side=self.side, workers=workers, folder=Path(folder), left_out=left_out
+            )
+            left_out.tell()
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(derive_seed(seed, "weights"))
                 method = self._build(read.classes, read.several)
@@ -212,6 +220,7 @@ class DPQ:
         batch_size: int = 64,
         workers: int = 0,
         progress: bool = False,
+        left_out: LeftOut | None = None,
     ) -> Tensor:
         """Codes of images, which are read as they are needed and not kept.
 
@@ -226,6 +235,7 @@ class DPQ:
             batch_size: images that are in memory and embedded at once, at most 128.
             workers: processes that decode files of a folder or list; 0 decodes in this one.
             progress: draw a progress bar on a terminal.
+            left_out: takes images that cannot be used, which have no code then; without it the first is refused.
 
         Returns:
             [N, M] uint8 on the CPU, one level per column: with 256 codewords per level, `bits / 8` of them.
@@ -239,7 +249,7 @@ class DPQ:
         codes = [torch.empty(0, levels, dtype=torch.uint8)]
         total = len(images) if isinstance(images, Sized) and not isinstance(images, str) else None
         with tqdm(total=total, desc="encode", unit="image", leave=False, disable=None if progress else True) as bar:
-            for batch in self._embedded(images, batch_size, workers):
+            for batch in self._embedded(images, batch_size, workers, left_out):
                 codes.append(self.method.encode(batch)[:, :levels])
                 bar.update(len(batch))
         return torch.cat(codes)
@@ -254,11 +264,13 @@ class DPQ:
         """
         return additive.decode(torch.as_tensor(codes).cpu(), self.codebooks)
 
-    def _embedded(self, images: ImageInput, batch_size: int, workers: int) -> Iterator[Tensor]:
+    def _embedded(
+        self, images: ImageInput, batch_size: int, workers: int, left_out: LeftOut | None = None
+    ) -> Iterator[Tensor]:
         method = self.method
         if not 1 <= batch_size <= 128:
             raise InputError(f"batch_size must be from 1 to 128; got {batch_size}")
-        for batch in batches(square_images(images, self.side, workers), batch_size):
+        for batch in batches(square_images(images, self.side, workers, left_out), batch_size):
             yield method.embed(batch)
 
     def to(self, device: str | torch.device) -> Self:

@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from itertools import count
-from os.path import exists, isdir, isfile  # unlike Path's, False for a path that may not be looked at
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,6 +20,7 @@ import numpy.typing as npt
 import torch
 
 from dpq.errors import InputError, one_line
+from dpq.files.places import exists, is_file, is_folder
 from dpq.protocols.base import Dataset, draw_splits, fingerprint
 from dpq.protocols.image_tree import read_image_tree
 
@@ -101,17 +101,17 @@ def _keys(groups: Sequence[str], sizes: Cifar10Sizes, root: Path) -> list[str]:
 
 
 def _search(data_root: Path, cache: Path) -> _Source:
-    if data_root.name == _FOLDER and isdir(data_root):
+    if data_root.name == _FOLDER and is_folder(data_root):
         return _official_folder(data_root.parent)
-    if isdir(data_root / _FOLDER):
+    if is_folder(data_root / _FOLDER):
         return _official_folder(data_root)
     for archive in (data_root / _ARCHIVE, data_root):
-        if archive.name == _ARCHIVE and isfile(archive):
+        if archive.name == _ARCHIVE and is_file(archive):
             return _official_archive(archive, cache)
     for tree in (data_root / name for name in _TREES):
         if exists(tree):
             return _image_tree(tree, cache)
-    if isfile(data_root) or (isdir(data_root / "train") and isdir(data_root / "test")):
+    if is_file(data_root) or (is_folder(data_root / "train") and is_folder(data_root / "test")):
         return _image_tree(data_root, cache)
     looked_for = ", ".join((f"{_FOLDER}/", _ARCHIVE, f"{_TREES[0]}/", *_TREES[1:]))
     raise InputError(
