@@ -75,8 +75,8 @@ def read_class_folders(root: Path) -> tuple[list[Entry], list[str]]:
             f"{', '.join(sorted(SUFFIXES))}; put some there, or take the {what} away"
         )
     if not entries:
-        loose = f" ({root / top.images[0]} is in no class folder)" if top.images else ""
-        raise InputError(f"{root} holds no class folders with images{loose}; lay it out as {LAYOUTS}")
+        loose = f"; {root / top.images[0]} is in no class folder" if top.images else ""
+        raise InputError(f"{root} holds no class folders with images; lay it out as {LAYOUTS}{loose}")
     return sorted(entries, key=lambda entry: entry.path), sorted(passed_over)
 
 
