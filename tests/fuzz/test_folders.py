@@ -68,12 +68,23 @@ def test_manifests(read, tmp_path_factory, content):
 NAMES = st.sampled_from(
     ["a", "b", "train", "query", "database", "1.jpg", "2.PNG", "3.jfif", "4.gif", "x.txt", ".h", ".h.jpg"]
 )
+FILES = st.sampled_from(["1.jpg", "2.PNG", "3.jfif", "4.gif", "x.txt", ".h.jpg"])
 # What is at each path: a file, or a link to one of the folders, to a file beside the root, to itself or to nowhere.
-PLACES = st.dictionaries(
-    st.lists(NAMES, min_size=1, max_size=4).map("/".join),
-    st.sampled_from(["file", "file", "file", "file", "folder", "a", "b", "train", ".", "out", "nowhere", "itself"]),
-    max_size=10,
+KINDS = st.sampled_from(["folder", "a", "b", "train", ".", "out", "nowhere", "itself"])
+SOUND = st.sampled_from(
+    [
+        {},
+        dict.fromkeys(["a/1.jpg", "b/2.PNG"], "file"),
+        dict.fromkeys(["train/a/1.jpg", "train/b/1.jpg", "query/a/1.jpg", "database/b/2.PNG"], "file"),
+    ]
 )
+MORE = st.dictionaries(
+    st.tuples(st.sampled_from(["a", "b", "train/a", "query/b"]), FILES).map("/".join), st.just("file")
+)
+ODD = st.dictionaries(
+    st.lists(NAMES, min_size=1, max_size=4).map("/".join), st.one_of(st.just("file"), KINDS), max_size=2
+)
+PLACES = st.tuples(SOUND, MORE, ODD).map(lambda parts: parts[0] | parts[1] | parts[2])
 
 
 def build(root, places):
