@@ -44,7 +44,7 @@ class Tree:
         tell_others(self.others)
         if self.barren:
             named = some([repr(name) for name in self.barren])
-            _logger.warning("%d folders without images, passed over: %s", len(self.barren), named)
+            _logger.warning("folders without images, passed over (%d): %s", len(self.barren), named)
 
 
 def tell_others(names: Sequence[str]) -> None:

@@ -122,13 +122,13 @@ LAYOUTS = {
         lambda root: write_files(root, {"dog/a.gif": GIF, "eel/b.gif": GIF}),
         "the class folders 'dog', 'eel' in",
         "hold no images, files that end in .bmp",
-        warned="2 folders without images, passed over: 'dog', 'eel'",
+        warned="folders without images, passed over (2): 'dog', 'eel'",
     ),
     "an empty class": Layout(
         lambda root: (root / "dog").mkdir(),
         "the class folder 'dog' in",
         "holds no images",
-        warned="1 folders without images, passed over: 'dog'",
+        warned="folders without images, passed over (1): 'dog'",
     ),
     "other files": Layout(
         lambda root: write_files(root, {"ant/a.gif": GIF, "top.txt": b""}),

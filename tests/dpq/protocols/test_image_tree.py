@@ -141,7 +141,7 @@ def test_what_is_passed_over_in_a_folder_is_named(tmp_path: Path, caplog: pytest
     root = write_folder(tmp_path / "images", {**miniature(), "train/cat/deep/1.png": b"", "train/cow/1.gif": b""})
     read_image_tree(root, SIZE, tmp_path / "cache")
     assert "no images and passed over: 'train/cow/1.gif'\n" in caplog.text
-    assert "1 folders without images, passed over: 'train/cow'\n" in caplog.text
+    assert "folders without images, passed over (1): 'train/cow'\n" in caplog.text
     assert "images that are in no <split>/<class>/, passed over: 'train/cat/deep/1.png'\n" in caplog.text
 
 
