@@ -20,6 +20,7 @@ EXAMPLES = """from a folder of photos to a searchable index:
 """
 # What settings that an error of the library is about are called here.
 OPTIONS = {
+    "allow_missing": "--allow-missing {}",
     "backbone": "--backbone TIMM_NAME",
     "device": "--device cpu",
     "output": "--output MODEL",
@@ -56,8 +57,9 @@ def _add_train(commands: Any) -> None:
     train = commands.add_parser(
         "train",
         help="train a model on a folder of class folders",
-        description="Train a network and the codebooks of its codes on FOLDER/<class>/<image>. One training gives "
-        "codes of every length up to --bits. Without a GPU, a smaller --image-size and fewer --epochs save time.",
+        description="Train a network and the codebooks of its codes on FOLDER/<class>/<image>; where FOLDER says its "
+        "splits, by {train,query,database}/<class>/<image> or by a manifest.csv, on those of train alone. One training "
+        "gives codes of every length up to --bits. Without a GPU, a smaller --image-size and fewer --epochs save time.",
     )
     train.add_argument("folder", type=Path, metavar="FOLDER", help="images in one folder a class")
     train.add_argument("--output", type=Path, required=True, metavar="MODEL", help="folder to be made")
@@ -81,6 +83,7 @@ def _add_train(commands: Any) -> None:
     train.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of weights, order, augmentation, codebooks (0)"
     )
+    _add_allowance(train)
     _add_running(train)
 
 
@@ -106,6 +109,7 @@ def _add_build(actions: Any) -> None:
         help="divide the images into C lists, about the square root of their number, that search --probes chooses "
         "from; for hundreds of thousands of images",
     )
+    _add_allowance(build)
     _add_running(build)
 
 
@@ -142,6 +146,7 @@ def _add_changes(actions: Any) -> None:
         metavar="IMAGE",
         help="files in the folder (default: all that are not in the index)",
     )
+    _add_allowance(add)
     _add_places(add)
     remove = actions.add_parser(
         "remove", help="take images out", description="Take images out of the index. Their files are left alone."
@@ -158,6 +163,11 @@ def _add_places(parser: Any) -> None:
         "--images-root", type=Path, metavar="FOLDER", help="where the images are now, if they were moved"
     )
     _add_running(parser)
+
+
+def _add_allowance(parser: Any) -> None:
+    about = "go on without up to N images that cannot be used, and name them (default: none may be missing)"
+    parser.add_argument("--allow-missing", type=natural, default=0, metavar="N", help=about)
 
 
 def _add_running(parser: Any) -> None:

@@ -16,6 +16,7 @@ from benchmarks.figures.style import files_of, style
 from benchmarks.report.generated import BENCH_PAGE
 from dpq.errors import InputError
 from dpq.files.atomic import write_atomically
+from dpq.files.places import matching
 
 if TYPE_CHECKING:
     import torch
@@ -102,7 +103,7 @@ def read_reports(output: Path) -> dict[str, dict[str, Any]]:
         InputError: a file that is no report.
     """
     found = {}
-    for path in sorted((output / FOLDER).glob("*.json")):
+    for path in matching(output / FOLDER, "*.json"):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:

@@ -14,12 +14,13 @@ def run(options: argparse.Namespace) -> None:
     from benchmarks.exhibits.make import Images, check_parts, make, paths_of
     from benchmarks.records.raw import check_fits, read_raw
     from benchmarks.records.store import read_record
+    from dpq.files.places import exists
     from dpq.protocols import ReadOptions
 
     parts = check_parts(options.parts)
     images = Images(options.data_root, ReadOptions(strip_prefix=options.strip_prefix, workers=options.workers))
     for path, places in [(path, paths_of(path, parts)) for path in options.records]:
-        there = [] if options.force else [part for part, place in places.items() if place.exists()]
+        there = [] if options.force else [part for part, place in places.items() if exists(place)]
         for part in there:
             print(f"{places.pop(part)}: exists (--force makes it anew)")
         if not places:

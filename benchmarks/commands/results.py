@@ -10,6 +10,7 @@ from benchmarks.commands import WHOLE, Command
 from benchmarks.setting.experiment import UNPUBLISHED, known_experiments
 from benchmarks.setting.options import Option, shared
 from dpq.errors import InputError
+from dpq.files.places import matching
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def published(output: Path) -> list[str]:
     Raises:
         InputError: there are none.
     """
-    names = [name for name in known_experiments() if any((output / name / "runs").glob("*.json"))]
+    names = [name for name in known_experiments() if matching(output / name / "runs", "*.json")]
     names = [name for name in names if name not in UNPUBLISHED]
     if not names:
         raise InputError(f"no records of a published experiment under {output}; make some: python -m benchmarks run")
@@ -59,7 +60,7 @@ def make_all(output: Path) -> tuple[dict[str, str | bytes], set[str]]:
     from benchmarks.report.tables import ABLATIONS_CSV, make_tables
 
     files: dict[str, str | bytes] = {}
-    pages = (path for path in (output / bench.FOLDER).glob("*") if path.suffix in (".md", ".svg", ".png"))
+    pages = (path for path in matching(output / bench.FOLDER, "*") if path.suffix in (".md", ".svg", ".png"))
     possible = {f"{bench.FOLDER}/{path.name}" for path in pages}
     studies = [Study.read(output, name) for name in published(output)]
     for study in studies:

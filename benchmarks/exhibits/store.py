@@ -17,6 +17,7 @@ from benchmarks.records.record import Record
 from dpq.errors import InputError, one_line
 from dpq.files.atomic import write_atomically
 from dpq.files.json import read_bounded, read_json
+from dpq.files.places import matching
 from dpq.files.schema import read_table
 from dpq.protocols.archives import DEFAULT_BOUNDS
 
@@ -59,7 +60,7 @@ def read_exhibit(path: Path) -> Exhibit:
 def exhibits_of(output: Path, experiment: str, part: str) -> list[Exhibit]:
     """All exhibits of one part of an experiment, by file name; none where there are none."""
     folder = exhibit_path(output, experiment, "", part).parent
-    return [read_exhibit(path) for path in sorted(folder.glob(f"*-{part}.json"))]
+    return [read_exhibit(path) for path in matching(folder, f"*-{part}.json")]
 
 
 def check_run(exhibit: Exhibit, record: Record) -> None:

@@ -18,6 +18,7 @@ from numpy.lib import format as npy
 from benchmarks.records.record import Record
 from dpq.errors import InputError, one_line
 from dpq.files.atomic import write_atomically
+from dpq.files.places import is_file
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def read_raw(path: Path) -> RawResult:
     Raises:
         InputError: missing or damaged, or no raw result.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(
             f"the raw codes {path} are not there (they are not committed); run the experiment again to make them"
         )

@@ -13,6 +13,7 @@ from benchmarks.setting.methods import METHODS
 from dpq.errors import InputError, one_line
 from dpq.files.atomic import write_atomically
 from dpq.files.json import read_json
+from dpq.files.places import matching
 from dpq.files.schema import read_table, refuse
 
 _NEAR = 1e-9  # what rounding may do to a mean
@@ -75,7 +76,7 @@ def read_records(output: Path, experiment: str) -> list[Record]:
         InputError: as for `read_record`; or one is of another experiment.
     """
     records = []
-    for path in sorted((output / experiment / "runs").glob("*.json")):
+    for path in matching(output / experiment / "runs", "*.json"):
         records.append(read_record(path))
         if records[-1].experiment != experiment:
             raise InputError(f"{path} is of the experiment {records[-1].experiment}; move it to that one's runs")

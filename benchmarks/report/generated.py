@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dpq.errors import InputError
 from dpq.files.atomic import write_atomically
+from dpq.files.places import exists, is_file
 
 Files = Mapping[str, str | bytes]  # by their path below a folder
 BENCH_PAGE = "bench/README.md"  # what the benchmarks of speed write below the folder of results
@@ -33,10 +34,10 @@ def check(folder: Path, files: Files, possible: Iterable[str], command: str) -> 
     """
     for name, content in files.items():
         path, made = folder / name, content.encode() if isinstance(content, str) else content
-        if not path.is_file() or _lines(path, path.read_bytes()) != _lines(path, made):
+        if not is_file(path) or _lines(path, path.read_bytes()) != _lines(path, made):
             raise InputError(f"{path} is not what the records give; renew it with: python -m benchmarks {command}")
     for stale in sorted(set(possible) - files.keys()):
-        if (folder / stale).exists():
+        if exists(folder / stale):
             raise InputError(f"{folder / stale} is made from no record; remove it with: python -m benchmarks {command}")
     return len(files)
 

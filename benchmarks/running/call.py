@@ -25,6 +25,7 @@ from benchmarks.setting.methods import METHODS
 from benchmarks.setting.overrides import choose_ablations, recorded_call
 from dpq.codes.additive import check_enough, levels_for
 from dpq.errors import InputError
+from dpq.files.places import exists
 from dpq.learning import distributed
 from dpq.learning.augment import draw_crops
 from dpq.learning.backbone import create_body
@@ -110,7 +111,7 @@ def _run_split(
     if not runs:
         log.info("%s: there are fewer trainings than shards, and shard %d/%d has none", experiment.name, *options.shard)
         return
-    missing = runs if options.force else [one for one in runs if not one.record.exists()]
+    missing = runs if options.force else [one for one in runs if not exists(one.record)]
     if options.dry_run:
         print_plan(runs, missing, device)
         return

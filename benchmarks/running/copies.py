@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks.records.reported import OTHER_DATA, reported, reported_methods
 from dpq.protocols.base import SPLITS, ReadOptions, SplitName
 from dpq.protocols.folder.division import divide
-from dpq.protocols.folder.load import find_images
+from dpq.protocols.folder.layout import find_images
 from dpq.protocols.listed.listing import find_leaks, find_unlabelled, listed_fingerprint
 from dpq.protocols.listed.load import find_copy
 from dpq.protocols.store.read import Inspection

@@ -13,6 +13,7 @@ from torch import Tensor
 from benchmarks.setting.experiment import Experiment
 from benchmarks.setting.methods import METHODS
 from dpq.errors import InputError
+from dpq.files.places import is_file
 from dpq.learning.backbone import Backbone, WeightFile, read_weights
 from dpq.learning.entry import Method, MethodContext, Source
 from dpq.learning.on_embeddings import FrozenFeatures
@@ -82,7 +83,7 @@ def check_files(experiment: Experiment) -> None:
         InputError: names the file.
     """
     _weights(experiment)
-    if experiment.label_vectors != "orthonormal" and not Path(experiment.label_vectors).is_file():
+    if experiment.label_vectors != "orthonormal" and not is_file(experiment.label_vectors):
         raise InputError(f"cannot read label vectors from {experiment.label_vectors}: there is no such file")
 
 

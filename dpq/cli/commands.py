@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from pathlib import Path, PurePosixPath
+from unicodedata import normalize
 
 from dpq.files.atomic import write_atomically
+from dpq.files.places import real
 from dpq.method.api import DPQ
 from dpq.method.saved import refuse_others as refuse_other_folders
+from dpq.protocols.base import SPLITS
 from dpq.search.faiss import import_faiss
 from dpq.search.file import refuse_others as refuse_other_files
 from dpq.search.grid import Picture, picture_grid
@@ -30,11 +34,12 @@ def run(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
     """Train a model and save it."""
-    refuse_other_folders(options.output.resolve())  # before what takes long
+    refuse_other_folders(real(options.output))  # before what takes long
     names = ("backbone", "weights", "bits", "codebook_size", "embedding_dim", "image_size", "epochs", "batch_size")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     model = DPQ(device=options.device, **given)
-    model.fit(options.folder, seed=options.seed, workers=options.workers, progress=True)
+    given = {"workers": options.workers, "allow_missing": options.allow_missing}
+    model.fit(options.folder, seed=options.seed, progress=True, **given)
     model.save(options.output)
     log.info("%s: codes of %d bits, trained on %d classes", options.output, model.bits, len(model.classes))
 
@@ -43,7 +48,7 @@ def build(options: argparse.Namespace) -> None:
     """Make an index of a folder."""
     import_faiss()  # before what takes long
     refuse_other_files(options.output)
-    given = {name: getattr(options, name) for name in ("bits", "score", "lists", "device", "workers")}
+    given = {name: getattr(options, name) for name in ("bits", "score", "lists", "device", "workers", "allow_missing")}
     index = ImageIndex.build(options.model, options.folder, progress=True, **given)
     index.save(options.output)
     log.info("%s: %d images of %d bits", options.output, len(index.codes), index.codes.bits)
@@ -67,28 +72,32 @@ def search(options: argparse.Namespace) -> None:
 def _pictures(index: ImageIndex, images: list[Path], found: Found) -> list[tuple[Picture, list[Picture]]]:
     """Queries with their answers, marked where the query lies in a class folder of the index."""
     names, rows = index.codes.names, []
-    classes = {_class_of(name) for name in names} - {""}
+    in_splits = {PurePosixPath(name).parts[0] for name in names} == set(SPLITS)
+    of_name = {name: _class_of(name, in_splits) for name in names}
+    classes = set(of_name.values()) - {""}
     for image, nearest in zip(images, found.rows, strict=True):
-        own = image.resolve().parent.name
+        own = normalize("NFC", Path(os.path.abspath(image)).parent.name)
         own = own if own in classes else ""
         answers = []
         for name in (names[row] for row in nearest.tolist() if row >= 0):
-            of = _class_of(name)
+            of = of_name[name]
             answers.append(Picture(index.folder / name, of or name, wrong=own not in ("", of)))
         rows.append((Picture(image, own or image.name), answers))
     return rows
 
 
-def _class_of(name: str) -> str:
-    """The class folder of an image in the index, if it lies in one."""
-    parts = PurePosixPath(name).parts
-    return parts[0] if len(parts) > 1 else ""
+def _class_of(name: str, in_splits: bool) -> str:
+    """The class folder of an image in the index, if it lies in one, directly or in the folder of a split."""
+    parts = PurePosixPath(name).parts[in_splits:]
+    return normalize("NFC", parts[0]) if len(parts) > 1 else ""
 
 
 def add(options: argparse.Namespace) -> None:
     """Append images to an index."""
     index = _load(options)
-    names = index.add(options.images or None, workers=options.workers, progress=True)
+    names = index.add(
+        options.images or None, workers=options.workers, allow_missing=options.allow_missing, progress=True
+    )
     if names:
         index.save(options.index)
     log.info("%s: %d images added, %d in all", options.index, len(names), len(index.codes))

@@ -12,6 +12,7 @@ from typing import Any
 
 from dpq.cli.interrupts import interruption
 from dpq.errors import InputError
+from dpq.files.places import UNREACHABLE, unreachable
 
 
 class Parser(argparse.ArgumentParser):
@@ -63,7 +64,7 @@ def status_of(command: Callable[[], int | None], options: Mapping[str, str]) -> 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it would say how it was loaded
     try:
-        return command() or 0
+        return _within_reach(command)
     except InputError as error:
         option = options.get(error.about or "", "").format(error.value)
         message = f"{error}; on the command line: {option}" if option else str(error)
@@ -79,3 +80,13 @@ def status_of(command: Callable[[], int | None], options: Mapping[str, str]) -> 
         return interruption.say()
     except BrokenPipeError:  # whoever read the output has enough
         return 0
+
+
+def _within_reach(command: Callable[[], int | None]) -> int:
+    """The status of a command, to which a path that cannot be looked at is a mistake wherever it is found."""
+    try:
+        return command() or 0
+    except OSError as error:
+        if error.errno not in UNREACHABLE or error.filename is None:
+            raise
+        raise unreachable(error.filename, error) from error

@@ -7,9 +7,11 @@ Pillow image, an array or a tensor.
 from __future__ import annotations
 
 import itertools
+import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,8 +23,19 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dpq.errors import InputError, one_line
-from dpq.protocols.image_files import SUFFIXES, walk_images
-from dpq.protocols.store.decoding import MOST_PIXELS, Decoded, decode_file, decode_files, square_pixels, upright_rgb
+from dpq.files.places import is_folder
+from dpq.protocols.image_files import SUFFIXES, checked_folder, some, walk_images
+from dpq.protocols.store.decoding import (
+    MOST_PIXELS,
+    UnusableError,
+    decode_file,
+    decode_files,
+    find_file,
+    square_pixels,
+    upright_rgb,
+)
+
+log = logging.getLogger(__name__)
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 OneImage: TypeAlias = "str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor"
@@ -32,24 +45,58 @@ ImageInput: TypeAlias = "OneImage | Iterable[OneImage] | Dataset[Any]"
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     """The image files of a folder and its sub-folders, in the order in which they are read: sorted by path.
 
-    What counts as an image is the rule of `dpq.protocols.image_files`.
+    What counts as an image is the rule of `dpq.protocols.image_files`. Other files, and folders without images, are
+    passed over with a warning that names them.
 
     Raises:
-        InputError: there is no such folder, no image in it, or a folder in it that cannot be read.
+        InputError: there is no such folder, no image in it, or a folder or link in it that cannot be read or followed.
     """
     root = Path(folder)
-    if not root.is_dir():
-        raise InputError(f"no image folder {root}; correct the path")
-    try:
-        found = walk_images(root)
-    except OSError as error:
-        raise InputError(f"cannot read the folder {root}: {one_line(error)}; mend that, or give files") from error
-    if not found:
+    checked_folder(root)
+    found = walk_images(root)
+    if not found.images:
         raise InputError(f"no image in {root}; files with the suffixes {', '.join(sorted(SUFFIXES))} are read")
-    return [root / name for name in found]
+    found.tell()
+    return [root / name for name in found.images]
 
 
-def square_images(images: ImageInput, side: int, workers: int = 0) -> Iterator[Pixels]:
+@dataclass
+class LeftOut:
+    """Images that cannot be used, as they are met: so many of them are left out, one more is refused."""
+
+    allowed: int | None = None  # how many; None where there is no choice
+    # Name and reason of each, by its position among the images.
+    found: dict[int, tuple[str, str]] = field(default_factory=dict)
+
+    def add(self, found: Mapping[int, tuple[str, str]]) -> None:
+        """Take note of some.
+
+        Raises:
+            InputError: there are more than may be left out.
+        """
+        self.found |= found
+        if (count := len(self.found)) <= (self.allowed or 0):
+            return
+        (name, reason), *_ = self.found.values()
+        message = f"image {name} cannot be used: {reason}; mend it or leave it out"
+        if count > 1:
+            told = some([f"{name} ({reason})" for name, reason in self.found.values()])
+            message = f"{count} images cannot be used: {told}; mend them or leave them out"
+        if self.allowed is None:
+            raise InputError(message)
+        raise InputError(f"{message}, or go on without them with allow_missing={count}", "allow_missing", count)
+
+    def kept(self, count: int) -> list[int]:
+        """Positions of those of `count` images that are not left out."""
+        return [index for index in range(count) if index not in self.found]
+
+    def tell(self) -> None:
+        """Warn of each."""
+        for name, reason in self.found.values():
+            log.warning("left out, as it cannot be used: %s (%s)", name, reason)
+
+
+def square_images(images: ImageInput, side: int, workers: int = 0, left_out: LeftOut | None = None) -> Iterator[Pixels]:
     """One image after the other, each read when its turn comes.
 
     Args:
@@ -59,6 +106,8 @@ def square_images(images: ImageInput, side: int, workers: int = 0) -> Iterator[P
             Pillow image stands for a list of one.
         side: height and width of the result.
         workers: processes that decode files of a folder or list; 0 decodes in this one.
+        left_out: takes images that cannot be used, for which nothing is yielded; without it the first is refused.
+            Files of a folder or list that are not there are found before any is read.
 
     Yields:
         [3, side, side] uint8, RGB.
@@ -68,18 +117,39 @@ def square_images(images: ImageInput, side: int, workers: int = 0) -> Iterator[P
     """
     if isinstance(images, str | os.PathLike):
         path = Path(images)
-        images = list_images(path) if path.is_dir() else [path]
+        images = list_images(path) if is_folder(path) else [path]
+    left_out = left_out or LeftOut()
     if isinstance(images, Image.Image):
         images = [images]
     if isinstance(images, np.ndarray | Tensor):
         _check_stack(images)
-    elif isinstance(images, Sequence) and workers and all(isinstance(one, str | os.PathLike) for one in images):
-        names = [os.fspath(one) for one in images]
-        for name, decoded in zip(names, decode_files(Path(), names, side, workers), strict=True):
-            yield _usable(decoded, name)
+    elif isinstance(images, Sequence) and all(isinstance(one, str | os.PathLike) for one in images):
+        yield from _square_files([os.fspath(one) for one in images], side, workers, left_out)
         return
     for index, one in enumerate(_each(images)):
-        yield _square(one, side, index)
+        try:
+            pixels = _square(one, side, index)
+        except UnusableError as error:
+            name = os.fspath(one) if isinstance(one, str | os.PathLike) else str(index)
+            left_out.add({index: (name, str(error))})
+        else:
+            yield pixels
+
+
+def _square_files(names: Sequence[str], side: int, workers: int, left_out: LeftOut) -> Iterator[Pixels]:
+    missing: dict[int, tuple[str, str]] = {}
+    for index, name in enumerate(names):
+        try:
+            find_file(Path(), name)
+        except UnusableError as error:
+            missing[index] = name, str(error)
+    left_out.add(missing)
+    here = (decode_file(Path(), name, side, nullcontext()) for name in names)
+    for index, decoded in enumerate(decode_files(Path(), names, side, workers) if workers else here):
+        if decoded.problem is None:
+            yield decoded.pixels
+        else:
+            left_out.add({index: (names[index], decoded.problem)})
 
 
 def batches(images: Iterable[Pixels], size: int) -> Iterator[Tensor]:
@@ -135,9 +205,17 @@ def _check_bytes(values: npt.NDArray[Any] | Tensor, name: str) -> None:
 
 
 def _square(image: Any, side: int, index: int) -> Pixels:
-    """Pixels of one image, the `index`-th."""
+    """Pixels of one image, the `index`-th.
+
+    Raises:
+        InputError: it is no image.
+        UnusableError: it cannot be read.
+    """
     if isinstance(image, str | os.PathLike):
-        return _usable(decode_file(Path(), os.fspath(image), side, nullcontext()), os.fspath(image))
+        decoded = decode_file(Path(), os.fspath(image), side, nullcontext())
+        if decoded.problem is not None:
+            raise UnusableError(decoded.problem)
+        return decoded.pixels
     if isinstance(image, np.ndarray | Tensor):
         image = _from_array(image, index)
     if not isinstance(image, Image.Image):
@@ -145,9 +223,9 @@ def _square(image: Any, side: int, index: int) -> Pixels:
     try:
         if image.width * image.height > MOST_PIXELS:
             raise ValueError(f"it has {image.width}x{image.height} pixels, more than {MOST_PIXELS}")
-        return square_pixels(upright_rgb(image.copy()), side)
+        return square_pixels(upright_rgb(image.copy(), of=image), side)
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
-        raise InputError(f"image {index} cannot be used: {one_line(error)}; mend it or leave it out") from error
+        raise UnusableError(one_line(error)) from error
 
 
 def _from_array(image: npt.NDArray[Any] | Tensor, index: int) -> Image.Image:
@@ -163,9 +241,3 @@ def _from_array(image: npt.NDArray[Any] | Tensor, index: int) -> Image.Image:
     if not pixels.size or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)):
         raise InputError(f"image {index} is {list(image.shape)}; expected {expected}")
     return Image.fromarray(np.ascontiguousarray(pixels))
-
-
-def _usable(decoded: Decoded, name: str) -> Pixels:
-    if decoded.problem is not None:
-        raise InputError(f"image {name} cannot be used: {decoded.problem}; mend it or leave it out")
-    return decoded.pixels

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,9 +16,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dpq.errors import InputError
-from dpq.inputs.images import ImageInput, dataset_items, list_images, square_images
+from dpq.inputs.images import ImageInput, LeftOut, dataset_items, square_images
 from dpq.inputs.values import as_array
 from dpq.protocols.base import Images, Split
+from dpq.protocols.folder.layout import find_training_images
 from dpq.protocols.store.files import write_all
 from dpq.protocols.store.read import ImageStore, Inspection, NamelessFile, StoredImages
 
@@ -33,23 +36,29 @@ def training_split(
     *,
     side: int,
     workers: int,
+    left_out: LeftOut | None = None,
 ) -> tuple[Split, Labels]:
     """Decoded images with their labels.
 
     Args:
-        images: as for `square_images`; without labels a folder of class folders, or a dataset of pairs.
+        images: as for `square_images`; without labels a folder as `find_training_images` reads it, or a dataset of
+            pairs.
         labels: as for `read_labels`; None takes those that come with the images.
         classes: as for `read_labels`; None takes those of a dataset that has `classes`.
         side: images are resized to.
         workers: processes that decode files.
+        left_out: as for `square_images`.
 
     Raises:
-        InputError: images or labels that cannot be used or do not fit each other.
+        InputError: images or labels that cannot be used or do not fit each other; no image of a class is left.
     """
     source: Any = images
+    left_out = left_out or LeftOut()
+    if labels is None and isinstance(images, str | os.PathLike):
+        source, labels, classes = _of_folder(Path(images), classes)
     if labels is None:
-        source, found, classes = _labelled(images, classes)
-        kept = keep_images(square_images(source, side, workers), side)
+        source, found, classes = _of_dataset(images, classes)
+        kept = keep_images(square_images(source, side, workers, left_out), side)
         try:
             labels = np.stack([np.asarray(label) for label in found])
         except ValueError as error:
@@ -57,10 +66,15 @@ def training_split(
         read = read_labels(labels, classes)
     else:
         read = read_labels(labels, classes)
-        kept = keep_images(square_images(source, side, workers), side)
-    if len(kept) != len(read.matrix):
-        raise InputError(f"there are {len(kept)} images but {len(read.matrix)} labels; give one for each")
-    return Split(kept, read.matrix), read
+        kept = keep_images(square_images(source, side, workers, left_out), side)
+    if (count := len(kept) + len(left_out.found)) != len(read.matrix):
+        raise InputError(f"there are {count} images but {len(read.matrix)} labels; give one for each")
+    matrix = read.matrix[left_out.kept(count)]
+    gone = read.matrix.any(dim=0) & ~matrix.any(dim=0)
+    if gone.any():
+        lost = [name for name, is_gone in zip(read.classes, gone, strict=True) if is_gone]
+        raise InputError(f"no image that can be used is left of the classes {_few(lost)}; mend some of theirs")
+    return Split(kept, matrix), replace(read, matrix=matrix)
 
 
 def keep_images(images: Iterable[npt.NDArray[np.uint8]], side: int, in_memory: int = IN_MEMORY) -> Images:
@@ -97,16 +111,22 @@ def keep_images(images: Iterable[npt.NDArray[np.uint8]], side: int, in_memory: i
     return StoredImages(ImageStore(file, (), side, Inspection((), {})), torch.arange(count))
 
 
-def _labelled(
+def _of_folder(folder: Path, classes: Sequence[str] | None) -> tuple[list[Path], LabelInput, Sequence[str] | None]:
+    """The files of a folder with their labels, and the classes."""
+    images = find_training_images(folder)
+    files = [folder / name for name in images.files]
+    if images.multi_label:
+        names = images.classes if classes is None else tuple(map(str, classes))
+        if unknown := sorted(set(images.classes) - set(names)):
+            raise InputError(f"label {unknown[0]!r} is not among the classes {_few(names)}")
+        return files, np.array([[name in entry.labels for name in names] for entry in images.entries]), names
+    return files, [entry.labels[0] for entry in images.entries], classes
+
+
+def _of_dataset(
     images: ImageInput, classes: Sequence[str] | None
 ) -> tuple[Iterable[Any], list[Any], Sequence[str] | None]:
     """Images that bring their labels: the images, a list that has all labels once they are read, the classes."""
-    if isinstance(images, str | os.PathLike):
-        files = list_images(images)
-        parts = [file.relative_to(images).parts for file in files]
-        if alone := [file for file, (_, *inside) in zip(files, parts, strict=True) if not inside]:
-            raise InputError(f"{alone[0]} is in no class folder; sort images into one folder per class, or give labels")
-        return files, [folder for folder, *_ in parts], classes
     if not isinstance(images, Dataset):
         raise InputError("training needs labels; give them, a folder of class folders, or a dataset of pairs")
     found: list[Any] = []
@@ -141,12 +161,13 @@ def read_labels(labels: LabelInput, classes: Sequence[str] | None = None) -> Lab
     Args:
         labels: N class names; N integers; or a boolean matrix [N, L], for images with several labels.
         classes: names of the columns. Class names must be among them, integers count them from 0. Without it the
-            classes are the different labels, sorted; columns of a matrix are called by their number.
+            classes are the different labels, sorted; columns of a matrix are called by their number. However accents
+            are composed, a name is the same (NFC).
 
     Raises:
         InputError: labels of another form; fewer than two classes; an image without label, or a label without class.
     """
-    names = None if classes is None else tuple(map(str, classes))
+    names = None if classes is None else tuple(unicodedata.normalize("NFC", str(name)) for name in classes)
     tensors = isinstance(labels, list | tuple) and any(isinstance(label, Tensor) for label in labels)
     try:
         read = isinstance(labels, Tensor) or tensors or np.ma.is_masked(labels)  # NumPy would drop masks
@@ -166,6 +187,8 @@ def read_labels(labels: LabelInput, classes: Sequence[str] | None = None) -> Lab
             raise InputError(
                 f"labels are class names, integers or a boolean matrix [N, L]; got {array.dtype} {list(array.shape)}"
             )
+        if texts:
+            array = np.array([unicodedata.normalize("NFC", label) for label in array.tolist()], dtype=object)
         if names is None:
             present, columns = np.unique(array, return_inverse=True)
             names = tuple(map(str, present.tolist()))

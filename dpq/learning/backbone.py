@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from dpq.errors import InputError, one_line
 from dpq.files.json import parse_json, read_json
+from dpq.files.places import is_file
 from dpq.files.schema import read_table
 from dpq.files.tensors import check_finite
 from dpq.learning.distributed import gather
@@ -61,7 +62,7 @@ def read_weights(path: Path) -> WeightFile:
     Raises:
         InputError: the file is missing or no weight file, or a weight is not finite.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"weights file {path} does not exist; give another, or none to start from scratch", "weights")
     with path.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -69,7 +70,7 @@ def read_weights(path: Path) -> WeightFile:
         tensors, options = _read_tensors(path)
         check_finite(tensors)
         sidecar = path.with_name(path.name + ".json")
-        if sidecar.is_file():
+        if is_file(sidecar):
             options |= read_json(sidecar)
         texts = {key: parse_json(options[key]) for key in ("mean", "std") if isinstance(options.get(key), str)}
         said = read_table(_Metadata, options | texts, extra="ignore")

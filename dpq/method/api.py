@@ -19,7 +19,7 @@ from tqdm import tqdm
 from dpq.codes import additive
 from dpq.errors import InputError
 from dpq.files.checkpoint import restore_module
-from dpq.inputs.images import ImageInput, batches, square_images
+from dpq.inputs.images import ImageInput, LeftOut, batches, square_images
 from dpq.inputs.training import LabelInput, training_split
 from dpq.inputs.values import Numbers, as_tensor, whole_number
 from dpq.learning.backbone import Backbone, WeightFile, read_weights
@@ -150,6 +150,7 @@ class DPQ:
         classes: Sequence[str] | None = None,
         seed: int = 0,
         workers: int = 0,
+        allow_missing: int = 0,
         progress: bool = False,
     ) -> Self:
         """Train features and codebooks.
@@ -158,13 +159,16 @@ class DPQ:
         coded, and the signs of a training that went wrong (`dpq.learning.health`) are logged as warnings.
 
         Args:
-            images: as for `encode`; or a folder of class folders; or a dataset of pairs of image and label.
-            labels: N class names, N integers, or a boolean matrix [N, L] for images with several labels. None takes the
-                name of the first folder below `images`, or the second of each pair of the dataset.
+            images: as for `encode`; or, without labels, a folder that the protocol `folder` reads
+                (`dpq.protocols.folder`), or a dataset of pairs of image and label. Where a folder says its splits, by
+                folders or by a manifest, its images of `train` are used alone.
+            labels: N class names, N integers, or a boolean matrix [N, L] for images with several labels. None takes
+                those of the folder, or the second of each pair of the dataset.
             classes: names of the classes, in the order of integers or columns; without it a dataset's own `classes`, or
                 all labels that occur, sorted.
             seed: of weights, batch order, augmentation and codebooks. A CPU gives the same model again.
             workers: processes that decode files; 0 decodes in this one.
+            allow_missing: how many images that cannot be used are left out, each with a warning; one more is refused.
             progress: draw a progress bar on a terminal.
 
         Returns:
@@ -174,8 +178,10 @@ class DPQ:
             InputError: images or labels that cannot be used or do not fit each other; fewer images than codewords.
         """
         seed, workers = whole_number("seed", seed, None), whole_number("workers", workers, 0)
+        left_out = LeftOut(whole_number("allow_missing", allow_missing, 0))
         with torch.inference_mode(False):  # gradients, whatever the caller switched off
-            split, read = training_split(images, labels, classes, side=self.side, workers=workers)
+            split, read = training_split(images, labels, classes, side=self.side, workers=workers, left_out=left_out)
+            left_out.tell()
             with seeded(derive_seed(seed, "weights")):
                 method = self._build(read.classes, read.several)
             log_of_all = method.fit(split, self.training, seed, Execution(self.device, progress=progress))
@@ -208,6 +214,7 @@ class DPQ:
         batch_size: int = 64,
         workers: int = 0,
         progress: bool = False,
+        left_out: LeftOut | None = None,
     ) -> Tensor:
         """Codes of images, which are read as they are needed and not kept.
 
@@ -222,6 +229,7 @@ class DPQ:
             batch_size: images that are in memory and embedded at once, at most 128.
             workers: processes that decode files of a folder or list; 0 decodes in this one.
             progress: draw a progress bar on a terminal.
+            left_out: takes images that cannot be used, which have no code then; without it the first is refused.
 
         Returns:
             [N, M] uint8 on the CPU, one level per column: with 256 codewords per level, `bits / 8` of them.
@@ -235,7 +243,7 @@ class DPQ:
         method, codes = self.method, [torch.empty(0, levels, dtype=torch.uint8)]
         total = len(images) if isinstance(images, Sized) and not isinstance(images, str) else None
         with tqdm(total=total, desc="encode", unit="image", leave=False, disable=None if progress else True) as bar:
-            for batch in self._embedded(images, batch_size, workers, method):
+            for batch in self._embedded(images, batch_size, workers, method, left_out):
                 codes.append(method.encode(batch)[:, :levels])
                 bar.update(len(batch))
         return torch.cat(codes)
@@ -251,12 +259,17 @@ class DPQ:
         return additive.decode(as_tensor(codes, "codes").cpu(), self.method.codebooks.cpu())
 
     def _embedded(
-        self, images: ImageInput, batch_size: int, workers: int, method: dpq.DPQMethod | None = None
+        self,
+        images: ImageInput,
+        batch_size: int,
+        workers: int,
+        method: dpq.DPQMethod | None = None,
+        left_out: LeftOut | None = None,
     ) -> Iterator[Tensor]:
         method = method or self.method  # one for all batches, though another thread may be about to replace it
         batch_size = whole_number("batch_size", batch_size, 1, 128)
         workers = whole_number("workers", workers, 0)
-        for batch in batches(square_images(images, self.side, workers), batch_size):
+        for batch in batches(square_images(images, self.side, workers, left_out), batch_size):
             yield method.embed(batch)
 
     def to(self, device: str | torch.device) -> Self:

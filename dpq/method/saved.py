@@ -19,6 +19,7 @@ from dpq.codes.additive import levels_for
 from dpq.errors import InputError, one_line
 from dpq.files.atomic import write_atomically
 from dpq.files.json import read_json
+from dpq.files.places import exists, is_folder, real
 from dpq.files.schema import read_table
 from dpq.files.tensors import check_finite
 from dpq.learning.settings import Preprocessing, TrainingConfig
@@ -68,7 +69,7 @@ def write_model(folder: Path, config: SavedConfig, tensors: Mapping[str, Tensor]
     """
     from safetensors.torch import save
 
-    folder = folder.resolve()
+    folder = real(folder)
     refuse_others(folder)
     content = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
     table = asdict(config) | {"sha256": hashlib.sha256(content).hexdigest()}
@@ -81,7 +82,7 @@ def write_model(folder: Path, config: SavedConfig, tensors: Mapping[str, Tensor]
             write_atomically(fresh / TENSORS, content, _REMEDY)
             write_atomically(fresh / CONFIG, json.dumps(table, indent=2, ensure_ascii=False) + "\n", _REMEDY)
             try:  # a folder cannot be replaced in one step; in between there is none, never half of one
-                if folder.exists():
+                if exists(folder):
                     folder.rename(old)
                 fresh.rename(folder)
             except BaseException:
@@ -98,10 +99,10 @@ def refuse_others(folder: Path) -> None:
     Raises:
         InputError: there is a file, or a folder with other files.
     """
-    if not folder.exists():
+    if not exists(folder):
         return
-    others = sorted({path.name for path in folder.iterdir()} - {TENSORS, CONFIG}) if folder.is_dir() else []
-    if others or not folder.is_dir():
+    others = sorted({path.name for path in folder.iterdir()} - {TENSORS, CONFIG}) if is_folder(folder) else []
+    if others or not is_folder(folder):
         what = f"a folder with other files ({others[0]})" if others else "a file"
         raise InputError(f"{folder} is {what}, which saving would overwrite; {_REMEDY}", "output")
 

@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from itertools import count
-from os.path import isdir, isfile  # unlike Path's, False for a path that may not be looked at
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,6 +21,7 @@ import torch
 from filelock import FileLock
 
 from dpq.errors import InputError, one_line
+from dpq.files.places import is_file, is_folder, matching
 from dpq.protocols.base import Dataset, draw_splits, fingerprint, seeded_order
 from dpq.protocols.image_tree import read_image_tree
 
@@ -106,21 +106,21 @@ def _keys(groups: Sequence[str], sizes: Cifar10Sizes, root: Path) -> list[str]:
 
 
 def _search(data_root: Path, cache: Path) -> _Source:
-    if data_root.name == _FOLDER and isdir(data_root):
+    if data_root.name == _FOLDER and is_folder(data_root):
         return _official_folder(data_root.parent)
-    if isdir(data_root / _FOLDER):
+    if is_folder(data_root / _FOLDER):
         return _official_folder(data_root)
     for archive in (data_root / _ARCHIVE, data_root):
-        if archive.name == _ARCHIVE and isfile(archive):
+        if archive.name == _ARCHIVE and is_file(archive):
             return _official_archive(archive, cache)
-    trees = [tree for tree in sorted(data_root.glob("cifar10-*")) if _TREE.fullmatch(tree.name)]
+    trees = [tree for tree in matching(data_root, "cifar10-*") if _TREE.fullmatch(tree.name)]
     if len(trees) > 1:
         raise InputError(
             f"{data_root} has {', '.join(tree.name for tree in trees)}; name one of them as the data root", "data_root"
         )
     if trees:
         return _image_tree(trees[0], cache)
-    if isfile(data_root) or (isdir(data_root / "train") and isdir(data_root / "test")):
+    if is_file(data_root) or (is_folder(data_root / "train") and is_folder(data_root / "test")):
         return _image_tree(data_root, cache)
     raise InputError(
         f"no CIFAR-10 in {data_root}: looked for {_FOLDER}/, {_ARCHIVE}, cifar10-<variant>/, cifar10-<variant>.tar "

@@ -16,9 +16,10 @@ from PIL import Image
 
 from dpq.errors import InputError, one_line
 from dpq.files.json import read_bounded
+from dpq.files.places import is_folder
 from dpq.protocols.archives import DEFAULT_BOUNDS, Bounds, tar_files
-from dpq.protocols.image_files import walk_images
-from dpq.protocols.store.decoding import FORMATS
+from dpq.protocols.image_files import some, walk_images
+from dpq.protocols.store.decoding import FORMATS, upright_rgb
 from dpq.protocols.store.files import Record, StoreFiles, image_bar
 
 _logger = logging.getLogger(__name__)
@@ -51,8 +52,12 @@ def read_image_tree(source: Path, size: tuple[int, int], cache: Path, bounds: Bo
         InputError: the source is unreadable, unsafe, too large, empty, or one of its images is unusable.
     """
     try:
-        if source.is_dir():
-            names = [name for name in walk_images(source) if name.count("/") == 2]
+        if is_folder(source):
+            tree = walk_images(source)
+            names = [name for name in tree.images if name.count("/") == 2]
+            tree.tell()
+            if elsewhere := [repr(name) for name in tree.images if name.count("/") != 2]:
+                _logger.warning("images that are in no <split>/<class>/, passed over: %s", some(elsewhere))
             status = [(source / name).stat() for name in names]
             listed = sorted((name, one.st_size, one.st_mtime_ns) for name, one in zip(names, status, strict=True))
             key = hashlib.sha256(repr(listed).encode(errors="surrogateescape")).hexdigest()
@@ -114,7 +119,7 @@ def _decode(source: Path, name: str, content: bytes, size: tuple[int, int]) -> t
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.size == (width, height):
-                return str(image.format), np.asarray(image.convert("RGB")).transpose(2, 0, 1).tobytes()
+                return str(image.format), np.asarray(upright_rgb(image)).transpose(2, 0, 1).tobytes()
             found = f"{image.width}x{image.height}"
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         raise InputError(f"cannot read image {name!r} in {source}: {one_line(error)}; replace it") from error

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dpq.errors import InputError, one_line
 from dpq.files.checkpoint import read_checked, save_checkpoint
+from dpq.files.places import exists, is_file
 from dpq.files.schema import read_table
 from dpq.learning.settings import Score
 from dpq.version import __version__
@@ -87,7 +88,7 @@ def refuse_others(path: Path) -> None:
     """
     from safetensors import safe_open
 
-    if not path.exists():
+    if not exists(path):
         return
     try:
         with safe_open(path, "pt") as file:
@@ -109,7 +110,7 @@ def read_index(path: Path, make: Callable[..., T]) -> T:
     Raises:
         InputError: it is missing, damaged, of something else or of a later version, or `make` refuses it.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"no index {path}; correct the path, or make one with: python -m dpq index build")
     try:
         tensors, state = read_checked(path)

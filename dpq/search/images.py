@@ -12,7 +12,8 @@ from typing import Self
 import torch
 
 from dpq.errors import InputError
-from dpq.inputs.images import ImageInput, list_images
+from dpq.files.places import real
+from dpq.inputs.images import ImageInput, LeftOut, list_images
 from dpq.learning.settings import Score
 from dpq.method.api import DPQ
 from dpq.method.saved import read_config
@@ -44,6 +45,7 @@ class ImageIndex:
         lists: int = 0,
         device: str | torch.device = "auto",
         workers: int = 0,
+        allow_missing: int = 0,
         progress: bool = False,
     ) -> Self:
         """Code all images of a folder and its sub-folders.
@@ -56,15 +58,15 @@ class ImageIndex:
             lists: of an inverted file, for large sets; 0 makes none.
             device: that the network runs on.
             workers: processes that decode files; 0 decodes in this one.
+            allow_missing: how many images that cannot be used are left out, each with a warning; one more is refused.
             progress: draw a progress bar on a terminal.
 
         Raises:
             InputError: no model, no image, one that cannot be read, or a number out of range.
         """
-        trained, root = DPQ.from_pretrained(model, device=device), Path(folder).resolve()
-        files = list_images(root)
-        codes = trained.encode(files, bits, workers=workers, progress=progress)
-        origin = Origin(str(Path(model).resolve()), read_config(Path(model)).sha256, str(root))
+        trained, root = DPQ.from_pretrained(model, device=device), real(folder)
+        files, codes = _coded(trained, list_images(root), bits, allow_missing, workers, progress)
+        origin = Origin(str(real(model)), read_config(Path(model)).sha256, str(root))
         codebooks = trained.codebooks[: codes.shape[1]]
         index = CodeIndex(codes, codebooks, score, names=[_name(file, root) for file in files], origin=origin)
         if lists:
@@ -98,7 +100,7 @@ class ImageIndex:
                 f"{at} is another model than the one {path} was built with; give that one, or build the index again"
             )
         trained = DPQ.from_pretrained(at, device=device)
-        return cls(trained, index, Path(index.origin.images if folder is None else folder).resolve())
+        return cls(trained, index, real(index.origin.images if folder is None else folder))
 
     def search(self, images: ImageInput, k: int = 10, *, bits: int | None = None, probes: int | None = None) -> Found:
         """The nearest images of the index for each image.
@@ -116,13 +118,19 @@ class ImageIndex:
         return index.search(self.model.embed(images), k, probes)
 
     def add(
-        self, files: Sequence[str | os.PathLike[str]] | None = None, *, workers: int = 0, progress: bool = False
+        self,
+        files: Sequence[str | os.PathLike[str]] | None = None,
+        *,
+        workers: int = 0,
+        allow_missing: int = 0,
+        progress: bool = False,
     ) -> list[str]:
         """Append images of the folder.
 
         Args:
             files: in the folder; all that the index does not hold unless given.
             workers: processes that decode files; 0 decodes in this one.
+            allow_missing: as for `build`.
             progress: draw a progress bar on a terminal.
 
         Returns:
@@ -140,7 +148,10 @@ class ImageIndex:
         double = next((name for name in names if name in held), None)
         if double is not None:
             raise InputError(f"{double} is in the index already; remove it first, if it is another image now")
-        codes = self.model.encode(new, self.codes.bits, workers=workers, progress=progress)
+        if not new:
+            return []
+        kept, codes = _coded(self.model, new, self.codes.bits, allow_missing, workers, progress)
+        names = [_name(file, self.folder) for file in kept]
         self.codes.add(codes, names=names)
         return names
 
@@ -153,19 +164,31 @@ class ImageIndex:
         save_named(self.codes, path)
 
 
+def _coded(
+    model: DPQ, files: Sequence[Path], bits: int | None, allow_missing: int, workers: int, progress: bool
+) -> tuple[list[Path], torch.Tensor]:
+    """The files that could be used, and their codes."""
+    left_out = LeftOut(allow_missing)
+    codes = model.encode(files, bits, workers=workers, progress=progress, left_out=left_out)
+    left_out.tell()
+    if not len(codes):
+        raise InputError(f"none of {len(files)} images can be used; mend some")
+    return [files[row] for row in left_out.kept(len(files))], codes
+
+
 def load_named(path: str | os.PathLike[str]) -> CodeIndex:
     """An index of image files, with the places of its origin as they are seen from here.
 
     Raises:
         InputError: the file cannot be used, or its names are no relative paths.
     """
-    index, beside = CodeIndex.load(path), Path(path).resolve().parent
+    index, beside = CodeIndex.load(path), real(path).parent
     if not index.origin.model or not index.origin.images or (len(index) and not index.names):
         raise InputError(f"{path} is no index of image files; make one with: python -m dpq index build")
     if any(map(leaves_root, index.names)):
         raise InputError(f"{path} names images outside of their folder; build it again")
     index.origin = replace(
-        index.origin, model=str(beside / index.origin.model), images=str((beside / index.origin.images).resolve())
+        index.origin, model=str(beside / index.origin.model), images=str(real(beside / index.origin.images))
     )
     return index
 
@@ -176,7 +199,7 @@ def save_named(index: CodeIndex, path: str | os.PathLike[str]) -> None:
     Raises:
         InputError: it cannot be written, or there is something else than an index.
     """
-    beside, moved = Path(path).resolve().parent, copy.copy(index)
+    beside, moved = real(path).parent, copy.copy(index)
     model, images = (_seen_from(beside, place) for place in (index.origin.model, index.origin.images))
     moved.origin = replace(index.origin, model=model, images=images)
     moved.save(path)
@@ -194,7 +217,7 @@ def name_of(file: str | os.PathLike[str], index: CodeIndex) -> str:
 
 def _name(file: Path, folder: Path) -> str:
     # The file itself may be a link, and be gone already; its folder tells where it is, unless that is a link inside.
-    whole = file if file.is_relative_to(folder) and ".." not in file.parts else file.parent.resolve() / file.name
+    whole = file if file.is_relative_to(folder) and ".." not in file.parts else real(file.parent) / file.name
     if not whole.is_relative_to(folder):
         raise InputError(f"{file} is not in {folder}, the folder of the index; move it there first")
     return whole.relative_to(folder).as_posix()

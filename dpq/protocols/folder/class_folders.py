@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from dpq.errors import InputError
 from dpq.protocols.base import SPLITS, SplitName
-from dpq.protocols.image_files import Folder, read_folder, some, stays_inside
+from dpq.protocols.image_files import SUFFIXES, Folder, read_folder, some
 from dpq.protocols.listed.lists import is_plain
 
 LAYOUTS = "<class>/<file>, or {train,query,database}/<class>/<file>, or manifest.csv with the columns path,labels,split"
@@ -47,8 +47,8 @@ def read_class_folders(root: Path) -> tuple[list[Entry], list[str]]:
         The images, and the files that are none by their ending or lie where no image is looked for; sorted by path.
 
     Raises:
-        InputError: no such layout, a folder that cannot be read, a class without images, a link that leads out, or a
-            name that is no UTF-8.
+        InputError: no such layout, a folder that cannot be read, a class without images, a link that leads nowhere, or
+            a name that is no UTF-8.
     """
     top = _read(root, "")
     passed_over = [*top.images, *top.others]
@@ -60,37 +60,37 @@ def read_class_folders(root: Path) -> tuple[list[Entry], list[str]]:
             passed_over += [f"{split}/{name}" for name in (*inside.images, *inside.others)]
             classes += [(f"{split}/{name}", (split,)) for name in inside.folders]
     entries: list[Entry] = []
+    barren: list[str] = []
     for folder, splits in classes:
         inside = _read_class(root, folder)
         label = normal_name(PurePosixPath(folder).name)
         entries += [Entry(f"{folder}/{name}", (label,), splits) for name in inside.images]
         passed_over += [f"{folder}/{name}" for name in inside.others]
+        if not inside.images:
+            barren.append(repr(folder))
+    if barren:
+        what, hold = ("folder", "holds") if len(barren) == 1 else ("folders", "hold")
+        raise InputError(
+            f"the class {what} {some(barren)} in {root} {hold} no images, files that end in "
+            f"{', '.join(sorted(SUFFIXES))}; put some there, or take the {what} away"
+        )
     if not entries:
-        raise InputError(f"{root} holds no class folders with images; lay it out as {LAYOUTS}")
+        loose = f"; {root / top.images[0]} is in no class folder" if top.images else ""
+        raise InputError(f"{root} holds no class folders with images; lay it out as {LAYOUTS}{loose}")
     return sorted(entries, key=lambda entry: entry.path), sorted(passed_over)
 
 
 def _read_class(root: Path, folder: str) -> Folder:
-    """What lies in a class folder: images, and no folder."""
+    """What lies in a class folder: files, and no folder."""
     inside = _read(root, folder)
     if inside.folders:
         raise InputError(f"{folder}/{inside.folders[0]} in {root} is a folder inside a class; lay it out as {LAYOUTS}")
-    if not inside.images:
-        raise InputError(f"the class folder {folder!r} in {root} holds no images; fill it or take it away")
-    outside = [repr(path) for name in inside.images if not stays_inside(root, path := f"{folder}/{name}")]
-    if outside:
-        raise InputError(f"{some(outside)} are links that lead out of {root}; refused: put the images there")
     return inside
 
 
 def _read(root: Path, below: str) -> Folder:
-    """What lies directly in a folder that lies in the root itself, whatever its links."""
-    if not stays_inside(root, below):
-        raise InputError(f"{below!r} is a link that leads out of {root}; refused: put the images there")
-    try:
-        found = read_folder(root / below)
-    except OSError as error:
-        raise InputError(f"cannot read the folder {root / below} ({error.strerror}); check its permissions") from error
+    """What lies directly in a folder; no name is a riddle."""
+    found = read_folder(root / below)
     for name in (*found.folders, *found.images, *found.others):
         if not is_plain(name):
             raise InputError(f"{name!r} in {root / below} is no name in UTF-8; rename it")

@@ -10,7 +10,7 @@ from pathlib import Path
 from dpq.errors import InputError
 from dpq.protocols.base import SPLITS, SplitName
 from dpq.protocols.folder.class_folders import Entry, normal_name
-from dpq.protocols.image_files import NAMED, stays_inside
+from dpq.protocols.image_files import NAMED
 from dpq.protocols.listed.lists import is_plain, read_lines, relative_path
 
 MANIFEST = "manifest.csv"
@@ -22,8 +22,8 @@ def read_manifest(root: Path, strip_prefix: str | None = None) -> list[Entry]:
     """The images that `manifest.csv` in a folder lists, sorted by path; none is opened, and they may be missing.
 
     A header names the columns `path`, `labels` and `split`, in any order; others are ignored. Several labels are
-    separated by '|' or ';', and so are the splits of an image that is in the database as well. Empty lines and those
-    that start with '#' are passed over.
+    separated by '|' or ';', and so are the splits of an image that is in the database as well. Empty lines are passed
+    over, and comments: lines that start with '#' and hold no comma, so that none is an image's.
 
     Args:
         root: the folder, free of symbolic links.
@@ -33,7 +33,7 @@ def read_manifest(root: Path, strip_prefix: str | None = None) -> list[Entry]:
         InputError: unreadable, another header, or lines with faults, of which the first are named.
     """
     manifest = root / MANIFEST
-    lines = read_lines(manifest)
+    lines = read_lines(manifest, _is_comment)
     number, header = next(lines)
     columns = _columns(manifest, number, header)
     entries: dict[str, Entry] = {}
@@ -41,7 +41,7 @@ def read_manifest(root: Path, strip_prefix: str | None = None) -> list[Entry]:
     faults, about = [], None
     for number, line in lines:
         try:
-            entry = _entry(root, columns, line, strip_prefix)
+            entry = _entry(columns, line, strip_prefix)
             if entry.path in entries:
                 raise ValueError(f"{entry.path!r} is listed in line {first_line[entry.path]} already")
             entries[entry.path], first_line[entry.path] = entry, number
@@ -54,6 +54,10 @@ def read_manifest(root: Path, strip_prefix: str | None = None) -> list[Entry]:
     if not entries:
         raise InputError(f"{manifest} lists no images; write a line for each under its header")
     return sorted(entries.values(), key=lambda entry: entry.path)
+
+
+def _is_comment(line: str) -> bool:
+    return line.startswith("#") and "," not in line
 
 
 def _columns(manifest: Path, number: int, header: str) -> list[str]:
@@ -69,14 +73,12 @@ def _columns(manifest: Path, number: int, header: str) -> list[str]:
     return columns
 
 
-def _entry(root: Path, columns: list[str], line: str, strip_prefix: str | None) -> Entry:
+def _entry(columns: list[str], line: str, strip_prefix: str | None) -> Entry:
     fields = _fields(line)
     if len(fields) != len(columns):
         raise ValueError(f"has {len(fields)} columns, the header {len(columns)}; quote fields that hold a comma")
     row = dict(zip(columns, fields, strict=True))
     path = relative_path(row["path"].strip(), strip_prefix, is_plain)
-    if not stays_inside(root, path):
-        raise ValueError(f"{path!r} is a link that leads out of the folder; put the image there")
     labels = tuple(dict.fromkeys(normal_name(name) for name in _parts(row["labels"])))
     if not labels:
         raise ValueError(f"{path!r} has no label; write at least one")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from os.path import isfile
 from pathlib import Path
 
 from dpq.errors import InputError
+from dpq.files.places import is_file
 from dpq.protocols.base import SplitName
 from dpq.protocols.listed.imagenet_layout import (
     ILSVRC_CLASSES,
@@ -66,7 +66,7 @@ def list_imagenet100(root: Path, *, strip_prefix: str | None = None) -> Listing:
     """
     lists = find_lists(root, "imagenet100", _LISTS)
     table = lists["train"].with_name("classes.txt")
-    if isfile(table):
+    if is_file(table):
         wnid_by_id = read_classes(table)
     else:
         wnid_by_id = wnids_by_column(read_list(lists["train"], column(ILSVRC_CLASSES), strip_prefix=strip_prefix))

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from dpq.errors import InputError, one_line
-from dpq.protocols.image_files import read_folder
+from dpq.protocols.image_files import read_folder, tell_others
 from dpq.protocols.listed.lists import Listed, read_each
 
 ILSVRC_CLASSES = 1000
@@ -143,18 +143,22 @@ def list_training_folders(root: Path, train: Listed, wnids: Sequence[str]) -> Li
     """
     layout = find_layout(root, train, TRAINING, wnids)
     found: list[tuple[str, int, str]] = []
+    others: list[str] = []
     for at, wnid in enumerate(wnids):
         folder = _place(layout, f"{wnid}/", wnid)
         try:
-            names = read_folder(root / folder).images
-        except OSError as error:
+            _, names, passed_over = read_folder(root / folder)
+        except InputError as error:
             raise InputError(
-                f"cannot list {root / folder} ({one_line(error)}): the database is the whole training folders of "
-                f"{len(wnids)} ImageNet classes; put them there (image-net.org), or give database.txt"
+                f"cannot list {root / folder} ({one_line(error.__cause__ or error)}): the database is the whole "
+                f"training folders of {len(wnids)} ImageNet classes; put them there (image-net.org), or give "
+                "database.txt"
             ) from error
         if not names:
             raise InputError(f"{root / folder} holds no image; complete ImageNet's training folders (image-net.org)")
+        others += [f"{folder}{name}" for name in passed_over]
         found += [(f"{wnid}/{name}", at, f"{folder}{name}") for name in names]
+    tell_others(others)
     found.sort()
     paths, columns, files = zip(*found, strict=True)
     labels = torch.nn.functional.one_hot(torch.tensor(columns), len(wnids)).bool()

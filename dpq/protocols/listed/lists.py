@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import takewhile
-from os.path import isfile
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from dpq.errors import InputError, one_line
+from dpq.files.places import is_file
 from dpq.protocols.base import SPLITS, SplitName
 
 T = TypeVar("T")
@@ -159,8 +159,14 @@ def read_each(path: Path, parse: Callable[[str], T]) -> list[T]:
     return found
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+def read_lines(
+    path: Path, is_comment: Callable[[str], bool] = lambda line: line.startswith("#")
+) -> Iterator[tuple[int, str]]:
     """Line numbers, from 1, and stripped lines that are neither empty nor comments; there is at least one.
+
+    Args:
+        path: of the file.
+        is_comment: whether a stripped line is one.
 
     Raises:
         InputError: unreadable, empty or too large; or a line is too long or no UTF-8. Raised while iterating.
@@ -176,7 +182,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         if len(line) > MAX_LINE:
             raise InputError(f"{path}:{number}: has {len(line)} characters, no list has more than {MAX_LINE} in a line")
         stripped = line.strip()
-        if stripped and not stripped.startswith("#"):
+        if stripped and not is_comment(stripped):
             empty = False
             yield number, stripped
     if empty:
@@ -254,7 +260,7 @@ def find_lists(root: Path, name: str, advice: str, *, with_database: bool = Fals
     needed = SPLITS if with_database else SPLITS[:2]
     for folder in (root / name, root):
         found = {
-            split: path for split in SPLITS for end in (".txt.gz", ".txt") if isfile(path := folder / (split + end))
+            split: path for split in SPLITS for end in (".txt.gz", ".txt") if is_file(path := folder / (split + end))
         }
         if found.keys() >= set(needed):
             return found

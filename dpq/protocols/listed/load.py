@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from os.path import isfile  # False for any path that cannot be looked at
 from pathlib import Path
 
 import torch
@@ -94,7 +95,7 @@ def load_listed(protocol: str, data_root: Path | None, cache: Path, options: Rea
             "data",
             protocol,
         )
-    there = {name: torch.tensor([(root / copy.files[i]).is_file() for i in rows]) for name, rows in copy.rows.items()}
+    there = {name: torch.tensor([isfile(root / copy.files[i]) for i in rows]) for name, rows in copy.rows.items()}
     _refuse_missing(copy.missing(there), root, protocol, options)
     store = store_images(root, copy.files, cache, options)
     digests = store.inspection.digests

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from os.path import isdir, isfile
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from dpq.errors import InputError
+from dpq.files.places import is_file, is_folder
 from dpq.protocols.listed.listing import Listing, Published
 from dpq.protocols.listed.lists import Listed, bits, find_lists, read_each, read_list, relative_path
 
@@ -47,13 +47,13 @@ def find_ground_truth(folders: Sequence[Path], concepts: tuple[str, ...]) -> Lis
     Raises:
         InputError: a file is missing or damaged, or has another number of lines than the list of images.
     """
-    folder = next((folder for folder in folders if isdir(folder / _LABELS)), None)
+    folder = next((folder for folder in folders if is_folder(folder / _LABELS)), None)
     if folder is None:
         return None
     images = folder / _IMAGES
     files = [folder / _LABELS / f"Labels_{concept}.txt" for concept in concepts]
     for file in (images, *files):
-        if not isfile(file):
+        if not is_file(file):
             raise InputError(f"{file} is missing; unpack NUS-WIDE's ImageList and Groundtruth into {folder}")
     paths = tuple(read_each(images, lambda line: f"Flickr/{relative_path(line)}"))
     columns = [read_each(file, _bit) for file in files]

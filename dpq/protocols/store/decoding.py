@@ -38,6 +38,7 @@ LARGE_PIXELS, LARGE_FILE = 2_000_000, 4 << 20
 _START = "fork" if sys.platform == "linux" else "spawn"
 _MOST_WORKERS, _MOST_BATCH, _PREFETCH = 32, 8, 2
 _IN_FLIGHT = 256 << 20  # bytes of decoded pixels between workers and parent
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # tags of TIFF
 _COPIES = 2  # a batch on its way exists as an array and as a message
 
 
@@ -140,19 +141,39 @@ def square_pixels(image: Image.Image, side: int) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
 
 
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """The image upright, in 8-bit RGB; the given one may be turned in place."""
+def upright_rgb(image: Image.Image, of: Image.Image | None = None) -> Image.Image:
+    """The image upright, in 8-bit RGB, whatever its mode; transparency is ignored.
+
+    Args:
+        image: may be turned in place.
+        of: the image as it was opened, where the given one is a copy, which does not know its file any more.
+
+    Raises:
+        UnusableError: nobody can say which of its numbers is white.
+    """
     image.load()
+    bits, inverted = _grey_scale(image if of is None else of)
     try:
         ImageOps.exif_transpose(image, in_place=True)
     except MemoryError:
         raise
     except Exception:  # the pixels are sound, only the EXIF data are damaged
         pass
-    if image.mode.startswith("I"):  # 16-bit grey: keep the high byte, where Pillow's conversion would clip
-        deep = np.asarray(image)
-        image = Image.fromarray((np.clip(deep, 0, 0xFFFF) >> 8).astype(np.uint8))
+    if image.mode.startswith("I"):  # deep grey: keep the high byte, where Pillow's conversion would clip
+        grey = (np.clip(np.asarray(image), 0, (1 << bits) - 1) >> (bits - 8)).astype(np.uint8)
+        image = Image.fromarray(~grey if inverted else grey)
+    if image.mode == "La":  # from which Pillow goes no other way
+        image = image.convert("LA")
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _grey_scale(image: Image.Image) -> tuple[int, bool]:
+    """Bits of a deep grey image, and whether its zero is white; of other images nothing is known or needed."""
+    # Versions of Pillow differ in whether a PNG of 16 bits is "I" or "I;16"; any other "I" or "F" has 32.
+    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+        raise UnusableError(f"has 32-bit pixels (mode {image.mode}), and nobody says which is white; save 8 or 16 bits")
+    tags = getattr(image, "tag_v2", {}) if image.mode.startswith("I") else {}  # of TIFF
+    return tags.get(_BITS_PER_SAMPLE, (16,))[0], tags.get(_PHOTOMETRIC) == 0
 
 
 def decode_files(root: Path, names: Sequence[str], side: int | None, workers: int | None) -> Iterator[Decoded]:

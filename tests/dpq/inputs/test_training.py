@@ -1,18 +1,33 @@
 from __future__ import annotations
 
 import tempfile
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import Dataset
 
 from dpq import InputError
-from dpq.inputs.training import keep_images, read_labels
+from dpq.inputs.images import LeftOut
+from dpq.inputs.training import keep_images, read_labels, training_split
 from dpq.protocols.store.read import StoredImages
+from tests.dpq.protocols.own_images import write_manifest
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 3, 4, 4), np.uint8)
+
+
+class Pairs(Dataset):
+    def __init__(self, pairs):
+        self.pairs = pairs
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitem__(self, index):
+        return self.pairs[index]
 
 
 @pytest.fixture
@@ -84,6 +99,60 @@ def test_labels_of_every_form(labels, classes, names, columns):
     assert read.classes == names
     assert read.matrix.int().tolist() == np.eye(len(names), dtype=int)[columns].tolist()
     assert not read.several
+
+
+def test_however_accents_are_composed_a_name_is_the_same():
+    one, other = (unicodedata.normalize(form, "Bär") for form in ("NFC", "NFD"))
+    read = read_labels([one, other, "ant"])
+    assert (read.classes, read.matrix.sum(dim=0).tolist()) == ((one, "ant"), [2, 1])
+    assert read_labels(["ant", one], classes=["ant", other]).classes == ("ant", one)
+    with pytest.raises(InputError, match="of different names"):
+        read_labels([0, 1], classes=[one, other])
+
+
+def split_of(images, labels=None, classes=None, *, allowed=0):
+    left_out = LeftOut(allowed)
+    return training_split(images, labels, classes, side=8, workers=0, left_out=left_out)
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A folder whose manifest says its splits, with an image of two labels."""
+    lines = (
+        "b.jpg,bee,train",
+        "a.jpg,ant|bee,train",
+        "c.jpg,ant,query",
+        "d.jpg,bee,database",
+        "e.jpg,ant,train|database",
+    )
+    return write_manifest(tmp_path / "own", *lines)
+
+
+def test_a_manifest_brings_several_labels(own):
+    split, read = split_of(own)
+    assert read.several and read.classes == ("ant", "bee")
+    assert split.labels.tolist() == [[True, True], [False, True], [True, False]]
+    _, read = split_of(own, classes=("cow", "bee", "ant"))
+    assert read.matrix.int().tolist() == [[0, 1, 1], [0, 1, 0], [0, 0, 1]]
+    with pytest.raises(InputError, match="label 'bee' is not among the classes 'ant', 'cow'"):
+        split_of(own, classes=("ant", "cow"))
+
+
+def test_images_that_are_left_out_take_their_labels_along(own):
+    files, labels = [own / f"{name}.jpg" for name in "abcde"], ["x", "y", "x", "y", "x"]
+    (own / "b.jpg").write_bytes(b"no image")
+    files[2] = own / "gone.jpg"
+    for images in (files, iter(files), Pairs(list(zip(files, labels, strict=True)))):
+        given = None if isinstance(images, Pairs) else labels
+        split, read = split_of(images, given, allowed=2)
+        assert (len(split), read.classes) == (3, ("x", "y"))
+        assert split.labels.int().tolist() == read.matrix.int().tolist() == [[1, 0], [0, 1], [1, 0]]
+    with pytest.raises(InputError, match=r"2 images cannot be used: .*gone.jpg \(missing\).*allow_missing=2"):
+        split_of(files, labels, allowed=1)
+    with pytest.raises(InputError, match="there are 5 images but 4 labels"):
+        split_of(files, labels[:4], allowed=2)
+    with pytest.raises(InputError, match="no image that can be used is left of the classes 'y'"):
+        split_of(files, ["x", "y", "y", "x", "x"], allowed=2)
 
 
 def test_several_labels():

@@ -377,7 +377,7 @@ def test_encoding_refuses_lengths_and_batches(model, images):
         model.encode(images, batch_size=0)
 
 
-def test_images_beside_class_folders_are_refused(folder, images, tmp_path):
+def test_images_in_no_class_folder_are_refused(images, tmp_path):
     Image.fromarray(images[0]).save(tmp_path / "loose.png")
     with pytest.raises(InputError, match=r"loose.png is in no class folder"):
         make().fit(tmp_path)

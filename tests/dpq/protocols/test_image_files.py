@@ -15,7 +15,7 @@ from dpq.errors import InputError
 from dpq.inputs.images import list_images
 from dpq.protocols.archives import Bounds, tar_files
 from dpq.protocols.folder.class_folders import read_class_folders
-from dpq.protocols.image_files import Folder, is_image, read_folder, walk_images
+from dpq.protocols.image_files import Folder, Tree, is_image, read_folder, walk_images
 from dpq.protocols.image_tree import read_image_tree
 
 FILES = ["1.png", "2.JPEG", ".3.png", "notes.txt", "4.gif", "none"]
@@ -41,7 +41,7 @@ def test_a_folder_has_folders_images_and_others(folder: Path) -> None:
 
 def test_every_reader_finds_the_same_images_in_the_same_order(folder: Path, tmp_path: Path) -> None:
     expected = ["a/x/1.png", "a/x/2.JPEG", "a/y/1.png", "a/y/2.JPEG", "a/y/linked.png", "b/x/1.png", "b/x/2.JPEG"]
-    assert walk_images(folder) == expected
+    assert walk_images(folder).images == expected
     assert [path.relative_to(folder).as_posix() for path in list_images(folder)] == expected
     assert list(read_image_tree(folder, (2, 2), tmp_path / "cache").names) == expected
     with tarfile.open(tmp_path / "packed.tar", "w") as packed:
@@ -50,9 +50,8 @@ def test_every_reader_finds_the_same_images_in_the_same_order(folder: Path, tmp_
             info.size = path.stat().st_size
             packed.addfile(info, io.BytesIO(path.read_bytes()))
     assert sorted(name for name, _ in tar_files(tmp_path / "packed.tar", Bounds())) == expected
-    (folder / "a/y/linked.png").unlink()  # one's own images lie in their folder
     assert [entry.path for entry in read_class_folders(folder / "a")[0]] == [
-        name.removeprefix("a/") for name in expected if name.startswith("a/") and "linked" not in name
+        name.removeprefix("a/") for name in expected if name.startswith("a/")
     ]
 
 
@@ -60,7 +59,11 @@ def test_the_order_is_part_by_part(tmp_path: Path) -> None:
     for name in ("a-b/1.png", "a/1.png", "a.png", "a/b/0.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert walk_images(tmp_path) == ["a/1.png", "a/b/0.png", "a-b/1.png", "a.png"]
+    (tmp_path / "a-b/c/d").mkdir(parents=True)
+    (tmp_path / "a/c").mkdir()
+    (tmp_path / "a/c/1.gif").touch()
+    images = ["a/1.png", "a/b/0.png", "a-b/1.png", "a.png"]
+    assert walk_images(tmp_path) == Tree(images, others=["a/c/1.gif"], barren=["a/c", "a-b/c"])
 
 
 def test_a_folder_that_holds_itself_is_refused(folder: Path) -> None:

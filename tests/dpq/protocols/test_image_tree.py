@@ -120,6 +120,39 @@ def test_order_is_by_folder_then_stem(tmp_path: Path) -> None:
     assert tree.names == ("a/w/2.png", "a/x/1.png", "a/x/1-1.png", "b/x/1.png")
 
 
+def test_a_folder_may_be_reached_by_links(tmp_path: Path) -> None:
+    files = miniature()
+    expected = read_image_tree(write_folder(tmp_path / "images", files), SIZE, tmp_path / "a")
+    (tmp_path / "linked/train/cat").mkdir(parents=True)
+    (tmp_path / "linked/test").symlink_to(tmp_path / "images/test")
+    (tmp_path / "linked/train/dog").symlink_to("../../images/train/dog")
+    for name in files:
+        if name.startswith("train/cat/"):
+            (tmp_path / "linked" / name).symlink_to(tmp_path / "images" / name)
+    assert same(read_image_tree(tmp_path / "linked", SIZE, tmp_path / "b"), expected)
+    (tmp_path / "linked/train/cat/00.png").unlink()
+    (tmp_path / "linked/train/cat/00.png").symlink_to("nowhere")
+    assert "train/cat/00.png" in refusal(tmp_path / "linked", tmp_path / "c")
+    (tmp_path / "linked/train/cow").symlink_to("nowhere")
+    assert "cow leads nowhere; mend it or take it away" in refusal(tmp_path / "linked", tmp_path / "c")
+
+
+def test_what_is_passed_over_in_a_folder_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = write_folder(tmp_path / "images", {**miniature(), "train/cat/deep/1.png": b"", "train/cow/1.gif": b""})
+    read_image_tree(root, SIZE, tmp_path / "cache")
+    assert "no images and passed over: 'train/cow/1.gif'\n" in caplog.text
+    assert "folders without images, passed over (1): 'train/cow'\n" in caplog.text
+    assert "images that are in no <split>/<class>/, passed over: 'train/cat/deep/1.png'\n" in caplog.text
+
+
+def test_16_bit_grey_keeps_its_high_byte(tmp_path: Path) -> None:
+    deep = (np.arange(30, dtype=np.uint16) * 2000).reshape(SIZE)
+    tree = read_image_tree(
+        write_folder(tmp_path / "images", {"a/b/1.png": encoded(Image.fromarray(deep))}), SIZE, tmp_path / "cache"
+    )
+    assert np.array_equal(tree.images[0], np.broadcast_to(deep >> 8, (3, *SIZE)))
+
+
 def test_other_files_are_passed_over(tmp_path: Path) -> None:
     junk = ["README.png", "train/list.png", "train/cat/notes.txt", "train/cat/._00.png", "train/cat/deep/1.png"]
     files = {**dict.fromkeys(junk, b"no image"), **miniature()}

@@ -215,6 +215,9 @@ def test_empty_and_nested_classes_are_refused(tmp_path, refusal):
     root = write_classes(tmp_path)
     write_files(root, {"dog/readme.txt": b""})
     assert "the class folder 'dog' in" in refusal(root)
+    write_files(root, {"eel/a.gif": encoded(photo(1), "GIF")})
+    (root / "fox").mkdir()
+    assert "the class folders 'dog', 'eel', 'fox' in" in refusal(root)
     write_files(root, {"bee/2024/a.jpg": encoded(photo(1))})
     assert "bee/2024 in" in (message := refusal(root))
     assert "is a folder inside a class" in message
@@ -243,13 +246,27 @@ def test_unreadable_images_are_refused_unless_they_are_allowed(tmp_path, refusal
 
 
 @pytest.mark.parametrize("link", ["ant/link.jpg", "dog"])
-def test_links_that_lead_out_are_refused(tmp_path, refusal, link):
+def test_links_that_lead_out_are_followed(tmp_path, load, link):
     root = write_classes(tmp_path / "photos")
-    other = write_files(tmp_path / "private", {"a.jpg": encoded(photo(1))})
-    (root / link).symlink_to(other / "a.jpg" if link.endswith("jpg") else other)
-    assert f"{link!r}" in (message := refusal(root))
-    assert "lead" in message
-    assert "refused" in message
+    other = write_files(tmp_path / "elsewhere", {f"{i}.jpg": encoded(photo(i)) for i in range(3)})
+    (root / link).symlink_to(other / "1.jpg" if link.endswith("jpg") else other)
+    assert sum(len(rows) for rows in contents(load(root)).values()) == (61 if link.endswith("jpg") else 63)
+
+
+@pytest.mark.parametrize(("link", "to"), [("dog", "nowhere"), ("dog", "dog"), ("ant/more", "nowhere")])
+def test_links_that_lead_nowhere_are_refused(tmp_path, refusal, link, to):
+    root = write_classes(tmp_path / "photos")
+    (root / link).symlink_to(to)
+    assert f"the link {root / link} " in (message := refusal(root))
+    assert message.endswith("; mend it or take it away")
+
+
+def test_a_link_to_nowhere_that_is_named_like_an_image_is_a_missing_one(tmp_path, refusal, load):
+    root = write_classes(tmp_path / "photos")
+    (root / "ant/a.jpg").symlink_to("nowhere")
+    assert "1 of 61 images" in (message := refusal(root))
+    assert "'ant/a.jpg' (missing)" in message
+    assert load(root, allow_missing=1).facts["missing"] == {"images": 1}
 
 
 def test_links_within_the_folder_and_to_it_are_followed(tmp_path, load):
@@ -373,6 +390,7 @@ def test_queries_are_in_the_database_only_where_that_is_said(tmp_path, load):
         ("x.jpg,ant", "has 2 columns, the header 3"),
         ("x.jpg,ant,train,more", "has 4 columns, the header 3"),
         ('"x.jpg,ant,train', "mend its quotation marks"),
+        ("# a comment, with a comma", "has 2 columns, the header 3"),
         ("a.jpg,ant,database", "'a.jpg' is listed in line 2 already"),
         ("./a.jpg,ant,database", "'a.jpg' is listed in line 2 already"),
     ],
@@ -400,12 +418,19 @@ def test_other_headers_are_refused(tmp_path, refusal, header):
     assert "its columns are path,labels,split, separated by commas" in message
 
 
-def test_links_in_a_manifest_stay_in_the_folder(tmp_path, refusal):
+def test_links_in_a_manifest_are_followed(tmp_path, load):
     root = write_manifest(tmp_path / "photos", *SOUND)
-    write_files(tmp_path, {"private.jpg": encoded(photo(50))})
+    write_files(tmp_path, {"elsewhere/c.jpg": encoded(photo(50))})
     (root / "c.jpg").unlink()
-    (root / "c.jpg").symlink_to(tmp_path / "private.jpg")
-    assert "line 4: 'c.jpg' is a link that leads out of the folder" in refusal(root)
+    (root / "c.jpg").symlink_to(tmp_path / "elsewhere/c.jpg")
+    ((pixels, _),) = rows_of(load(root).query)
+    assert pixels == reference((tmp_path / "elsewhere/c.jpg").read_bytes(), SIDE).tobytes()
+
+
+def test_lines_that_begin_with_a_hash_are_images_and_comments_hold_no_comma(tmp_path, load):
+    more = ("#tag/1.jpg,ant,train", "#2.jpg,#bee,train", "# a comment", '"#3.jpg",bee,train')
+    dataset = load(write_manifest(tmp_path, *SOUND, *more))
+    assert (len(dataset.train), dataset.classes) == (5, ("#bee", "ant", "bee"))
 
 
 def test_manifests_that_list_nothing_or_what_is_missing(tmp_path, refusal):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import struct
 import sys
 import time
 import warnings
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image, ImageOps
 
+from dpq.inputs.images import square_images
 from dpq.protocols.archives import DEFAULT_BOUNDS
 from dpq.protocols.store import decoding
 from dpq.protocols.store.decoding import Decoded, decode_file, decode_files
@@ -227,3 +230,68 @@ def test_the_callers_random_numbers_are_left_alone(tmp_path: Path, workers: int)
     before = torch.get_rng_state()
     assert len(list(decode_files(write_files(tmp_path, files), list(files), 8, workers))) == 4
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def ramp(mode: str) -> tuple[Image.Image, npt.NDArray[np.uint8]]:
+    """An image of this mode, 16 x 16, and the [16, 16, 3] RGB that it shows."""
+    grey = np.arange(SIDE * SIDE, dtype=np.uint8).reshape(SIDE, SIDE)
+    colours = photo(3, SIDE, SIDE)
+    if mode.startswith("I;16"):
+        order = ">" if mode == "I;16B" else "<"
+        deep = (grey.astype(np.uint16) << 8 | 0x7F).astype(f"{order}u2")
+        return Image.frombytes(mode, (SIDE, SIDE), deep.tobytes()), np.stack([grey] * 3, axis=-1)
+    if mode in ("I", "F"):
+        return Image.fromarray(grey).convert(mode), np.stack([grey] * 3, axis=-1)
+    if mode in ("La", "RGBa"):  # premultiplied
+        image = (Image.fromarray(grey) if mode == "La" else colours).convert("LA" if mode == "La" else "RGBA")
+        return image.convert(mode), np.asarray(image.convert("RGB"))
+    if mode == "LAB":
+        white = Image.new("LAB", (SIDE, SIDE), (255, 128, 128))
+        return white, np.full((SIDE, SIDE, 3), 255, np.uint8)
+    image = colours.convert("LA").convert(mode) if mode == "PA" else colours.convert(mode)
+    return image, np.asarray(image.convert("RGB"))
+
+
+@pytest.mark.parametrize("mode", Image.MODES)
+def test_every_mode_is_read_as_it_looks_or_refused(tmp_path: Path, mode: str) -> None:
+    image, expected = ramp(mode)
+    told = "32-bit pixels (mode "
+    found: list[npt.NDArray[np.uint8] | str]
+    try:
+        found = [np.asarray(decoding.upright_rgb(image.copy(), of=image))]
+    except (decoding.UnusableError, ValueError) as error:
+        found = [str(error)]
+    for file_format in ("TIFF", "BMP") if mode == "I" else ("PNG", "TIFF", "BMP"):  # without loss
+        try:
+            content = encoded(image, file_format)
+        except (OSError, ValueError):  # cannot be kept so
+            continue
+        one = decoded(tmp_path, content)
+        found.append(one.pixels.transpose(1, 2, 0) if one.problem is None else one.problem)
+    for one in found:
+        if isinstance(one, str):
+            assert told in one or f"conversion from {mode} to RGB not supported" in one  # by older Pillow
+        else:
+            assert mode not in ("I", "F")
+            assert np.abs(one.astype(int) - expected).max() <= (3 if mode == "LAB" else 0)
+
+
+@pytest.mark.parametrize(("bits", "photometric"), [(16, 1), (16, 0), (12, 1)])
+def test_deep_tiffs_are_as_bright_as_they_say(tmp_path: Path, bits: int, photometric: int) -> None:
+    grey = np.arange(SIDE * SIDE, dtype=np.uint16).reshape(SIDE, SIDE)
+    shown = (255 - grey if photometric == 0 else grey).astype(np.uint8)
+    numbers = grey << (bits - 8)
+    if bits == 16:
+        strip = numbers.astype("<u2").tobytes()
+    else:  # two numbers in three bytes
+        first, second = numbers.reshape(-1, 2).T.astype(int)
+        strip = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], axis=1).astype(np.uint8).tobytes()
+    tags = {256: SIDE, 257: SIDE, 258: bits, 259: 1, 262: photometric, 273: 8, 277: 1, 278: SIDE, 279: len(strip)}
+    entries = b"".join(struct.pack("<HHIHxx", tag, 3, 1, value) for tag, value in tags.items())
+    head = struct.pack("<2sHI", b"II", 42, 8 + len(strip))
+    content = head + strip + struct.pack("<H", len(tags)) + entries + b"\0\0\0\0"
+    image = decoded(tmp_path, content)
+    assert image.problem is None
+    assert np.array_equal(image.pixels, np.broadcast_to(shown, (3, SIDE, SIDE)))
+    with Image.open(tmp_path / "a/file") as opened:
+        assert np.array_equal(next(iter(square_images([opened], SIDE))), image.pixels)
