@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from baselines.pq import product_kmeans
+from dpq.files.bounds import Bounded
 from dpq.learning.backbone import Backbone
 from dpq.learning.deep import AlternatingMethod
 from dpq.learning.entry import MethodEntry
@@ -19,7 +20,7 @@ from dpq.learning.settings import Fraction, Score, Weight
 
 
 @dataclass(frozen=True)
-class DQNConfig:
+class DQNConfig(Bounded):
     """Settings of DQN."""
 
     quantization: Weight = 1e-4  # weight lambda of the product quantization loss

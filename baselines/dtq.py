@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dpq.codes.additive import residual_kmeans
 from dpq.codes.icm import icm_encode
+from dpq.files.bounds import Bounded
 from dpq.learning.backbone import Backbone
 from dpq.learning.deep import AlternatingMethod
 from dpq.learning.entry import MethodEntry
@@ -23,7 +24,7 @@ from dpq.learning.settings import Fraction, Score, Weight
 
 
 @dataclass(frozen=True)
-class DTQConfig:
+class DTQConfig(Bounded):
     """Settings of DTQ."""
 
     margin: Weight = 30.0  # between squared distances

@@ -53,7 +53,10 @@ def build_method(
     method, network, train = METHODS[name], experiment.backbone, ingredients.dataset.train
 
     def backbone(classes: int) -> Backbone:
-        return Backbone(network.name, classes, network.embedding_dim, experiment.training.dropout, ingredients.weights)
+        training = experiment.training
+        return Backbone(
+            network.name, classes, network.embedding_dim, training.dropout, ingredients.weights, training.image_size
+        )
 
     context = MethodContext(
         experiment.settings_of(method.table) if method.table else None,

@@ -85,7 +85,7 @@ class FrozenFeatures(nn.Module):
         self, name: str, weights: WeightFile | str | None, training: TrainingConfig, device: torch.device
     ) -> None:
         super().__init__()
-        body, preprocessing = create_body(name, weights)
+        body, preprocessing = create_body(name, weights, training.image_size)
         self.body: nn.Module = body.to(device, memory_format=torch.channels_last)
         self.preprocessing: Preprocessing = preprocessing
         self.training_config = training

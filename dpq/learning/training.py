@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from tqdm import tqdm
 
@@ -25,6 +24,7 @@ from dpq.files.checkpoint import (
 )
 from dpq.learning import distributed
 from dpq.learning.augment import send, to_input
+from dpq.learning.backbone import check_batches
 from dpq.learning.health import batch_signs, loss_signs, one_class
 from dpq.learning.settings import Epoch, Execution, TrainingConfig, TrainLog, Views
 from dpq.protocols.base import Split, take_images
@@ -74,8 +74,7 @@ class Trainer:
                 f"{distributed.processes()} processes cannot share batches of {self.batch_size} images; start fewer"
             )
         self.module.train()
-        if self.batch_size == 1 and any(isinstance(m, _BatchNorm) and m.training for m in self.module.modules()):
-            raise InputError("a backbone with batch norm learns from batches of two images or more; got batch_size 1")
+        check_batches(self.module, self.batch_size)
         self.steps = len(split) // self.batch_size
         self.log = TrainLog()
         self.epoch = 0

@@ -21,12 +21,14 @@ from tqdm import tqdm
 
 from dpq.codes import additive
 from dpq.errors import InputError
+from dpq.files.bounds import in_range
 from dpq.files.checkpoint import restore_module
+from dpq.files.schema import Bits
 from dpq.inputs.images import ImageInput, batches, square_images
 from dpq.inputs.training import LabelInput, training_split
 from dpq.learning.backbone import Backbone, WeightFile, read_weights
 from dpq.learning.health import code_signs
-from dpq.learning.settings import Augmentation, Execution, TrainingConfig, TrainLog
+from dpq.learning.settings import Augmentation, Execution, Pixels, TrainingConfig, TrainLog
 from dpq.method import dpq
 from dpq.method.config import DPQConfig
 from dpq.method.label_vectors import orthonormal_label_vectors
@@ -108,11 +110,10 @@ class DPQ:
             epochs=training.epochs if epochs is None else epochs,
             batch_size=training.batch_size if batch_size is None else batch_size,
         )
-        for name in ("image_size", "epochs", "batch_size", "embedding_dim"):
-            if (value := getattr(self.training, name, embedding_dim)) < 1:
-                raise InputError(f"{name} must be at least 1; got {value}")
-        self.backbone, self.weights, self.embedding_dim = backbone, weights, embedding_dim
-        self.bits, self.codebook_size = bits, codebook_size
+        self.backbone, self.weights = backbone, weights
+        self.embedding_dim: int = in_range("embedding_dim", Pixels, embedding_dim)
+        self.bits: int = in_range("bits", Bits, bits)
+        self.codebook_size = codebook_size
         self.config = config
         self.device = _device(device)
         self.log: TrainLog | None = None
@@ -191,7 +192,10 @@ class DPQ:
 
     def _build(self, classes: tuple[str, ...], several: bool) -> dpq.DPQMethod:
         self.weights = _read(self.weights)
-        backbone = Backbone(self.backbone, len(classes), self.embedding_dim, self.training.dropout, self.weights)
+        training = self.training
+        backbone = Backbone(
+            self.backbone, len(classes), self.embedding_dim, training.dropout, self.weights, training.image_size
+        )
         vectors = orthonormal_label_vectors(len(classes), self.embedding_dim)
         built = dpq.DPQMethod(
             backbone, vectors, self.config, bits=self.bits, codebook_size=self.codebook_size, multi_label=several

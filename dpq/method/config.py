@@ -7,11 +7,12 @@ from typing import Literal
 
 from dpq.codes.additive import Choice
 from dpq.errors import InputError
+from dpq.files.bounds import Bounded
 from dpq.learning.settings import Fraction, Rate, Weight, added_later
 
 
 @dataclass(frozen=True)
-class DPQConfig:
+class DPQConfig(Bounded):
     """Weights of the objective, and one switch for each way in which paper and released code differ.
 
     Defaults are the paper's; `released()` turns every switch but the last three, which are for ablations. The released
@@ -77,7 +78,8 @@ class DPQConfig:
     two_step: bool = added_later(False)
 
     def __post_init__(self) -> None:
-        """Refuse an objective without a feature loss."""
+        """Refuse what is out of range, and an objective without a feature loss."""
+        super().__post_init__()
         if not (self.margin or self.classification):
             raise InputError("margin and classification are both 0, so features learn from nothing; give one a weight")
 

@@ -354,7 +354,7 @@ def test_a_failed_save_leaves_the_old_model_and_no_litter(model, saved, monkeypa
         (lambda images: make().encode(images), "not trained; call fit"),
         (lambda images: make().save("nowhere"), "not trained; call fit"),
         (lambda images: make(bits=10), "multiples of 4 bits"),
-        (lambda images: make(image_size=0), "image_size must be at least 1; got 0"),
+        (lambda images: make(image_size=0), "image_size must be a whole number from 1 to 100000; got 0"),
         (lambda images: make(device="abacus"), "device abacus cannot be used"),
         (lambda images: make().fit(images), "training needs labels"),
         (lambda images: make().fit(images, [0, 1]), "48 images but 2 labels"),
