@@ -67,6 +67,8 @@ class DQN(AlternatingMethod):
 def pairwise_cosine_loss(embeddings: Tensor, labels: Tensor) -> Tensor:
     """Mean over all pairs of a batch of `(s_ij - cos(z_i, z_j))^2` (Cao et al. 2016; i = j included).
 
+    Pairs with an image that has no label are left out: nothing is known of them.
+
     Args:
         embeddings: [B, D].
         labels: [B, L] bool; pairs that share a label have s = +1, others s = -1.
@@ -77,7 +79,10 @@ def pairwise_cosine_loss(embeddings: Tensor, labels: Tensor) -> Tensor:
     unit = F.normalize(embeddings, dim=1)
     positive = labels.to(embeddings.dtype)
     similarity = (positive @ positive.T > 0).to(embeddings.dtype) * 2 - 1  # [B, B]
-    return (similarity - unit @ unit.T).square().mean()
+    labelled = labels.any(dim=1).to(embeddings.dtype)
+    known = labelled[:, None] * labelled  # [B, B]
+    errors = (similarity - unit @ unit.T).square() * known
+    return errors.mean() * (known.numel() / known.sum().clamp(min=1))  # times 1 where all have a label
 
 
 METHOD = MethodEntry(

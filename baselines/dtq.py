@@ -87,7 +87,8 @@ def group_hard_triplet_loss(embeddings: Tensor, labels: Tensor, margin: float) -
     """Triplet loss with group-hard mining (Liu et al. 2018, Sec. 3.1); the group is the batch.
 
     For every anchor and positive one negative is drawn at random among those that violate
-    `||z_a - z_n||^2 - ||z_a - z_p||^2 >= margin`; pairs without such a negative are skipped.
+    `||z_a - z_n||^2 - ||z_a - z_p||^2 >= margin`; pairs without such a negative are skipped. An image without a label is
+    nobody's negative: nothing is known of it.
 
     Args:
         embeddings: [B, D].
@@ -102,7 +103,8 @@ def group_hard_triplet_loss(embeddings: Tensor, labels: Tensor, margin: float) -
     distances = squared_distances(embeddings)
     violation = margin + distances[:, :, None] - distances[:, None, :]  # [anchor, positive, negative]
     itself = torch.eye(len(embeddings), dtype=torch.bool, device=embeddings.device)
-    eligible = (similar & ~itself)[:, :, None] & ~similar[:, None, :] & (violation.detach() > 0)
+    others = ~similar & labels.any(dim=1)
+    eligible = (similar & ~itself)[:, :, None] & others[:, None, :] & (violation.detach() > 0)
     drawn = torch.rand_like(violation).masked_fill(~eligible, -1).argmax(dim=2, keepdim=True)
     found = eligible.any(dim=2)  # [B, B]
     losses = violation.gather(2, drawn)[:, :, 0] * found

@@ -22,6 +22,8 @@ EXAMPLES = """from a folder of photos to a searchable index:
 OPTIONS = {
     "backbone": "--backbone TIMM_NAME",
     "device": "--device cpu",
+    "epochs": "--epochs N",
+    "image_size": "--image-size N",
     "output": "--output MODEL",
     "weights": "--weights FILE, or --weights none to start from scratch",
 }

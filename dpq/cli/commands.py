@@ -6,7 +6,7 @@ import argparse
 import logging
 from pathlib import Path, PurePosixPath
 
-from dpq.files.atomic import write_atomically
+from dpq.files.atomic import check_place, write_atomically
 from dpq.method.api import DPQ
 from dpq.method.saved import refuse_others as refuse_other_folders
 from dpq.search.faiss import import_faiss
@@ -31,6 +31,7 @@ def run(options: argparse.Namespace) -> None:
 def train(options: argparse.Namespace) -> None:
     """Train a model and save it."""
     refuse_other_folders(options.output.resolve())  # before what takes long
+    check_place(options.output)
     names = ("backbone", "weights", "bits", "codebook_size", "embedding_dim", "image_size", "epochs", "batch_size")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     model = DPQ(device=options.device, **given)
@@ -43,6 +44,7 @@ def build(options: argparse.Namespace) -> None:
     """Make an index of a folder."""
     import_faiss()  # before what takes long
     refuse_other_files(options.output)
+    check_place(options.output)
     given = {name: getattr(options, name) for name in ("bits", "score", "lists", "device", "workers")}
     index = ImageIndex.build(options.model, options.folder, progress=True, **given)
     index.save(options.output)

@@ -47,6 +47,17 @@ def write_atomically(path: Path, content: bytes | bytearray | memoryview | str, 
         raise
 
 
+def check_place(path: Path) -> None:
+    """Refuse a place that cannot be written, before what takes long; nothing is made.
+
+    Raises:
+        InputError: the nearest folder above that there is takes no files, or is none.
+    """
+    above = next(folder for folder in path.resolve().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write {path}, as {above} is no folder that takes files; choose another path", "output")
+
+
 def sweep(path: Path) -> None:
     """Delete what killed processes left of writing `path`. Only while no other process writes it."""
     for left in path.parent.glob(f".{path.name}.{'?' * _RANDOM}"):

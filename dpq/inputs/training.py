@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -34,6 +34,7 @@ def training_split(
     side: int,
     workers: int,
     folder: Path,
+    check: Callable[[int | None, int | None], None] = lambda images, classes: None,
 ) -> tuple[Split, Labels]:
     """Decoded images with their labels.
 
@@ -44,25 +45,47 @@ def training_split(
         side: images are resized to.
         workers: processes that decode files.
         folder: for decoded images, in use as long as the split is.
+        check: called before the first image is read, with the numbers of images and of classes; None for what only
+            reading tells.
 
     Raises:
-        InputError: images or labels that cannot be used or do not fit each other.
+        InputError: images or labels that cannot be used or do not fit each other; what `check` raises.
     """
     source: Any = images
+    found: Any = labels
     if labels is None:
         source, found, classes = _labelled(images, classes)
-        kept = keep_images(square_images(source, side, workers), side, folder)
+    elif isinstance(images, str | os.PathLike) and Path(images).is_dir():
+        source = list_images(images)
+    late = labels is None and isinstance(images, Dataset)  # labels come with the images
+    read = None if late else read_labels(found, classes)
+    count = _count(images if late else source)
+    if read is not None and count is not None:
+        _refuse_unpaired(count, read)
+    names = classes if read is None else read.classes
+    check(count, None if names is None else len(names))
+    kept = keep_images(square_images(source, side, workers), side, folder)
+    if read is None:
         try:
             labels = np.stack([np.asarray(label) for label in found])
         except ValueError as error:
             raise InputError(f"labels of images differ in form: {error}") from error
         read = read_labels(labels, classes)
-    else:
-        read = read_labels(labels, classes)
-        kept = keep_images(square_images(source, side, workers), side, folder)
-    if len(kept) != len(read.matrix):
-        raise InputError(f"there are {len(kept)} images but {len(read.matrix)} labels; give one for each")
+    _refuse_unpaired(len(kept), read)
     return Split(kept, read.matrix), read
+
+
+def _refuse_unpaired(images: int, read: Labels) -> None:
+    if images != len(read.matrix):
+        raise InputError(f"there are {images} images but {len(read.matrix)} labels; give one for each")
+
+
+def _count(images: Any) -> int | None:
+    """How many images there are, where that is known before they are read."""
+    try:
+        return None if isinstance(images, str) else len(images)
+    except (TypeError, NotImplementedError):  # a stream, a file, an image
+        return None
 
 
 def keep_images(images: Iterable[npt.NDArray[np.uint8]], side: int, folder: Path, in_memory: int = IN_MEMORY) -> Images:

@@ -23,6 +23,9 @@ from dpq.learning.weights import WeightFile, read_weights
 __all__ = ["Backbone", "WeightFile", "check_backbone", "create_body", "read_weights"]
 
 
+_VECTOR = 16  # numbers that an instruction works on
+
+
 class Backbone(nn.Module):
     """timm model, global pooling, dropout; from the pooled feature an embedding and class logits.
 
@@ -120,6 +123,8 @@ def create_body(
             "or none to start from scratch",
             "weights",
         ) from error
+    if layout_of(body) == torch.contiguous_format:
+        body.register_forward_pre_hook(_laid_out)
     config = body.pretrained_cfg
     preprocessing = Preprocessing(tuple(config["mean"]), tuple(config["std"]), config["interpolation"])
     if isinstance(weights, WeightFile):
@@ -146,6 +151,21 @@ def check_backbone(
     if isinstance(weights, WeightFile):
         _fitting(outline, name, weights)
     check_batches(outline.train(learns), training.batch_size)
+
+
+def layout_of(network: nn.Module) -> torch.memory_format:
+    """The memory format that a network runs in: channels last, which is faster, where that is safe.
+
+    The gradient of a strided convolution of single pixels writes outside of its memory on CPUs, where the format is
+    channels last and the channels are fewer than a vector of them (torch 2.14).
+    """
+    pixelwise = (m for m in network.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1))
+    unsafe = any(module.stride != (1, 1) and module.in_channels < _VECTOR for module in pixelwise)
+    return torch.contiguous_format if unsafe else torch.channels_last
+
+
+def _laid_out(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (inputs[0].contiguous(),)
 
 
 def check_batches(network: nn.Module, batch_size: int) -> None:

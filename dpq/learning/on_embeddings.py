@@ -13,7 +13,7 @@ from dpq.codes import additive
 from dpq.errors import InputError, one_line
 from dpq.files.checkpoint import load_checkpoint, restored_matrix, restored_seconds, save_checkpoint, unusable
 from dpq.learning.augment import CROPS, send, to_input
-from dpq.learning.backbone import WeightFile, create_body
+from dpq.learning.backbone import WeightFile, create_body, layout_of
 from dpq.learning.entry import Source
 from dpq.learning.settings import Execution, Preprocessing, TrainingConfig, TrainLog, Views, autocast
 from dpq.protocols.base import Images, Split
@@ -47,6 +47,9 @@ def embed_images(
 
     Returns:
         Embeddings [N, D] and logits [N, L], float32 on the CPU.
+
+    Raises:
+        InputError: an embedding is not finite.
     """
     device, views = next(network.parameters()).device, views or config.evaluation_views
     generator = None if crop_seed is None else torch.Generator().manual_seed(crop_seed)
@@ -68,7 +71,12 @@ def embed_images(
             logits.append(torch.stack([scores.float() for _, scores in seen]).mean(dim=0))
             bar.update(len(batch))
     network.train(was_training)
-    return torch.cat(embeddings).cpu(), torch.cat(logits).cpu()  # read once: reading stalls a GPU
+    whole = torch.cat(embeddings).cpu()  # read once: reading stalls a GPU
+    if not whole.isfinite().all():
+        raise InputError(
+            "the network's embeddings hold NaN or infinity; lower the learning rate, or start from other weights"
+        )
+    return whole, torch.cat(logits).cpu()
 
 
 class FrozenFeatures(nn.Module):
@@ -86,7 +94,7 @@ class FrozenFeatures(nn.Module):
     ) -> None:
         super().__init__()
         body, preprocessing = create_body(name, weights, training.image_size)
-        self.body: nn.Module = body.to(device, memory_format=torch.channels_last)
+        self.body: nn.Module = body.to(device, memory_format=layout_of(body))
         self.preprocessing: Preprocessing = preprocessing
         self.training_config = training
 
@@ -156,6 +164,7 @@ class EmbeddingQuantizer:
             embeddings = self.embed(train.images)
             started = time.perf_counter()
             self._codebooks = self.learn(embeddings, derive_seed(seed, "codebooks", 0))
+            additive.check_fitted(self._codebooks, (self.levels, self.codebook_size, embeddings.shape[1]))
             seconds = time.perf_counter() - started
             if checkpoint is not None:
                 save_checkpoint(checkpoint, {"codebooks": self._codebooks}, {"seconds": seconds})

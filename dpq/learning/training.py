@@ -22,9 +22,10 @@ from dpq.files.checkpoint import (
     save_checkpoint,
     unusable,
 )
+from dpq.files.tensors import check_finite
 from dpq.learning import distributed
 from dpq.learning.augment import send, to_input
-from dpq.learning.backbone import check_batches
+from dpq.learning.backbone import check_batches, layout_of
 from dpq.learning.health import batch_signs, loss_signs, one_class
 from dpq.learning.settings import Epoch, Execution, TrainingConfig, TrainLog, Views
 from dpq.protocols.base import Split, take_images
@@ -78,7 +79,7 @@ class Trainer:
         self.steps = len(split) // self.batch_size
         self.log = TrainLog()
         self.epoch = 0
-        self.module.to(execution.device, memory_format=torch.channels_last)
+        self.module.to(execution.device, memory_format=layout_of(self.module))
         distributed.synchronise_batch_norm(self.module, execution.device)
         network = method.network_parameters(config)
         # Fused: a step of many small operations waits for each to be launched.
@@ -114,6 +115,7 @@ class Trainer:
             while self.epoch < self.config.epochs:
                 started = time.perf_counter()
                 report = self._one_epoch(bar)
+                self._refuse_broken_weights()
                 self.log.seconds += time.perf_counter() - started
                 self.log.epochs.append(report)
                 self.epoch += 1
@@ -187,8 +189,17 @@ class Trainer:
 
     def _refuse_nonfinite(self, loss: float, where: str) -> None:
         if not math.isfinite(loss):
-            kept = f"the checkpoint of epoch {self.epoch} is kept" if self.epoch else "no epoch was finished"
-            raise InputError(f"the loss became {loss} {where}; {kept}: lower the learning rate")
+            raise InputError(f"the loss became {loss} {where}; {self._kept()}: lower the learning rate")
+
+    def _refuse_broken_weights(self) -> None:
+        """What the last step leaves has no loss after it that would show it."""
+        try:
+            check_finite(self.module.state_dict())
+        except ValueError as error:
+            raise InputError(f"after epoch {self.epoch + 1} {error}; {self._kept()}: lower the learning rate") from error
+
+    def _kept(self) -> str:
+        return f"the checkpoint of epoch {self.epoch} is kept" if self.epoch else "no epoch was finished"
 
     def _save(self) -> None:
         if not distributed.leads():

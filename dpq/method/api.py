@@ -26,7 +26,7 @@ from dpq.files.checkpoint import restore_module
 from dpq.files.schema import Bits
 from dpq.inputs.images import ImageInput, batches, square_images
 from dpq.inputs.training import LabelInput, training_split
-from dpq.learning.backbone import Backbone, WeightFile, read_weights
+from dpq.learning.backbone import Backbone, WeightFile, check_backbone, read_weights
 from dpq.learning.health import code_signs
 from dpq.learning.settings import Augmentation, Execution, Pixels, TrainingConfig, TrainLog
 from dpq.method import dpq
@@ -179,7 +179,16 @@ class DPQ:
         """
         folders = tempfile.TemporaryDirectory(prefix="dpq-", ignore_cleanup_errors=True)
         with torch.inference_mode(False), folders as folder:  # gradients, whatever the caller switched off
-            split, read = training_split(images, labels, classes, side=self.side, workers=workers, folder=Path(folder))
+            self._check_before_reading()
+            split, read = training_split(
+                images,
+                labels,
+                classes,
+                side=self.side,
+                workers=workers,
+                folder=Path(folder),
+                check=self._check_sizes,
+            )
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(derive_seed(seed, "weights"))
                 method = self._build(read.classes, read.several)
@@ -189,6 +198,18 @@ class DPQ:
                 log.warning("warning: %s", sign)
             self._method, self._labels = method, (read.classes, read.several)
         return self
+
+    def _check_before_reading(self) -> None:
+        """Refuse what no images can mend, before hours of decoding."""
+        self.config.check(self.training)
+        self.weights = _read(self.weights)
+        check_backbone(self.backbone, self.weights, self.training, learns=self.config.train_backbone)
+
+    def _check_sizes(self, images: int | None, classes: int | None) -> None:
+        if images is not None:
+            additive.check_enough(images, self.codebook_size)
+        if classes is not None:
+            orthonormal_label_vectors(classes, self.embedding_dim)  # refuses too few dimensions
 
     def _build(self, classes: tuple[str, ...], several: bool) -> dpq.DPQMethod:
         self.weights = _read(self.weights)

@@ -10,6 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+_NO_CLASS = -100
+
+
 def adaptive_margin_loss(
     x: Tensor, label_vectors: Tensor, labels: Tensor, negatives: Literal["wrong", "others"] = "wrong"
 ) -> Tensor:
@@ -43,14 +46,21 @@ def adaptive_margin_loss(
 def classification_loss(logits: Tensor, labels: Tensor, multi_label: bool) -> Tensor:
     """L_C: softmax cross-entropy, or with several labels per image the mean sigmoid cross-entropy over classes.
 
+    It is a mean over the images that have a label: of the others nothing is known. 0 where none has.
+
     Args:
         logits: [B, L].
         labels: [B, L] bool.
         multi_label: whether images may carry several labels.
     """
+    labelled = labels.any(dim=1)
     if multi_label:
-        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-    return F.cross_entropy(logits, labels.int().argmax(dim=1))
+        targets, share = labels.to(logits.dtype), labelled.to(logits.dtype)
+        loss = F.binary_cross_entropy_with_logits(logits, targets, share[:, None])
+        return loss * (len(labels) / share.sum().clamp(min=1))  # times 1 where all have one
+    classes = labels.int().argmax(dim=1).masked_fill(~labelled, _NO_CLASS)
+    loss = F.cross_entropy(logits, classes, ignore_index=_NO_CLASS)
+    return torch.where(labelled.any(), loss, torch.zeros_like(loss))
 
 
 @dataclass(frozen=True)

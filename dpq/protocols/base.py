@@ -72,6 +72,11 @@ class Split:
         """Number of images N."""
         return len(self.images)
 
+    @property
+    def first_label(self) -> Tensor:
+        """[N] int64: the first class of each image; -1 where it has none."""
+        return self.labels.int().argmax(dim=1).masked_fill(~self.labels.any(dim=1), -1)
+
     def take(self, rows: Tensor) -> Split:
         """The images at `rows` ([n] int64), in that order; what is on disk stays there."""
         return Split(take_images(self.images, rows), self.labels[rows])
@@ -79,7 +84,7 @@ class Split:
     def balanced(self, limit: int) -> Split:
         """The first `limit // L` images of every class, in the order of the split.
 
-        An image counts for its first label. A class with fewer images gives what it has.
+        An image counts for its first label, and one without any is left out. A class with fewer images gives what it has.
 
         Raises:
             InputError: `limit` is below one image per class.
@@ -89,7 +94,7 @@ class Split:
             raise InputError(
                 f"a limit of {limit} leaves no image for some of the {self.labels.shape[1]} classes; raise it", "limit"
             )
-        first_label = self.labels.int().argmax(dim=1)
+        first_label = self.first_label
         rows = [torch.nonzero(first_label == c).flatten()[:per_class] for c in range(self.labels.shape[1])]
         return self.take(torch.cat(rows).sort().values)
 
@@ -145,7 +150,7 @@ class Dataset:
                 "choose settings on a protocol without held-out classes"
             )
         train, query, database = [], [], []
-        first_label = self.train.labels.int().argmax(dim=1)
+        first_label = self.train.first_label
         for c in range(len(self.classes)):
             rows = torch.nonzero(first_label == c).flatten()
             kept, middle = len(rows) * 4 // 5, len(rows) * 9 // 10

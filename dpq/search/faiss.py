@@ -93,6 +93,16 @@ def inverted_index(codes: Tensor, codebooks: Tensor, centroids: NDArray[np.float
     return index
 
 
+def check_lists(lists: int, images: int) -> None:
+    """Refuse more lists than images, or none.
+
+    Raises:
+        InputError: as said.
+    """
+    if not 1 <= lists <= images:
+        raise InputError(f"an index of {images} images can have 1 to {images} lists; got {lists}")
+
+
 def list_centroids(codes: Tensor, codebooks: Tensor, lists: int, seed: int = 0) -> NDArray[np.float32]:
     """Centroids of the lists of an inverted file, by Faiss's k-means on reconstructions.
 
@@ -109,8 +119,7 @@ def list_centroids(codes: Tensor, codebooks: Tensor, lists: int, seed: int = 0) 
         InputError: C is below 1 or above N.
     """
     faiss = import_faiss()
-    if not 1 <= lists <= len(codes):
-        raise InputError(f"an index of {len(codes)} images can have 1 to {len(codes)} lists; got {lists}")
+    check_lists(lists, len(codes))
     drawn = np.random.default_rng(seed).permutation(len(codes))[: _POINTS * lists]
     points = decode(codes[torch.from_numpy(np.sort(drawn))], codebooks).numpy()
     kmeans = faiss.Kmeans(points.shape[1], lists, seed=seed, min_points_per_centroid=1)

@@ -17,6 +17,8 @@ from dpq.learning.settings import Score
 from dpq.method.api import DPQ
 from dpq.method.saved import read_config
 from dpq.protocols.archives import leaves_root
+from dpq.ranking.scores import checked
+from dpq.search.faiss import check_lists
 from dpq.search.file import Origin
 from dpq.search.index import CodeIndex, Found
 
@@ -63,6 +65,9 @@ class ImageIndex:
         """
         trained, root = DPQ.from_pretrained(model, device=device), Path(folder).resolve()
         files = list_images(root)
+        checked(score)
+        if lists:
+            check_lists(lists, len(files))
         codes = trained.encode(files, bits, workers=workers, progress=progress)
         origin = Origin(str(Path(model).resolve()), read_config(Path(model)).sha256, str(root))
         codebooks = trained.codebooks[: codes.shape[1]]
