@@ -87,8 +87,8 @@ def group_hard_triplet_loss(embeddings: Tensor, labels: Tensor, margin: float) -
     """Triplet loss with group-hard mining (Liu et al. 2018, Sec. 3.1); the group is the batch.
 
     For every anchor and positive one negative is drawn at random among those that violate
-    `||z_a - z_n||^2 - ||z_a - z_p||^2 >= margin`; pairs without such a negative are skipped. An image without a label is
-    nobody's negative: nothing is known of it.
+    `||z_a - z_n||^2 - ||z_a - z_p||^2 >= margin`; pairs without such a negative are skipped. An image without a label
+    is nobody's negative: nothing is known of it.
 
     Args:
         embeddings: [B, D].

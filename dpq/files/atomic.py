@@ -55,7 +55,9 @@ def check_place(path: Path) -> None:
     """
     above = next(folder for folder in path.resolve().parents if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise InputError(f"cannot write {path}, as {above} is no folder that takes files; choose another path", "output")
+        raise InputError(
+            f"cannot write {path}, as {above} is no folder that takes files; choose another path", "output"
+        )
 
 
 def sweep(path: Path) -> None:

@@ -214,7 +214,9 @@ def _outline_of(
         ) from error
     config: Any = outline.pretrained_cfg
     if weights == "timm" and not any(config.get(source) for source in ("url", "file", "hf_hub_id")):
-        raise InputError(f"timm has no weights of {name}; give a file of them, or none to start from scratch", "weights")
+        raise InputError(
+            f"timm has no weights of {name}; give a file of them, or none to start from scratch", "weights"
+        )
     return outline, options
 
 
@@ -313,7 +315,9 @@ def _prefix(weights: WeightFile, wanted: Mapping[str, Any]) -> str:
     if "" in whole or not found:
         return ""
     if len(whole) > 1:
-        raise InputError(f"{weights.name} holds {len(whole)} networks ({', '.join(whole)}); give a file of one", "weights")
+        raise InputError(
+            f"{weights.name} holds {len(whole)} networks ({', '.join(whole)}); give a file of one", "weights"
+        )
     return max(found, key=lambda prefix: (found[prefix], prefix == ""))
 
 

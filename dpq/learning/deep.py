@@ -16,7 +16,6 @@ from dpq.learning.settings import Epoch, Execution, Preprocessing, TrainingConfi
 from dpq.learning.training import Trainer
 from dpq.protocols.base import Images, Split
 
-
 log = logging.getLogger(__name__)
 
 
@@ -73,7 +72,9 @@ class DeepMethod(nn.Module):
         if unlabelled == len(train):
             raise InputError("no training image has a label; give labels")
         if unlabelled:
-            log.warning("warning: %d of %d training images have no label: no label's loss sees them", unlabelled, len(train))
+            log.warning(
+                "warning: %d of %d training images have no label: no label's loss sees them", unlabelled, len(train)
+            )
         self.training_config = training
         if self._untrained is None:
             self._untrained = self.codebooks.cpu().clone()

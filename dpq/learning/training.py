@@ -196,7 +196,9 @@ class Trainer:
         try:
             check_finite(self.module.state_dict())
         except ValueError as error:
-            raise InputError(f"after epoch {self.epoch + 1} {error}; {self._kept()}: lower the learning rate") from error
+            raise InputError(
+                f"after epoch {self.epoch + 1} {error}; {self._kept()}: lower the learning rate"
+            ) from error
 
     def _kept(self) -> str:
         return f"the checkpoint of epoch {self.epoch} is kept" if self.epoch else "no epoch was finished"

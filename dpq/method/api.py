@@ -26,7 +26,7 @@ from dpq.files.checkpoint import restore_module
 from dpq.files.schema import Bits
 from dpq.inputs.images import ImageInput, batches, square_images
 from dpq.inputs.training import LabelInput, training_split
-from dpq.learning.backbone import Backbone, WeightFile, check_backbone, read_weights
+from dpq.learning.backbone import Backbone, WeightFile, check_backbone, create_body, read_weights
 from dpq.learning.health import code_signs
 from dpq.learning.settings import Augmentation, Execution, Pixels, TrainingConfig, TrainLog
 from dpq.method import dpq
@@ -201,9 +201,12 @@ class DPQ:
 
     def _check_before_reading(self) -> None:
         """Refuse what no images can mend, before hours of decoding."""
-        self.config.check(self.training)
+        self.config.check_training(self.training)
         self.weights = _read(self.weights)
         check_backbone(self.backbone, self.weights, self.training, learns=self.config.train_backbone)
+        if self.weights == "timm":
+            with torch.random.fork_rng(devices=[]):
+                create_body(self.backbone, self.weights, self.training.image_size)  # downloads them
 
     def _check_sizes(self, images: int | None, classes: int | None) -> None:
         if images is not None:

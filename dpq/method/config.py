@@ -83,7 +83,7 @@ class DPQConfig(Bounded):
         if not (self.margin or self.classification):
             raise InputError("margin and classification are both 0, so features learn from nothing; give one a weight")
 
-    def check(self, training: TrainingConfig) -> None:
+    def check_training(self, training: TrainingConfig) -> None:
         """Refuse a training in which something would not be trained at all.
 
         Raises:

@@ -90,10 +90,10 @@ class DPQMethod(DeepMethod):
         """Train features and codebooks end to end, going on from the checkpoint where there is one.
 
         Raises:
-            InputError: fewer images than codewords; an epoch too few (`DPQConfig.check`); the loss or a weight is not
+            InputError: fewer images than codewords; an epoch too few (`DPQConfig.check_training`); the loss or a weight is not
                 finite any more.
         """
-        self.config.check(training)
+        self.config.check_training(training)
         shortened = replace(training, epochs=training.epochs - 1) if self.config.lost_epoch else training
         self._let_network_learn(True)
         return super().fit(train, shortened, seed, execution)

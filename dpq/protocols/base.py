@@ -89,14 +89,21 @@ class Split:
         Raises:
             InputError: `limit` is below one image per class.
         """
-        per_class = limit // self.labels.shape[1]
-        if per_class < 1:
-            raise InputError(
-                f"a limit of {limit} leaves no image for some of the {self.labels.shape[1]} classes; raise it", "limit"
-            )
+        per_class = images_per_class(limit, self.labels.shape[1])
         first_label = self.first_label
         rows = [torch.nonzero(first_label == c).flatten()[:per_class] for c in range(self.labels.shape[1])]
         return self.take(torch.cat(rows).sort().values)
+
+
+def images_per_class(limit: int, classes: int) -> int:
+    """How many images of each class a limit leaves.
+
+    Raises:
+        InputError: none.
+    """
+    if limit < classes:
+        raise InputError(f"a limit of {limit} leaves no image for some of the {classes} classes; raise it", "limit")
+    return limit // classes
 
 
 @dataclass(frozen=True)
@@ -259,9 +266,12 @@ class ReadOptions:
         allow_missing: how many of the published images a copy may lack, over all splits.
         strip_prefix: what to take off the paths in lists that name another machine's folders.
         workers: processes that decode; 0 decodes in this one, None takes one per core, at most 8.
+        check: called before the first image is decoded, with the number of training images, or what it is at most, and
+            that of classes; refuses, with an `InputError`, what they are not enough for.
     """
 
     side: int = 256
     allow_missing: int = 0
     strip_prefix: str | None = None
     workers: int | None = None
+    check: Callable[[int, int], None] = lambda train, classes: None

@@ -98,6 +98,8 @@ def load_folder(data_root: Path | None, cache: Path, options: ReadOptions, split
         raise InputError(f"{images.root} says its splits, so nothing is drawn; its split seed is 0, got {split_seed}")
     if images.passed_over:
         _logger.warning("no images and passed over: %s", some([repr(name) for name in images.passed_over]))
+    learned = sum("train" in entry.splits or not entry.splits for entry in images.entries)
+    options.check(learned, len(images.classes))
     store = store_images(images.root, images.files, cache, options)
     division = divide(images.entries, store.inspection.digests, split_seed)
     for title, found in division.problems.items():
