@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines.pq import product_kmeans
+from baselines.pq import product_kmeans, sub_spaces
 from dpq.files.bounds import Bounded
 from dpq.learning.backbone import Backbone
 from dpq.learning.deep import AlternatingMethod
@@ -38,7 +38,7 @@ class DQN(AlternatingMethod):
         codebook_size: codewords per sub-space K.
 
     Raises:
-        InputError: the code length does not fit.
+        InputError: the code length does not fit, or has more sub-spaces than the embedding has dimensions.
     """
 
     name = "dqn"
@@ -49,6 +49,7 @@ class DQN(AlternatingMethod):
     ) -> None:
         self.config = config or DQNConfig()
         super().__init__(backbone, bits, codebook_size, self.config.feature_epochs, self.config.quantization)
+        sub_spaces(self.codebooks.shape[2], len(self.codebooks))  # too many are refused before training
 
     def feature_loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The pairwise loss of embeddings [B, D] with labels [B, L]."""

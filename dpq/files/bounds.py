@@ -24,7 +24,8 @@ class Bounded:
         Raises:
             InputError: names the field.
         """
-        for name, kind in _kinds(type(self)).items():
+        own: Any = type(self)
+        for name, kind in _kinds(own).items():
             object.__setattr__(self, name, in_range(name, kind, getattr(self, name)))
 
 

@@ -339,7 +339,8 @@ def _converted(outline: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tens
     """What timm makes of a file of these tensors before it loads them; nothing where it cannot."""
     import timm
 
-    entry = timm.model_entrypoint(outline.pretrained_cfg["architecture"])  # type: ignore[index]
+    config: Any = outline.pretrained_cfg
+    entry = timm.model_entrypoint(config["architecture"])
     convert = getattr(sys.modules[entry.__module__], "checkpoint_filter_fn", None)
     try:
         converted = convert(dict(tensors), outline) if convert else tensors

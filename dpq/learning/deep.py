@@ -72,9 +72,8 @@ class DeepMethod(nn.Module):
         if unlabelled == len(train):
             raise InputError("no training image has a label; give labels")
         if unlabelled:
-            log.warning(
-                "warning: %d of %d training images have no label: no label's loss sees them", unlabelled, len(train)
-            )
+            told = "warning: %d of %d training images have no label, and no loss on labels sees them"
+            log.warning(told, unlabelled, len(train))
         self.training_config = training
         if self._untrained is None:
             self._untrained = self.codebooks.cpu().clone()
@@ -82,7 +81,10 @@ class DeepMethod(nn.Module):
             done = Trainer(self, train, training, seed, execution or Execution()).run()
         if len(done.epochs) != training.epochs:
             raise InputError(f"{training.epochs} epochs were asked for and {len(done.epochs)} trained; train anew")
-        additive.check_fitted(self.codebooks.cpu(), self._untrained.shape, self._untrained)
+        codebooks = self.codebooks.cpu()
+        additive.check_fitted(
+            codebooks, codebooks.shape, self._untrained if self._untrained.shape == codebooks.shape else None
+        )
         return done
 
     def embed(self, images: Images, *, views: Views | None = None, progress: bool = False) -> Tensor:

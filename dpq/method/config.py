@@ -92,8 +92,8 @@ class DPQConfig(Bounded):
         epochs = training.epochs - self.lost_epoch
         if not epochs:
             raise InputError(
-                "lost_epoch, of the released variant, trains one epoch less than is asked for, and of 1 leaves none; raise "
-                "epochs",
+                "lost_epoch, of the released variant, trains one epoch less than is asked for, and of 1 leaves none; "
+                "raise epochs",
                 "epochs",
             )
         if self.two_step and not int(self.feature_epochs * epochs):

@@ -90,8 +90,8 @@ class DPQMethod(DeepMethod):
         """Train features and codebooks end to end, going on from the checkpoint where there is one.
 
         Raises:
-            InputError: fewer images than codewords; an epoch too few (`DPQConfig.check_training`); the loss or a weight is not
-                finite any more.
+            InputError: fewer images than codewords; an epoch too few (`DPQConfig.check_training`); the loss or a weight
+                is not finite any more.
         """
         self.config.check_training(training)
         shortened = replace(training, epochs=training.epochs - 1) if self.config.lost_epoch else training

@@ -84,7 +84,7 @@ class Split:
     def balanced(self, limit: int) -> Split:
         """The first `limit // L` images of every class, in the order of the split.
 
-        An image counts for its first label, and one without any is left out. A class with fewer images gives what it has.
+        An image counts for its first label; one without any is left out. A class with fewer images gives what it has.
 
         Raises:
             InputError: `limit` is below one image per class.

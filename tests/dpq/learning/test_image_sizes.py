@@ -1,4 +1,4 @@
-"""Any timm model at another image size than its own: more than 40 families, on torch's meta device, where nothing is computed."""
+"""Any timm model at another image size than its own: over 40 families, on torch's meta device."""
 
 import pytest
 import timm
@@ -9,74 +9,33 @@ from dpq.learning.backbone import Backbone, check_backbone, create_body, layout_
 from dpq.learning.settings import TrainingConfig
 
 # Of each family a small one.
-SIZED = [
-    "cait_xxs24_224",
-    "convit_tiny",
-    "deit_tiny_patch16_224",
-    "eva02_tiny_patch14_224",
-    "gmlp_ti16_224",
-    "levit_128s",
-    "mixer_s32_224",
-    "nest_tiny",
-    "pit_ti_224",
-    "resmlp_12_224",
-    "swin_tiny_patch4_window7_224",
-    "swinv2_cr_tiny_224",
-    "visformer_tiny",
-    "vit_tiny_patch16_224",
-    "volo_d1_224",
-]
-PLAIN = [
-    "convnext_atto",
-    "crossvit_tiny_240",
-    "edgenext_xx_small",
-    "efficientnet_b0",
-    "efficientvit_b0",
-    "fastvit_t8",
-    "ghostnet_050",
-    "lcnet_035",
-    "mnasnet_small",
-    "mobilenetv2_100",
-    "mobilenetv3_small_050",
-    "mobilevit_xxs",
-    "poolformerv2_s12",
-    "pvt_v2_b0",
-    "regnetx_002",
-    "repvgg_a0",
-    "resnet18",
-    "resnet18.a1_in1k",
-    "rexnet_100",
-    "test_resnet",
-    "twins_svt_small",
-    "vgg11",
-    "xcit_nano_12_p8_224",
-]
-FIXED = [
-    "coat_tiny",
-    "efficientformer_l1",
-    "gcvit_xxtiny",
-    "halonet_h1",
-    "hiera_tiny_224",
-    "lambda_resnet26t",
-    "test_coatnet",
-]
+SIZED = (
+    "cait_xxs24_224 convit_tiny deit_tiny_patch16_224 eva02_tiny_patch14_224 gmlp_ti16_224 "
+    "levit_128s mixer_s32_224 nest_tiny pit_ti_224 resmlp_12_224 swin_tiny_patch4_window7_224 "
+    "swinv2_cr_tiny_224 visformer_tiny vit_tiny_patch16_224 volo_d1_224"
+)
+PLAIN = (
+    "convnext_atto crossvit_tiny_240 edgenext_xx_small efficientnet_b0 efficientvit_b0 fastvit_t8 "
+    "ghostnet_050 lcnet_035 mnasnet_small mobilenetv2_100 mobilenetv3_small_050 mobilevit_xxs "
+    "poolformerv2_s12 pvt_v2_b0 regnetx_002 repvgg_a0 resnet18 resnet18.a1_in1k rexnet_100 "
+    "test_resnet twins_svt_small vgg11 xcit_nano_12_p8_224"
+)
+FIXED = "coat_tiny efficientformer_l1 gcvit_xxtiny halonet_h1 hiera_tiny_224 lambda_resnet26t test_coatnet"
 
 
 def check(name, size=128):
     check_backbone(name, None, TrainingConfig(1, image_size=size))
 
 
-@pytest.mark.parametrize("name", SIZED + PLAIN)
+@pytest.mark.parametrize("name", f"{SIZED} {PLAIN}".split())
 def test_another_size_than_its_own(name):
     check(name)
 
 
-@pytest.mark.parametrize("name", FIXED)
+@pytest.mark.parametrize("name", FIXED.split())
 def test_one_that_takes_no_other_is_refused_in_one_line(name):
     own = timm.get_pretrained_cfg(name).input_size[-1]
-    with pytest.raises(
-        InputError, match=f"^{name} takes no images of 80 pixels .*give its own size, {own}, or an"
-    ) as told:
+    with pytest.raises(InputError, match=f"^{name} takes no images of 80 pixels .* own size, {own}, or") as told:
         check(name, 80)
     assert "\n" not in str(told.value) and len(str(told.value)) < 300
 

@@ -253,7 +253,7 @@ def test_a_checkpoint_of_broken_weights_is_refused(make_dpq, split, training, tm
     tensors, state = load_checkpoint(execution.checkpoint)
     tensors["method.backbone.embedding.bias"][0] = float("nan")
     save_checkpoint(execution.checkpoint, tensors, state)
-    with pytest.raises(InputError, match="backbone.embedding.bias holds NaN or infinity"):
+    with pytest.raises(InputError, match=r"backbone\.embedding\.bias holds NaN or infinity"):
         make_dpq().fit(split, training, 0, execution)
 
 

@@ -373,7 +373,7 @@ def test_what_needs_no_image_is_checked_before_the_first_is_read(changes, why):
 
 def test_labels_are_counted_before_the_first_image_is_read():
     for labels in (["a", "b"] * 20, ["a"] * 48):
-        with pytest.raises(InputError, match="but 40 labels|at least two classes"):
+        with pytest.raises(InputError, match=r"but 40 labels|at least two classes"):
             make().fit(GONE, labels)
 
 
