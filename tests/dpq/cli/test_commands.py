@@ -132,7 +132,7 @@ def test_a_mistake_is_one_line_and_changes_nothing(call, capsys, command, words)
         (f"train damaged --output m {SMALL} --codebook-size 64 --bits 6", "got 48"),
         (f"train damaged --output m {SMALL} --batch-size 1", "batches of two images or more"),
         (f"train damaged --output m {SMALL} --batch-size 99999999999", "batch_size must be a whole number from 1 to"),
-        (f"train damaged --output m {SMALL} --backbone coat_tiny", "on the command line: --image-size N"),
+        (f"train damaged --output m {SMALL} --backbone efficientformer_l1", "on the command line: --image-size N"),
         (f"train damaged --output damaged/r/00.png/m {SMALL}", "is no folder that takes files"),
         ("index build model damaged --output i --score cosine", "score must be"),
         ("index build model damaged --output i --lists 5000", "can have 1 to 48 lists"),

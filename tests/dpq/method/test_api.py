@@ -356,7 +356,7 @@ GONE = [f"gone/{c}/{i}.jpg" for i in range(24) for c in "ab"]  # reading one wou
     [
         ({"backbone": "nosuchnet"}, "unknown backbone 'nosuchnet'"),
         ({"backbone": "resnet18.nonsense"}, "unknown weights 'nonsense'"),
-        ({"backbone": "coat_tiny"}, "takes no images of 32 pixels"),
+        ({"backbone": "efficientformer_l1"}, "takes no images of 32 pixels"),
         ({"backbone": "botnet50ts_256", "weights": "timm", "image_size": 256}, "timm has no weights of"),
         ({"weights": "nofile.pth"}, "nofile.pth does not exist"),
         ({"embedding_dim": 1}, "raise the embedding dimension"),
