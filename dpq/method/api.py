@@ -204,15 +204,16 @@ class DPQ:
         self.config.check_training(self.training)
         self.weights = _read(self.weights)
         check_backbone(self.backbone, self.weights, self.training, learns=self.config.train_backbone)
-        if self.weights == "timm":
-            with torch.random.fork_rng(devices=[]):
-                create_body(self.backbone, self.weights, self.training.image_size)  # downloads them
 
     def _check_sizes(self, images: int | None, classes: int | None) -> None:
+        """Refuse what these images cannot be trained with, and fetch weights that are not here yet."""
         if images is not None:
             additive.check_enough(images, self.codebook_size)
         if classes is not None:
             orthonormal_label_vectors(classes, self.embedding_dim)  # refuses too few dimensions
+        if self.weights == "timm":
+            with torch.random.fork_rng(devices=[]):
+                create_body(self.backbone, self.weights, self.training.image_size)  # downloads them
 
     def _build(self, classes: tuple[str, ...], several: bool) -> dpq.DPQMethod:
         self.weights = _read(self.weights)
