@@ -105,6 +105,6 @@ def test_others_run_with_channels_last(name):
 def test_a_trained_vision_transformer_is_saved_and_loaded(tmp_path):
     images = torch.randint(0, 256, (16, 3, 24, 24), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     size = dict(bits=3, codebook_size=8, embedding_dim=8, image_size=48, epochs=1, batch_size=8)
-    model = DPQ("test_vit", weights=None, device="cpu", **size).fit(images, ["a", "b"] * 8)
+    model = DPQ("pit_ti_224", weights=None, device="cpu", **size).fit(images, ["a", "b"] * 8)
     model.save(tmp_path / "m")
     assert torch.equal(DPQ.from_pretrained(tmp_path / "m", device="cpu").encode(images), model.encode(images))

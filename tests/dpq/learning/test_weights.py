@@ -121,10 +121,10 @@ def test_a_pickled_module_is_told_what_to_save_instead(tmp_path):
 
 def test_position_embeddings_of_a_file_are_resized(tmp_path):
     torch.manual_seed(0)
-    whole = timm.create_model("test_vit", num_classes=3, img_size=64)
+    whole = timm.create_model("vit_tiny_patch16_224", num_classes=3, img_size=64)
     save_file(whole.state_dict(), tmp_path / "w.safetensors")
     weights = read_weights(tmp_path / "w.safetensors")
-    at = {size: Backbone("test_vit", 3, 8, weights=weights, image_size=size).body for size in (64, 96)}
+    at = {size: Backbone("vit_tiny_patch16_224", 3, 8, weights=weights, image_size=size).body for size in (64, 96)}
     assert torch.equal(at[64].pos_embed, whole.pos_embed)
     assert at[96].pos_embed.shape[1] > whole.pos_embed.shape[1]
     assert torch.equal(at[96].blocks[0].attn.qkv.weight, whole.blocks[0].attn.qkv.weight)
