@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines.pq import product_kmeans
+from baselines.pq import product_kmeans, sub_spaces
+from dpq.files.bounds import Bounded
 from dpq.inputs.values import label_tensor
 from dpq.learning.backbone import Backbone
 from dpq.learning.deep import AlternatingMethod
@@ -20,7 +21,7 @@ from dpq.learning.settings import Fraction, Score, Weight
 
 
 @dataclass(frozen=True)
-class DQNConfig:
+class DQNConfig(Bounded):
     """Settings of DQN."""
 
     quantization: Weight = 1e-4  # weight lambda of the product quantization loss
@@ -38,7 +39,7 @@ class DQN(AlternatingMethod):
         codebook_size: codewords per sub-space K.
 
     Raises:
-        InputError: the code length does not fit.
+        InputError: the code length does not fit, or has more sub-spaces than the embedding has dimensions.
     """
 
     name = "dqn"
@@ -50,6 +51,7 @@ class DQN(AlternatingMethod):
     ) -> None:
         self.config = config or DQNConfig()
         super().__init__(backbone, bits, codebook_size, self.config.feature_epochs, self.config.quantization)
+        sub_spaces(self.codebooks.shape[2], len(self.codebooks))  # too many are refused before training
 
     def feature_loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The pairwise loss of embeddings [B, D] with labels [B, L]."""
@@ -68,6 +70,8 @@ class DQN(AlternatingMethod):
 def pairwise_cosine_loss(embeddings: Tensor, labels: Tensor) -> Tensor:
     """Mean over all pairs of a batch of `(s_ij - cos(z_i, z_j))^2` (Cao et al. 2016; i = j included).
 
+    Pairs with an image that has no label are left out: nothing is known of them.
+
     Args:
         embeddings: [B, D].
         labels: [B, L] bool; pairs that share a label have s = +1, others s = -1.
@@ -79,9 +83,13 @@ def pairwise_cosine_loss(embeddings: Tensor, labels: Tensor) -> Tensor:
         InputError: labels are neither bool nor 0 and 1.
     """
     unit = F.normalize(embeddings, dim=1)
-    positive = label_tensor(labels, len(embeddings)).to(embeddings.dtype)
+    labels = label_tensor(labels, len(embeddings))
+    positive = labels.to(embeddings.dtype)
     similarity = (positive @ positive.T > 0).to(embeddings.dtype) * 2 - 1  # [B, B]
-    return (similarity - unit @ unit.T).square().mean()
+    labelled = labels.any(dim=1).to(embeddings.dtype)
+    known = labelled[:, None] * labelled  # [B, B]
+    errors = (similarity - unit @ unit.T).square() * known
+    return errors.mean() * (known.numel() / known.sum().clamp(min=1))  # times 1 where all have a label
 
 
 METHOD = MethodEntry(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dpq.codes.additive import LOSING, centre, residual_kmeans, usable_codes
 from dpq.codes.icm import icm_encode
+from dpq.files.bounds import Bounded
 from dpq.inputs.values import label_tensor
 from dpq.learning.backbone import Backbone
 from dpq.learning.deep import AlternatingMethod
@@ -24,7 +25,7 @@ from dpq.learning.settings import Fraction, Score, Weight
 
 
 @dataclass(frozen=True)
-class DTQConfig:
+class DTQConfig(Bounded):
     """Settings of DTQ."""
 
     margin: Weight = 30.0  # between squared distances
@@ -88,7 +89,8 @@ def group_hard_triplet_loss(embeddings: Tensor, labels: Tensor, margin: float) -
     """Triplet loss with group-hard mining (Liu et al. 2018, Sec. 3.1); the group is the batch.
 
     For every anchor and positive one negative is drawn at random among those that violate
-    `||z_a - z_n||^2 - ||z_a - z_p||^2 >= margin`; pairs without such a negative are skipped.
+    `||z_a - z_n||^2 - ||z_a - z_p||^2 >= margin`; pairs without such a negative are skipped. An image without a label
+    is nobody's negative: nothing is known of it.
 
     Args:
         embeddings: [B, D].
@@ -101,12 +103,14 @@ def group_hard_triplet_loss(embeddings: Tensor, labels: Tensor, margin: float) -
     Raises:
         InputError: labels are neither bool nor 0 and 1.
     """
-    positive_labels = label_tensor(labels, len(embeddings)).to(embeddings.dtype)
+    labels = label_tensor(labels, len(embeddings))
+    positive_labels = labels.to(embeddings.dtype)
     similar = positive_labels @ positive_labels.T > 0  # [B, B]
     distances = squared_distances(embeddings)
     violation = margin + distances[:, :, None] - distances[:, None, :]  # [anchor, positive, negative]
     itself = torch.eye(len(embeddings), dtype=torch.bool, device=embeddings.device)
-    eligible = (similar & ~itself)[:, :, None] & ~similar[:, None, :] & (violation.detach() > 0)
+    others = ~similar & labels.any(dim=1)
+    eligible = (similar & ~itself)[:, :, None] & others[:, None, :] & (violation.detach() > 0)
     drawn = torch.rand_like(violation).masked_fill(~eligible, -1).argmax(dim=2, keepdim=True)
     found = eligible.any(dim=2)  # [B, B]
     losses = violation.gather(2, drawn)[:, :, 0] * found

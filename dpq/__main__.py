@@ -23,6 +23,8 @@ OPTIONS = {
     "allow_missing": "--allow-missing {}",
     "backbone": "--backbone TIMM_NAME",
     "device": "--device cpu",
+    "epochs": "--epochs N",
+    "image_size": "--image-size N",
     "output": "--output MODEL",
     "weights": "--weights FILE, or --weights none to start from scratch",
     "workers": "fewer --workers",

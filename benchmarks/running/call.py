@@ -6,6 +6,8 @@ import argparse
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +21,7 @@ from benchmarks.running.loading import load_data
 from benchmarks.running.locks import in_turn, locked
 from benchmarks.running.plan import Run, plan, plan_ablations, take_shard
 from benchmarks.running.runner import assist, carry_out
-from benchmarks.setting.building import check_files, read_ingredients
+from benchmarks.setting.building import check_setting, check_sizes, read_ingredients
 from benchmarks.setting.experiment import Experiment, with_settings
 from benchmarks.setting.methods import METHODS
 from benchmarks.setting.overrides import choose_ablations, recorded_call
@@ -56,7 +58,8 @@ def carry_out_call(options: argparse.Namespace, experiment: Experiment, methods:
     ]
     for bits in experiment.bits:
         levels_for(bits, experiment.codebook_size)
-    check_files(experiment)  # before hours of decoding
+    for one in (experiment, *(ablations[0] or {}).values()):  # of all splits alike
+        check_setting(one.with_variant(options.variant), methods)
     if options.submit is not None:
         submit(options, options.output / experiment.name / "jobs")
         return
@@ -71,7 +74,9 @@ def carry_out_call(options: argparse.Namespace, experiment: Experiment, methods:
     with distributed.ended_with_others():
         # All of them before the first is run: an unusable one is refused at once.
         with distributed.leader_first():
-            datasets = [load_data(one, options.data_root, reading) for one in splits]
+            datasets = [
+                load_data(one, options.data_root, replace(reading, check=partial(check_sizes, one))) for one in splits
+            ]
         for turn, (one, ablated, dataset) in enumerate(zip(splits, ablations, datasets, strict=True)):
             if len(splits) > 1:
                 log.info("split seed %d", one.split_seed)
@@ -116,7 +121,7 @@ def _run_split(
         print_plan(runs, missing, device)
         return
     if missing:  # a backbone that cannot be built is refused before anything is written
-        create_body(experiment.backbone.name, ingredients.weights)
+        create_body(experiment.backbone.name, ingredients.weights, experiment.training.image_size)
     check_writable(options.output)
     log.info("%s: %d of %d runs are to be done on %s", experiment.name, len(missing), len(runs), device)
     if not missing:

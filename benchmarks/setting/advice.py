@@ -10,6 +10,8 @@ OPTIONS = {
     "data": "python -m benchmarks check-data {} names everything",
     "data_root": "--data-root DIR",
     "device": "--device cpu",
+    "epochs": "--epochs N",
+    "image_size": "--image-size N",
     "images": "--data-root DIR; python -m benchmarks check-data {} says what to get and how to lay it out",
     "limit": "--limit N",
     "output": "--output DIR",

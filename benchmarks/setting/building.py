@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,15 @@ from torch import Tensor
 
 from benchmarks.setting.experiment import Experiment
 from benchmarks.setting.methods import METHODS
+from dpq.codes.additive import check_enough
 from dpq.errors import InputError
 from dpq.files.places import is_file
-from dpq.learning.backbone import Backbone, WeightFile, read_weights
+from dpq.learning.backbone import Backbone, WeightFile, check_backbone, read_weights
 from dpq.learning.entry import Method, MethodContext, Source
 from dpq.learning.on_embeddings import FrozenFeatures
 from dpq.method.label_vectors import orthonormal_label_vectors, read_label_vectors
 from dpq.protocols import Dataset
+from dpq.protocols.base import images_per_class
 from dpq.seeds import derive_seed, seeded
 
 
@@ -54,7 +57,10 @@ def build_method(
     method, network, train = METHODS[name], experiment.backbone, ingredients.dataset.train
 
     def backbone(classes: int) -> Backbone:
-        return Backbone(network.name, classes, network.embedding_dim, experiment.training.dropout, ingredients.weights)
+        training = experiment.training
+        return Backbone(
+            network.name, classes, network.embedding_dim, training.dropout, ingredients.weights, training.image_size
+        )
 
     context = MethodContext(
         experiment.settings_of(method.table) if method.table else None,
@@ -76,15 +82,51 @@ def frozen_features(experiment: Experiment, ingredients: Ingredients, device: to
         return FrozenFeatures(experiment.backbone.name, ingredients.weights, experiment.training, device)
 
 
-def check_files(experiment: Experiment) -> None:
-    """Refuse weights or label vectors that are not there, which needs no data set.
+def check_setting(experiment: Experiment, methods: Sequence[str]) -> None:
+    """Refuse what no images can mend, before hours of decoding.
+
+    Args:
+        experiment: with the variant's switches written out.
+        methods: to be run.
 
     Raises:
-        InputError: names the file.
+        InputError: weights or label vectors are not there; the backbone is unknown, or not for this image size, these
+            weights or batches of one image; a method would be trained in no epoch.
     """
-    _weights(experiment)
+    tables = [table for name in methods for table in METHODS[name].configs]
+    settings = {table: experiment.settings_of(table) for table in tables}
+    for one in settings.values():
+        if check := getattr(one, "check_training", None):
+            check(experiment.training)
+    deep = [settings.get(METHODS[name].configs[0]) for name in methods if METHODS[name].source != "backbone"]
+    learns = any(getattr(one, "train_backbone", True) for one in deep)
+    check_backbone(experiment.backbone.name, _weights(experiment), experiment.training, learns=learns)
     if experiment.label_vectors != "orthonormal" and not is_file(experiment.label_vectors):
         raise InputError(f"cannot read label vectors from {experiment.label_vectors}: there is no such file")
+
+
+def check_sizes(experiment: Experiment, train: int, classes: int) -> None:
+    """Refuse a setting that these images are not enough for, before they are decoded.
+
+    Args:
+        experiment: to be run on them.
+        train: number of training images, at most.
+        classes: number of classes.
+
+    Raises:
+        InputError: too low a limit, fewer images than codewords, or label vectors that do not fit.
+    """
+    if experiment.limit is not None:
+        train = min(train, images_per_class(experiment.limit, classes) * classes)
+    check_enough(train, experiment.codebook_size)
+    _label_vectors(experiment, classes)
+
+
+def _label_vectors(experiment: Experiment, classes: int) -> Tensor:
+    dim = experiment.backbone.embedding_dim
+    if experiment.label_vectors == "orthonormal":
+        return orthonormal_label_vectors(classes, dim)
+    return read_label_vectors(Path(experiment.label_vectors), classes, dim)
 
 
 def _weights(experiment: Experiment) -> WeightFile | str | None:
@@ -106,10 +148,9 @@ def read_ingredients(experiment: Experiment, dataset: Dataset, read: Ingredients
         InputError: a file is missing, unreadable or does not fit.
     """
     weights = read.weights if read else _weights(experiment)
-    classes, dim = len(dataset.classes), experiment.backbone.embedding_dim
+    vectors = _label_vectors(experiment, len(dataset.classes))
     if experiment.label_vectors == "orthonormal":
-        return Ingredients(dataset, weights, orthonormal_label_vectors(classes, dim), {"source": "orthonormal"})
+        return Ingredients(dataset, weights, vectors, {"source": "orthonormal"})
     path = Path(experiment.label_vectors)
-    vectors = read_label_vectors(path, classes, dim)
     source = {"source": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     return Ingredients(dataset, weights, vectors, source)

@@ -8,7 +8,7 @@ import os
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
-from dpq.files.atomic import write_atomically
+from dpq.files.atomic import check_place, write_atomically
 from dpq.files.places import real
 from dpq.method.api import DPQ
 from dpq.method.saved import refuse_others as refuse_other_folders
@@ -35,6 +35,7 @@ def run(options: argparse.Namespace) -> None:
 def train(options: argparse.Namespace) -> None:
     """Train a model and save it."""
     refuse_other_folders(real(options.output))  # before what takes long
+    check_place(options.output)
     names = ("backbone", "weights", "bits", "codebook_size", "embedding_dim", "image_size", "epochs", "batch_size")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     model = DPQ(device=options.device, **given)
@@ -48,6 +49,7 @@ def build(options: argparse.Namespace) -> None:
     """Make an index of a folder."""
     import_faiss()  # before what takes long
     refuse_other_files(options.output)
+    check_place(options.output)
     given = {name: getattr(options, name) for name in ("bits", "score", "lists", "device", "workers", "allow_missing")}
     index = ImageIndex.build(options.model, options.folder, progress=True, **given)
     index.save(options.output)

@@ -74,6 +74,28 @@ def check_enough(points: int, codebook_size: int) -> None:
         )
 
 
+def check_fitted(codebooks: Tensor, shape: tuple[int, ...], untrained: Tensor | None = None) -> None:
+    """Refuse codebooks [M, K, D] that a training leaves as it must not.
+
+    Args:
+        codebooks: after training.
+        shape: that they should have.
+        untrained: what they were before; None where there were none.
+
+    Raises:
+        InputError: another shape, a number that is not finite, or a level that was never fitted.
+    """
+    if codebooks.shape != shape or not codebooks.isfinite().all():
+        raise InputError(
+            f"training left codebooks {list(codebooks.shape)} that are not finite numbers {list(shape)}; lower the "
+            "learning rate, or look at the method"
+        )
+    if untrained is not None:
+        same = [level for level, pair in enumerate(zip(codebooks, untrained, strict=True), 1) if torch.equal(*pair)]
+        if same:
+            raise InputError(f"training never fitted the codebook of level {same[0]}; raise epochs")
+
+
 def embeddings_for(x: Numbers, codebooks: Tensor) -> Tensor:
     """Embeddings [N, D] in the type of the codebooks [..., D]; where they are, or if no tensor, where those are.
 

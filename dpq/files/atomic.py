@@ -9,6 +9,7 @@ from io import BufferedWriter
 from pathlib import Path
 
 from dpq.errors import InputError
+from dpq.files.places import exists, is_folder, real
 
 ELSEWHERE = "choose another folder"
 _RANDOM = 8  # characters that a temporary file has more in its name
@@ -60,6 +61,19 @@ def _place(path: Path) -> Path:
 def _beside(place: Path) -> BufferedWriter:
     """A new file, which everybody within the umask may read, as all results."""
     return place.with_name(f".{place.name}.{secrets.token_hex(_RANDOM // 2)}").open("xb")
+
+
+def check_place(path: Path) -> None:
+    """Refuse a place that cannot be written, before what takes long; nothing is made.
+
+    Raises:
+        InputError: the nearest folder above that there is takes no files, or is none.
+    """
+    above = next(folder for folder in real(path).parents if exists(folder))
+    if not is_folder(above) or not os.access(above, os.W_OK | os.X_OK):
+        raise InputError(
+            f"cannot write {path}, as {above} is no folder that takes files; choose another path", "output"
+        )
 
 
 def sweep(path: Path) -> None:

@@ -17,6 +17,7 @@ from dpq.errors import InputError, one_line
 from dpq.files.atomic import write_atomically
 from dpq.files.json import parse_json
 from dpq.files.schema import Scalar, Size, read_table
+from dpq.files.tensors import check_finite
 
 
 @dataclass(frozen=True)
@@ -145,9 +146,10 @@ def restore_module(module: torch.nn.Module, tensors: Mapping[str, Tensor], *, wh
         whole: none may be missing.
 
     Raises:
-        ValueError: one is unknown, missing, or of another shape or type.
+        ValueError: one is unknown, missing, of another shape or type, or not finite.
     """
     wanted = module.state_dict()
+    check_finite(tensors)
     for name, value in tensors.items():
         if name not in wanted:
             raise ValueError(f"{name} is not of this method")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dpq.errors import InputError
-from dpq.inputs.images import ImageInput, LeftOut, dataset_items, square_images
+from dpq.files.places import is_folder
+from dpq.inputs.images import ImageInput, LeftOut, dataset_items, list_images, square_images
 from dpq.inputs.values import as_array
 from dpq.protocols.base import Images, Split
 from dpq.protocols.folder.layout import find_training_images
@@ -37,6 +38,7 @@ def training_split(
     side: int,
     workers: int,
     left_out: LeftOut | None = None,
+    check: Callable[[int | None, int | None], None] = lambda images, classes: None,
 ) -> tuple[Split, Labels]:
     """Decoded images with their labels.
 
@@ -48,33 +50,57 @@ def training_split(
         side: images are resized to.
         workers: processes that decode files.
         left_out: as for `square_images`.
+        check: called before the first image is read, with the numbers of images and of classes; None for what only
+            reading tells.
 
     Raises:
-        InputError: images or labels that cannot be used or do not fit each other; no image of a class is left.
+        InputError: images or labels that cannot be used or do not fit each other; no image of a class is left; what
+            `check` raises.
     """
     source: Any = images
+    found: Any = labels
     left_out = left_out or LeftOut()
+    late = labels is None and isinstance(images, Dataset)  # labels come with the images
     if labels is None and isinstance(images, str | os.PathLike):
-        source, labels, classes = _of_folder(Path(images), classes)
-    if labels is None:
+        source, found, classes = _of_folder(Path(images), classes)
+    elif labels is None:
         source, found, classes = _of_dataset(images, classes)
-        kept = keep_images(square_images(source, side, workers, left_out), side)
+    elif isinstance(images, str | os.PathLike) and is_folder(images):
+        source = list_images(images)
+    read = None if late else read_labels(found, classes)
+    count = _count(images if late else source)
+    if read is not None and count is not None:
+        _refuse_unpaired(count, read)
+    names = classes if read is None else read.classes
+    check(count, None if names is None else len(names))
+    kept = keep_images(square_images(source, side, workers, left_out), side)
+    if read is None:
         try:
             labels = np.stack([np.asarray(label) for label in found])
         except ValueError as error:
             raise InputError(f"labels of images differ in form: {error}") from error
         read = read_labels(labels, classes)
-    else:
-        read = read_labels(labels, classes)
-        kept = keep_images(square_images(source, side, workers, left_out), side)
-    if (count := len(kept) + len(left_out.found)) != len(read.matrix):
-        raise InputError(f"there are {count} images but {len(read.matrix)} labels; give one for each")
-    matrix = read.matrix[left_out.kept(count)]
+    every = len(kept) + len(left_out.found)
+    _refuse_unpaired(every, read)
+    matrix = read.matrix[left_out.kept(every)]
     gone = read.matrix.any(dim=0) & ~matrix.any(dim=0)
     if gone.any():
         lost = [name for name, is_gone in zip(read.classes, gone, strict=True) if is_gone]
         raise InputError(f"no image that can be used is left of the classes {_few(lost)}; mend some of theirs")
     return Split(kept, matrix), replace(read, matrix=matrix)
+
+
+def _refuse_unpaired(images: int, read: Labels) -> None:
+    if images != len(read.matrix):
+        raise InputError(f"there are {images} images but {len(read.matrix)} labels; give one for each")
+
+
+def _count(images: Any) -> int | None:
+    """How many images there are, where that is known before they are read."""
+    try:
+        return None if isinstance(images, str) else len(images)
+    except (TypeError, NotImplementedError):  # a stream, a file, an image
+        return None
 
 
 def keep_images(images: Iterable[npt.NDArray[np.uint8]], side: int, in_memory: int = IN_MEMORY) -> Images:

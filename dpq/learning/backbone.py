@@ -2,105 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import zipfile
+import sys
+import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Self
+from functools import lru_cache
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from dpq.errors import InputError, one_line
-from dpq.files.json import parse_json, read_json
-from dpq.files.places import is_file
-from dpq.files.schema import read_table
-from dpq.files.tensors import check_finite
 from dpq.learning.distributed import gather
-from dpq.learning.settings import Interpolation, Mean, Preprocessing, Std
+from dpq.learning.settings import Preprocessing, TrainingConfig
+from dpq.learning.weights import WeightFile, read_weights
+
+__all__ = ["Backbone", "WeightFile", "check_backbone", "create_body", "read_weights"]
 
 
-@dataclass(frozen=True)
-class WeightFile:
-    """A file of backbone weights, read and checked."""
-
-    name: str  # of the file
-    sha256: str  # of the file
-    tensors: Mapping[str, Tensor]  # state dict, classifier included or not
-    model_options: Mapping[str, Any]  # further arguments of `timm.create_model` (padding)
-    preprocessing: Preprocessing | None  # what the file says of its input; None where it says nothing
-
-
-@dataclass(frozen=True)
-class _Metadata:
-    """What a file, or the one beside it, may say; keys by timm's names."""
-
-    pad_type: Literal["", "same", "valid"] | None = None
-    mean: tuple[Mean, Mean, Mean] | None = None
-    std: tuple[Std, Std, Std] | None = None
-    interpolation: Interpolation = "bicubic"
-
-
-# Weights whose own metadata leave the input range open. Key: SHA-256 of the file.
-KNOWN_PREPROCESSING = {
-    # MobileNetV2 1.0 224 converted from the quantised TensorFlow Lite release: RGB in [-1, 1].
-    "31ef9e9d31aea088db5ac4860643060385ba5e8e6f5f11a6edb092400f8d7a12": Preprocessing(
-        (0.5,) * 3, (0.5,) * 3, "bilinear"
-    ),
-}
-
-
-def read_weights(path: Path) -> WeightFile:
-    """Read a safetensors file, or a torch file with `weights_only=True`.
-
-    Padding, mean, standard deviation and interpolation come from the file's metadata, from `<file>.json`
-    beside it (timm's names: `pad_type`, `mean`, `std`, `interpolation`), or from the table of known files.
-
-    Raises:
-        InputError: the file is missing or no weight file, or a weight is not finite.
-    """
-    if not is_file(path):
-        raise InputError(f"weights file {path} does not exist; give another, or none to start from scratch", "weights")
-    with path.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    try:
-        tensors, options = _read_tensors(path)
-        check_finite(tensors)
-        sidecar = path.with_name(path.name + ".json")
-        if is_file(sidecar):
-            options |= read_json(sidecar)
-        texts = {key: parse_json(options[key]) for key in ("mean", "std") if isinstance(options.get(key), str)}
-        said = read_table(_Metadata, options | texts, extra="ignore")
-    except Exception as error:  # whatever the reader raises, the file is unusable
-        raise InputError(
-            f"{path} is no readable weight file ({one_line(error)}); expected safetensors or a torch state dict"
-        ) from error
-    model_options = {} if said.pad_type is None else {"pad_type": said.pad_type}
-    preprocessing = KNOWN_PREPROCESSING.get(sha256)
-    if said.mean is not None and said.std is not None:
-        preprocessing = Preprocessing(said.mean, said.std, said.interpolation)
-    return WeightFile(path.name, sha256, tensors, model_options, preprocessing)
-
-
-def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    if path.suffix == ".safetensors":
-        from safetensors import safe_open
-
-        with safe_open(path, "pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:  # torch itself compresses nothing
-            if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
-                raise ValueError("it unpacks to more than its own size")
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    state = state.get("state_dict", state)
-    for name, value in state.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise ValueError(f"it holds a {type(value).__name__} where a named tensor must be")
-    return dict(state), {}
+_VECTOR = 16  # numbers that an instruction works on
 
 
 class Backbone(nn.Module):
@@ -115,9 +38,11 @@ class Backbone(nn.Module):
         embedding_dim: D.
         dropout: on the pooled feature, while training.
         weights: a file that was read, "timm" for timm's own download, or None to start from scratch.
+        image_size: side of the input in pixels, for networks that are made for one; None takes timm's own.
 
     Raises:
-        InputError: unknown model; weights that do not fit (the keys are named); download without a network.
+        InputError: unknown model, or one that takes no images of this size; weights that do not fit (the keys are
+            named), or that timm does not have; download without a network.
     """
 
     def __init__(
@@ -127,10 +52,11 @@ class Backbone(nn.Module):
         embedding_dim: int = 300,
         dropout: float = 0.0,
         weights: WeightFile | str | None = None,
+        image_size: int | None = None,
     ) -> None:
         super().__init__()
-        body, self.preprocessing = create_body(name, weights)
-        width = int(getattr(body, "head_hidden_size", body.num_features))
+        body, self.preprocessing = create_body(name, weights, image_size)
+        width = _width(body)
         self.body: nn.Module = body
         self.dropout = nn.Dropout(dropout)
         self.embedding = nn.Linear(width, embedding_dim)
@@ -170,25 +96,26 @@ class Backbone(nn.Module):
         return torch.tanh(self.embedding(feature)), logits
 
 
-def create_body(name: str, weights: WeightFile | str | None) -> tuple[Any, Preprocessing]:
-    """The timm model without its classifier, with weights, and the preprocessing these expect."""
-    import timm
+def create_body(
+    name: str, weights: WeightFile | str | None, image_size: int | None = None
+) -> tuple[Any, Preprocessing]:
+    """The timm model without its classifier, with weights, and the preprocessing these expect.
 
-    if not timm.is_model(name):
-        near = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:5])
-        raise InputError(
-            f"unknown backbone {name!r}; give a timm model name" + (f", for instance {near}" if near else "")
-        )
-    options = dict(weights.model_options) if isinstance(weights, WeightFile) else {}
+    Args:
+        name: any timm model name.
+        weights: as for `Backbone`.
+        image_size: as for `Backbone`.
+
+    Raises:
+        InputError: as for `Backbone`.
+    """
+    outline, options = _outline_of(name, weights, image_size)
     try:
-        with _quiet("huggingface_hub", "timm"):
+        with _quiet():
+            import timm
+
             body: Any = timm.create_model(name, pretrained=weights == "timm", num_classes=0, **options)
     except Exception as error:
-        if isinstance(weights, WeightFile) and isinstance(error, TypeError) and options:
-            raise InputError(
-                f"{weights.name} asks for {', '.join(options)}, which {name} does not take; give another backbone",
-                "backbone",
-            ) from error
         if weights != "timm":
             raise
         raise InputError(
@@ -196,36 +123,227 @@ def create_body(name: str, weights: WeightFile | str | None) -> tuple[Any, Prepr
             "or none to start from scratch",
             "weights",
         ) from error
+    if layout_of(body) == torch.contiguous_format:
+        body.register_forward_pre_hook(_laid_out)
     config = body.pretrained_cfg
     preprocessing = Preprocessing(tuple(config["mean"]), tuple(config["std"]), config["interpolation"])
     if isinstance(weights, WeightFile):
-        _load(body, name, weights)
+        body.load_state_dict(_fitting(outline, name, weights))
         preprocessing = weights.preprocessing or preprocessing
     return body, preprocessing
 
 
-@contextmanager
-def _quiet(*loggers: str) -> Iterator[None]:
-    """Without a network the download retries for most of a minute, with a warning each time; ours is one line."""
-    levels = {name: logging.getLogger(name).level for name in loggers}
+def check_backbone(
+    name: str, weights: WeightFile | str | None, training: TrainingConfig, *, learns: bool = True
+) -> None:
+    """Refuse what no training can start from: needs no image, and downloads nothing.
+
+    Args:
+        name: any timm model name.
+        weights: as for `Backbone`.
+        training: image size and batch size.
+        learns: whether the network is trained, not its heads alone.
+
+    Raises:
+        InputError: as for `Backbone`; batches of one image, of which batch norm learns nothing.
+    """
+    outline, _ = _outline_of(name, weights, training.image_size)
+    if isinstance(weights, WeightFile):
+        _fitting(outline, name, weights)
+    check_batches(outline.train(learns), training.batch_size)
+
+
+def layout_of(network: nn.Module) -> torch.memory_format:
+    """The memory format that a network runs in: channels last, which is faster, where that is safe.
+
+    The gradient of a strided convolution of single pixels writes outside of its memory on CPUs, where the format is
+    channels last and the channels are fewer than a vector of them (torch 2.14).
+    """
+    pixelwise = (m for m in network.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1))
+    unsafe = any(module.stride != (1, 1) and module.in_channels < _VECTOR for module in pixelwise)
+    return torch.contiguous_format if unsafe else torch.channels_last
+
+
+def _laid_out(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (inputs[0].contiguous(),)
+
+
+def check_batches(network: nn.Module, batch_size: int) -> None:
+    """Refuse to train batch norm, in training mode, on batches of one image.
+
+    Raises:
+        InputError: as said.
+    """
+    if batch_size == 1 and any(isinstance(module, _BatchNorm) and module.training for module in network.modules()):
+        raise InputError("a backbone with batch norm learns from batches of two images or more; got batch_size 1")
+
+
+def _outline_of(
+    name: str, weights: WeightFile | str | None, image_size: int | None
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The network without numbers, and the arguments that timm makes it with."""
+    import timm
+
+    if not timm.is_model(name):
+        near = ", ".join(timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:5])
+        raise InputError(
+            f"unknown backbone {name!r}; give a timm model name" + (f", for instance {near}" if near else ""),
+            "backbone",
+        )
     try:
-        for name in loggers:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        architecture, _, tag = name.partition(".")
+        known = [other.partition(".")[2] for other in timm.list_models(f"{architecture}.*", pretrained=True)]
+        raise InputError(
+            f"unknown weights {tag!r} of backbone {architecture}; give {architecture}"
+            + (f", or one of its {', '.join(known[:5])} after a point" if known else ""),
+            "backbone",
+        ) from error
+    asked = tuple(sorted(weights.model_options.items())) if isinstance(weights, WeightFile) else ()
+    try:
+        with _quiet():
+            outline, options = _outline(name, asked, image_size)
+    except TypeError as error:
+        if not asked or not isinstance(weights, WeightFile):
+            raise
+        raise InputError(
+            f"{weights.name} asks for {', '.join(weights.model_options)}, which {name} does not take; give another "
+            "backbone",
+            "backbone",
+        ) from error
+    config: Any = outline.pretrained_cfg
+    if weights == "timm" and not any(config.get(source) for source in ("url", "file", "hf_hub_id")):
+        raise InputError(
+            f"timm has no weights of {name}; give a file of them, or none to start from scratch", "weights"
+        )
+    return outline, options
+
+
+@lru_cache(maxsize=8)
+def _outline(name: str, asked: tuple[tuple[str, Any], ...], image_size: int | None) -> tuple[Any, dict[str, Any]]:
+    """As `_outline_of`: tried on torch's meta device, where nothing is computed.
+
+    Networks that images of any size fit take no size; of the others some take one, for their position embeddings.
+    """
+    outline = _build(name, dict(asked), "meta")
+    if image_size is None:
+        return outline, dict(asked)
+    faults = []
+    for further in ({}, {"img_size": image_size}):
+        options = dict(asked) | further
+        for device in ("meta", "cpu"):
+            try:
+                tried = _build(name, options, device)
+                feature = tried(torch.zeros(1, 3, image_size, image_size, device=device))
+                if feature.shape != (1, _width(tried)):
+                    raise ValueError(f"its features are {list(feature.shape)}")
+                return tried.to("meta"), options
+            except Exception as error:  # each network has its own way to refuse
+                faults.append(one_line(error))
+                if "meta" not in faults[-1]:
+                    break
+    own = outline.pretrained_cfg["input_size"][-1]
+    way = f"give its own size, {own}, or another backbone" if own != image_size else "give another backbone"
+    raise InputError(f"{name} takes no images of {image_size} pixels ({faults[0][:120]}); {way}", "image_size")
+
+
+def _build(name: str, options: Mapping[str, Any], device: str) -> Any:
+    import timm
+
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        return timm.create_model(name, num_classes=0, **options).eval()
+
+
+def _width(body: Any) -> int:
+    """Number of pooled features."""
+    return int(getattr(body, "head_hidden_size", body.num_features))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without a network the download retries for most of a minute, with a warning each time; ours is one line."""
+    levels = {name: logging.getLogger(name).level for name in ("huggingface_hub", "timm")}
+    try:
+        for name in levels:
             logging.getLogger(name).setLevel(logging.ERROR)
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
 
 
-def _load(body: nn.Module, name: str, weights: WeightFile) -> None:
-    wanted = body.state_dict()
-    missing = [key for key in wanted if key not in weights.tensors]
-    misshapen = [k for k, v in wanted.items() if k in weights.tensors and weights.tensors[k].shape != v.shape]
-    if missing or misshapen:
-        keys = ", ".join((missing + misshapen)[:5])
+def _fitting(outline: nn.Module, name: str, weights: WeightFile) -> dict[str, Tensor]:
+    """The tensors of a file under the network's own names.
+
+    Files often have a prefix before all names (of DataParallel, torch.compile, Lightning, or of this library's saved
+    models). Where they do not fit as they are, timm's own conversion is tried, which resizes position embeddings.
+
+    Raises:
+        InputError: keys are missing, of another shape or no numbers; names some.
+    """
+    wanted = outline.state_dict()
+    prefix = _prefix(weights, wanted)
+    tensors = {key.removeprefix(prefix): value for key, value in weights.tensors.items() if key.startswith(prefix)}
+    if fault := _misfit(tensors, wanted):
+        tensors = _converted(outline, tensors)
+        if _misfit(tensors, wanted):
+            begin = f"; its keys begin with {prefix}" if prefix else ""
+            raise InputError(
+                f"{weights.name} does not fit {name}: {fault}{begin}; give the weights of this backbone or another "
+                "backbone",
+                "backbone",
+            )
+    return {key: tensors[key] for key in wanted}
+
+
+def _prefix(weights: WeightFile, wanted: Mapping[str, Any]) -> str:
+    """What stands before most of the wanted names; empty where they stand as they are, or not at all.
+
+    Raises:
+        InputError: several prefixes stand before all of them.
+    """
+    found = Counter[str]()
+    for key in weights.tensors:
+        parts = key.split(".")
+        for start in range(len(parts)):
+            if ".".join(parts[start:]) in wanted:
+                found["".join(f"{part}." for part in parts[:start])] += 1
+    whole = [prefix for prefix, count in found.items() if count == len(wanted)]
+    if "" in whole or not found:
+        return ""
+    if len(whole) > 1:
         raise InputError(
-            f"{weights.name} does not fit {name}: {len(missing)} keys missing and {len(misshapen)} of another shape "
-            f"({keys}); give the weights of this backbone or another backbone",
-            "backbone",
+            f"{weights.name} holds {len(whole)} networks ({', '.join(whole)}); give a file of one", "weights"
         )
-    body.load_state_dict({key: weights.tensors[key] for key in wanted})
+    return max(found, key=lambda prefix: (found[prefix], prefix == ""))
+
+
+def _misfit(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """How many tensors are missing or other than the network needs, and some of them; empty where all fit."""
+    missing = [key for key in wanted if key not in tensors]
+    there = [(key, tensors[key], value) for key, value in wanted.items() if key in tensors]
+    misshapen = [key for key, given, value in there if given.shape != value.shape]
+    foreign = [key for key, given, value in there if value.is_floating_point() and not given.is_floating_point()]
+    if not missing + misshapen + foreign:
+        return ""
+    kinds = f"{len(missing)} keys missing and {len(misshapen)} of another shape"
+    if foreign:
+        kinds = f"{kinds}, {len(foreign)} not of floating-point numbers"
+    return f"{kinds} ({', '.join((missing + misshapen + foreign)[:5])})"
+
+
+def _converted(outline: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What timm makes of a file of these tensors before it loads them; nothing where it cannot."""
+    import timm
+
+    config: Any = outline.pretrained_cfg
+    entry = timm.model_entrypoint(config["architecture"])
+    convert = getattr(sys.modules[entry.__module__], "checkpoint_filter_fn", None)
+    try:
+        converted = convert(dict(tensors), outline) if convert else tensors
+    except Exception:  # tensors of another network
+        return {}
+    return dict(converted)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from dpq.codes import additive
+from dpq.errors import InputError
 from dpq.inputs.values import as_tensor
 from dpq.learning.backbone import Backbone
 from dpq.learning.on_embeddings import embed_images
 from dpq.learning.settings import Epoch, Execution, Preprocessing, TrainingConfig, TrainLog, Views, autocast
 from dpq.learning.training import Trainer
 from dpq.protocols.base import Images, Split
+
+log = logging.getLogger(__name__)
 
 
 class DeepMethod(nn.Module):
@@ -41,6 +45,7 @@ class DeepMethod(nn.Module):
         self.backbone = backbone
         self.feature_epochs = feature_epochs
         self.training_config = TrainingConfig(epochs=1)  # until `fit`
+        self._untrained: Tensor | None = None  # the codebooks [M, K, D] before the first `fit`
 
     @property
     def codebooks(self) -> Tensor:
@@ -63,15 +68,31 @@ class DeepMethod(nn.Module):
         """Train features and codebooks, going on from the checkpoint where there is one.
 
         Raises:
-            InputError: fewer images than codewords; the loss is not finite any more.
+            InputError: fewer images than codewords; no label; the loss, a weight or an embedding is not finite any
+                more; epochs or codebooks were left out.
         """
         additive.check_enough(len(train), self.codebooks.shape[1])
+        unlabelled = int((~train.labels.any(dim=1)).sum())
+        if unlabelled == len(train):
+            raise InputError("no training image has a label; give labels")
+        if unlabelled:
+            told = "warning: %d of %d training images have no label, and no loss on labels sees them"
+            log.warning(told, unlabelled, len(train))
         self.training_config = training
+        if self._untrained is None:
+            self._untrained = self.codebooks.cpu().clone()
         try:
             with torch.inference_mode(False):  # gradients, whatever the caller switched off
-                return Trainer(self, train, training, seed, execution or Execution()).run()
+                done = Trainer(self, train, training, seed, execution or Execution()).run()
         finally:
             self.eval()  # from here on it only answers
+        if len(done.epochs) != training.epochs:
+            raise InputError(f"{training.epochs} epochs were asked for and {len(done.epochs)} trained; train anew")
+        codebooks = self.codebooks.cpu()
+        additive.check_fitted(
+            codebooks, codebooks.shape, self._untrained if self._untrained.shape == codebooks.shape else None
+        )
+        return done
 
     def embed(self, images: Images, *, views: Views | None = None, progress: bool = False) -> Tensor:
         """Embeddings [N, D] of uint8 images [N, 3, h, w], on the CPU."""

@@ -37,7 +37,6 @@ from dpq.learning.settings import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dpq.learning.backbone import Backbone
     from dpq.protocols.base import Images, Split
 
 GROUP = "dpq.methods"
@@ -101,7 +100,8 @@ class MethodContext:
         codebook_size: codewords per level K.
         classes: number of classes L.
         label_vectors: [L, D], one of unit length per class.
-        backbone: makes the experiment's network, with a classifier of so many classes; 0 for none.
+        backbone: makes the experiment's network, a `dpq.learning.backbone.Backbone`, with a classifier of so many
+            classes; 0 for none.
         embeddings: what `source` gives.
         multi_label: training images may have several labels.
     """
@@ -111,7 +111,7 @@ class MethodContext:
     codebook_size: int
     classes: int
     label_vectors: Tensor
-    backbone: Callable[[int], Backbone]
+    backbone: Callable[[int], Any]
     embeddings: Source | None = None
     multi_label: bool = False
 
@@ -135,7 +135,8 @@ class MethodEntry:
         title: name in tables and figures, and in the papers' numbers.
         progressive: a prefix of a code is itself a code, so one training serves every length.
         config: frozen dataclass of the method's settings, all with defaults; `score` says how it ranks. None for a
-            method on DPQ without settings of its own.
+            method on DPQ without settings of its own. A method `check_training(TrainingConfig)` of theirs, if there is
+            one, refuses, with an `InputError`, a training that would not train, before any image is read.
         source: whose embeddings are quantized: "backbone" for frozen features, "dpq" for those of a trained DPQ, which
             then decides how it ranks; None for a method that trains features of its own.
         check: refuses, with an `InputError`, training images and codebook sizes K that the method is not made for.

@@ -23,7 +23,7 @@ from dpq.files.checkpoint import (
 )
 from dpq.inputs.values import as_tensor
 from dpq.learning.augment import CROPS, draw_crops, send, to_input
-from dpq.learning.backbone import WeightFile, create_body
+from dpq.learning.backbone import WeightFile, create_body, layout_of
 from dpq.learning.entry import Source
 from dpq.learning.settings import Execution, Preprocessing, TrainingConfig, TrainLog, Views, autocast
 from dpq.protocols.base import Images, Split
@@ -59,6 +59,9 @@ def embed_images(
 
     Returns:
         Embeddings [N, D] and logits [N, L], float32 on the CPU.
+
+    Raises:
+        InputError: an embedding is not finite.
     """
     device, views = next(network.parameters()).device, views or config.evaluation_views
     generator = None if crop_seed is None else torch.Generator().manual_seed(crop_seed)
@@ -82,7 +85,12 @@ def embed_images(
             embeddings.append(torch.stack([embedding.float() for embedding, _ in seen]).mean(dim=0))
             logits.append(torch.stack([scores.float() for _, scores in seen]).mean(dim=0))
             bar.update(len(batch))
-    return torch.cat(embeddings).cpu(), torch.cat(logits).cpu()  # read once: reading stalls a GPU
+    whole = torch.cat(embeddings).cpu()  # read once: reading stalls a GPU
+    if not whole.isfinite().all():
+        raise InputError(
+            "the network's embeddings hold NaN or infinity; lower the learning rate, or start from other weights"
+        )
+    return whole, torch.cat(logits).cpu()
 
 
 class FrozenFeatures(nn.Module):
@@ -99,8 +107,8 @@ class FrozenFeatures(nn.Module):
         self, name: str, weights: WeightFile | str | None, training: TrainingConfig, device: torch.device
     ) -> None:
         super().__init__()
-        body, preprocessing = create_body(name, weights)
-        self.body: nn.Module = body.to(device, memory_format=torch.channels_last)
+        body, preprocessing = create_body(name, weights, training.image_size)
+        self.body: nn.Module = body.to(device, memory_format=layout_of(body))
         self.preprocessing: Preprocessing = preprocessing
         self.training_config = training
         self.eval()
@@ -172,6 +180,7 @@ class EmbeddingQuantizer:
             embeddings = self.embed(train.images)
             started = time.perf_counter()
             self._codebooks = self.learn(embeddings, derive_seed(seed, "codebooks", 0))
+            additive.check_fitted(self._codebooks, (self.levels, self.codebook_size, embeddings.shape[1]))
             seconds = time.perf_counter() - started
             parts = with_environment(getattr(self.source, "environments", ()), environment)
             if checkpoint is not None:

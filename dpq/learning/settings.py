@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from annotated_types import Interval
 
 from dpq.errors import InputError
+from dpq.files.bounds import Bounded
 
 if TYPE_CHECKING:  # settings are read without PyTorch, whose import takes seconds
     import torch
@@ -54,7 +55,7 @@ def as_recorded(config: Any) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Preprocessing:
+class Preprocessing(Bounded):
     """What a set of weights expects of its input, for RGB in [0, 1]; mean and standard deviation per channel."""
 
     mean: tuple[Mean, Mean, Mean] = (0.485, 0.456, 0.406)
@@ -63,7 +64,7 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
-class SearchConfig:
+class SearchConfig(Bounded):
     """Settings of a quantizer on given embeddings.
 
     Attributes:
@@ -74,7 +75,7 @@ class SearchConfig:
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class Augmentation(Bounded):
     """Training-time geometry; evaluation takes crops of the same size, at fixed places.
 
     Attributes:
@@ -90,7 +91,7 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(Bounded):
     """What all methods of an experiment share.
 
     Attributes:
@@ -133,7 +134,8 @@ class TrainingConfig:
     precision: Literal["32", "bf16"] = "32"
 
     def __post_init__(self) -> None:
-        """Refuse views that are all the same crop."""
+        """Refuse what is out of range, and views that are all the same crop."""
+        super().__post_init__()
         if self.evaluation_views == "ten-crop" and self.augmentation.crop >= 1:
             raise InputError(
                 f"ten-crop takes crops of centre and corners, but the crop is {self.augmentation.crop:g} of the image; "

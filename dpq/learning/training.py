@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from tqdm import tqdm
 
@@ -25,8 +24,10 @@ from dpq.files.checkpoint import (
     unusable,
     with_environment,
 )
+from dpq.files.tensors import check_finite
 from dpq.learning import distributed
 from dpq.learning.augment import draw_crops, send, to_input
+from dpq.learning.backbone import check_batches, layout_of
 from dpq.learning.graphs import Replayed
 from dpq.learning.health import batch_signs, loss_signs, one_class
 from dpq.learning.settings import Epoch, Execution, TrainingConfig, TrainLog, Views
@@ -77,12 +78,11 @@ class Trainer:
                 f"{distributed.processes()} processes cannot share batches of {self.batch_size} images; start fewer"
             )
         self.module.train()
-        if self.batch_size == 1 and any(isinstance(m, _BatchNorm) and m.training for m in self.module.modules()):
-            raise InputError("a backbone with batch norm learns from batches of two images or more; got batch_size 1")
+        check_batches(self.module, self.batch_size)
         self.steps = len(split) // self.batch_size
         self.log = TrainLog()
         self.epoch = 0
-        self.module.to(execution.device, memory_format=torch.channels_last)
+        self.module.to(execution.device, memory_format=layout_of(self.module))
         distributed.synchronise_batch_norm(self.module, execution.device)
         network = method.network_parameters(config)
         # Fused: a step of many small operations waits for each to be launched.
@@ -126,6 +126,7 @@ class Trainer:
             while self.epoch < self.config.epochs:
                 started = time.perf_counter()
                 report = self._one_epoch(bar)
+                self._refuse_broken_weights()
                 self.log.seconds += time.perf_counter() - started
                 self.log.epochs.append(report)
                 self.epoch += 1
@@ -227,8 +228,19 @@ class Trainer:
 
     def _refuse_nonfinite(self, loss: float, where: str) -> None:
         if not math.isfinite(loss):
-            kept = f"the checkpoint of epoch {self.epoch} is kept" if self.epoch else "no epoch was finished"
-            raise InputError(f"the loss became {loss} {where}; {kept}: lower the learning rate")
+            raise InputError(f"the loss became {loss} {where}; {self._kept()}: lower the learning rate")
+
+    def _refuse_broken_weights(self) -> None:
+        """What the last step leaves has no loss after it that would show it."""
+        try:
+            check_finite(self.module.state_dict())
+        except ValueError as error:
+            raise InputError(
+                f"after epoch {self.epoch + 1} {error}; {self._kept()}: lower the learning rate"
+            ) from error
+
+    def _kept(self) -> str:
+        return f"the checkpoint of epoch {self.epoch} is kept" if self.epoch else "no epoch was finished"
 
     def _save(self) -> None:
         if not distributed.leads():

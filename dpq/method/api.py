@@ -18,13 +18,15 @@ from tqdm import tqdm
 
 from dpq.codes import additive
 from dpq.errors import InputError
+from dpq.files.bounds import in_range
 from dpq.files.checkpoint import restore_module
+from dpq.files.schema import Bits
 from dpq.inputs.images import ImageInput, LeftOut, batches, square_images
 from dpq.inputs.training import LabelInput, training_split
 from dpq.inputs.values import Numbers, as_tensor, whole_number
-from dpq.learning.backbone import Backbone, WeightFile, read_weights
+from dpq.learning.backbone import Backbone, WeightFile, check_backbone, create_body, read_weights
 from dpq.learning.health import code_signs
-from dpq.learning.settings import Augmentation, Execution, TrainingConfig, TrainLog
+from dpq.learning.settings import Augmentation, Execution, Pixels, TrainingConfig, TrainLog
 from dpq.method import dpq
 from dpq.method.config import DPQConfig
 from dpq.method.label_vectors import orthonormal_label_vectors
@@ -108,8 +110,9 @@ class DPQ:
             batch_size=whole_number("batch_size", training.batch_size if batch_size is None else batch_size),
         )
         self.backbone, self.weights = backbone, weights
-        self.embedding_dim = whole_number("embedding_dim", embedding_dim)
-        self.bits, self.codebook_size = levels * (size.bit_length() - 1), size
+        self.embedding_dim: int = in_range("embedding_dim", Pixels, whole_number("embedding_dim", embedding_dim))
+        self.bits: int = in_range("bits", Bits, levels * (size.bit_length() - 1))
+        self.codebook_size = size
         self.config = config
         self.device = _device(device)
         self.log: TrainLog | None = None
@@ -180,7 +183,16 @@ class DPQ:
         seed, workers = whole_number("seed", seed, None), whole_number("workers", workers, 0)
         left_out = LeftOut(whole_number("allow_missing", allow_missing, 0))
         with torch.inference_mode(False):  # gradients, whatever the caller switched off
-            split, read = training_split(images, labels, classes, side=self.side, workers=workers, left_out=left_out)
+            self._check_before_reading()
+            split, read = training_split(
+                images,
+                labels,
+                classes,
+                side=self.side,
+                workers=workers,
+                left_out=left_out,
+                check=self._check_sizes,
+            )
             left_out.tell()
             with seeded(derive_seed(seed, "weights")):
                 method = self._build(read.classes, read.several)
@@ -191,9 +203,28 @@ class DPQ:
             self._method, self._labels, self.log = method, (read.classes, read.several), log_of_all
         return self
 
+    def _check_before_reading(self) -> None:
+        """Refuse what no images can mend, before hours of decoding."""
+        self.config.check_training(self.training)
+        self.weights = _read(self.weights)
+        check_backbone(self.backbone, self.weights, self.training, learns=self.config.train_backbone)
+
+    def _check_sizes(self, images: int | None, classes: int | None) -> None:
+        """Refuse what these images cannot be trained with, and fetch weights that are not here yet."""
+        if images is not None:
+            additive.check_enough(images, self.codebook_size)
+        if classes is not None:
+            orthonormal_label_vectors(classes, self.embedding_dim)  # refuses too few dimensions
+        if self.weights == "timm":
+            with torch.random.fork_rng(devices=[]):
+                create_body(self.backbone, self.weights, self.training.image_size)  # downloads them
+
     def _build(self, classes: tuple[str, ...], several: bool) -> dpq.DPQMethod:
         self.weights = _read(self.weights)
-        backbone = Backbone(self.backbone, len(classes), self.embedding_dim, self.training.dropout, self.weights)
+        training = self.training
+        backbone = Backbone(
+            self.backbone, len(classes), self.embedding_dim, training.dropout, self.weights, training.image_size
+        )
         vectors = orthonormal_label_vectors(len(classes), self.embedding_dim)
         built = dpq.DPQMethod(
             backbone, vectors, self.config, bits=self.bits, codebook_size=self.codebook_size, multi_label=several

@@ -7,11 +7,12 @@ from typing import Literal
 
 from dpq.codes.additive import Choice
 from dpq.errors import InputError
-from dpq.learning.settings import Fraction, Rate, Weight, added_later
+from dpq.files.bounds import Bounded
+from dpq.learning.settings import Fraction, Rate, TrainingConfig, Weight, added_later
 
 
 @dataclass(frozen=True)
-class DPQConfig:
+class DPQConfig(Bounded):
     """Weights of the objective, and one switch for each way in which paper and released code differ.
 
     Defaults are the paper's; `released()` turns every switch but the last three, which are for ablations. The released
@@ -77,9 +78,29 @@ class DPQConfig:
     two_step: bool = added_later(False)
 
     def __post_init__(self) -> None:
-        """Refuse an objective without a feature loss."""
+        """Refuse what is out of range, and an objective without a feature loss."""
+        super().__post_init__()
         if not (self.margin or self.classification):
             raise InputError("margin and classification are both 0, so features learn from nothing; give one a weight")
+
+    def check_training(self, training: TrainingConfig) -> None:
+        """Refuse a training in which something would not be trained at all.
+
+        Raises:
+            InputError: no epoch is left, or none for the network.
+        """
+        epochs = training.epochs - self.lost_epoch
+        if not epochs:
+            raise InputError(
+                "lost_epoch, of the released variant, trains one epoch less than is asked for, and of 1 leaves none; "
+                "raise epochs",
+                "epochs",
+            )
+        if self.two_step and not int(self.feature_epochs * epochs):
+            raise InputError(
+                f"two_step trains the network in feature epochs alone, and feature_epochs = {self.feature_epochs:g} of "
+                f"{epochs} epochs leaves none; raise epochs or feature_epochs"
+            )
 
     def released(self) -> DPQConfig:
         """The same weights, with every switch as in the released code."""

@@ -91,15 +91,11 @@ class DPQMethod(DeepMethod):
         """Train features and codebooks end to end, going on from the checkpoint where there is one.
 
         Raises:
-            InputError: fewer images than codewords; two steps of which the first has no epoch; the loss is not finite
-                any more.
+            InputError: fewer images than codewords; an epoch too few (`DPQConfig.check_training`); the loss or a weight
+                is not finite any more.
         """
+        self.config.check_training(training)
         shortened = replace(training, epochs=training.epochs - 1) if self.config.lost_epoch else training
-        if self.config.two_step and not self.codes_start(shortened.epochs):
-            raise InputError(
-                f"two_step trains the network in feature epochs alone, and feature_epochs = {self.feature_epochs:g} of "
-                f"{shortened.epochs} epochs leaves none; raise epochs or feature_epochs"
-            )
         self._let_network_learn(True)
         return super().fit(train, shortened, seed, execution)
 

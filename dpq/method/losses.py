@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from dpq.inputs.values import label_tensor
 
+_NO_CLASS = -100
+
 
 def adaptive_margin_loss(
     x: Tensor, label_vectors: Tensor, labels: Tensor, negatives: Literal["wrong", "others"] = "wrong"
@@ -48,6 +50,8 @@ def adaptive_margin_loss(
 def classification_loss(logits: Tensor, labels: Tensor, multi_label: bool) -> Tensor:
     """L_C: softmax cross-entropy, or with several labels per image the mean sigmoid cross-entropy over classes.
 
+    It is a mean over the images that have a label: of the others nothing is known. 0 where none has.
+
     Args:
         logits: [B, L].
         labels: [B, L] bool.
@@ -57,9 +61,14 @@ def classification_loss(logits: Tensor, labels: Tensor, multi_label: bool) -> Te
         InputError: labels are neither bool nor 0 and 1.
     """
     labels = label_tensor(labels, *logits.shape)
+    labelled = labels.any(dim=1)
     if multi_label:
-        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-    return F.cross_entropy(logits, labels.int().argmax(dim=1))
+        targets, share = labels.to(logits.dtype), labelled.to(logits.dtype)
+        loss = F.binary_cross_entropy_with_logits(logits, targets, share[:, None])
+        return loss * (len(labels) / share.sum().clamp(min=1))  # times 1 where all have one
+    classes = labels.int().argmax(dim=1).masked_fill(~labelled, _NO_CLASS)
+    loss = F.cross_entropy(logits, classes, ignore_index=_NO_CLASS)
+    return torch.where(labelled.any(), loss, torch.zeros_like(loss))
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,11 @@ class Split:
         """Number of images N."""
         return len(self.images)
 
+    @property
+    def first_label(self) -> Tensor:
+        """[N] int64: the first class of each image; -1 where it has none."""
+        return self.labels.int().argmax(dim=1).masked_fill(~self.labels.any(dim=1), -1)
+
     def take(self, rows: Tensor) -> Split:
         """The images at `rows` ([n] int64), in that order; what is on disk stays there."""
         return Split(take_images(self.images, rows), self.labels[rows])
@@ -84,19 +89,26 @@ class Split:
     def balanced(self, limit: int) -> Split:
         """The first `limit // L` images of every class, in the order of the split.
 
-        An image counts for its first label. A class with fewer images gives what it has.
+        An image counts for its first label; one without any is left out. A class with fewer images gives what it has.
 
         Raises:
             InputError: `limit` is below one image per class.
         """
-        per_class = limit // self.labels.shape[1]
-        if per_class < 1:
-            raise InputError(
-                f"a limit of {limit} leaves no image for some of the {self.labels.shape[1]} classes; raise it", "limit"
-            )
-        first_label = self.labels.int().argmax(dim=1)
+        per_class = images_per_class(limit, self.labels.shape[1])
+        first_label = self.first_label
         rows = [torch.nonzero(first_label == c).flatten()[:per_class] for c in range(self.labels.shape[1])]
         return self.take(torch.cat(rows).sort().values)
+
+
+def images_per_class(limit: int, classes: int) -> int:
+    """How many images of each class a limit leaves.
+
+    Raises:
+        InputError: none.
+    """
+    if limit < classes:
+        raise InputError(f"a limit of {limit} leaves no image for some of the {classes} classes; raise it", "limit")
+    return limit // classes
 
 
 @dataclass(frozen=True)
@@ -150,7 +162,7 @@ class Dataset:
                 "choose settings on a protocol without held-out classes"
             )
         train, query, database = [], [], []
-        first_label = self.train.labels.int().argmax(dim=1)
+        first_label = self.train.first_label
         for c in range(len(self.classes)):
             rows = torch.nonzero(first_label == c).flatten()
             kept, middle = len(rows) * 4 // 5, len(rows) * 9 // 10
@@ -259,9 +271,12 @@ class ReadOptions:
         allow_missing: how many of the published images a copy may lack, over all splits.
         strip_prefix: what to take off the paths in lists that name another machine's folders.
         workers: processes that decode; 0 decodes in this one, None takes one per core, at most 8.
+        check: called before the first image is decoded, with the number of training images, or what it is at most, and
+            that of classes; refuses, with an `InputError`, what they are not enough for.
     """
 
     side: int = 256
     allow_missing: int = 0
     strip_prefix: str | None = None
     workers: int | None = None
+    check: Callable[[int, int], None] = lambda train, classes: None

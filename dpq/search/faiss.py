@@ -99,6 +99,18 @@ def inverted_index(codes: Tensor, codebooks: Tensor, centroids: NDArray[np.float
     return index
 
 
+def check_lists(lists: int, images: int) -> int:
+    """The number of lists; refuses more of them than images, or none.
+
+    Raises:
+        InputError: as said.
+    """
+    lists = whole_number("lists", lists, None)
+    if not 1 <= lists <= images:
+        raise InputError(f"an index of {images} images can have 1 to {images} lists; got {lists}")
+    return lists
+
+
 def list_centroids(codes: Tensor, codebooks: Tensor, lists: int, seed: int = 0) -> NDArray[np.float32]:
     """Centroids of the lists of an inverted file, by Faiss's k-means on reconstructions.
 
@@ -118,9 +130,7 @@ def list_centroids(codes: Tensor, codebooks: Tensor, lists: int, seed: int = 0) 
     codes, codebooks = _fitting(codes, codebooks)
     if not len(codes):
         raise InputError("an index without images has nothing to divide; add images first")
-    lists, seed = whole_number("lists", lists, None), whole_number("seed", seed, 0, 2**31 - 1)
-    if not 1 <= lists <= len(codes):
-        raise InputError(f"an index of {len(codes)} images can have 1 to {len(codes)} lists; got {lists}")
+    lists, seed = check_lists(lists, len(codes)), whole_number("seed", seed, 0, 2**31 - 1)
     drawn = np.random.default_rng(seed).permutation(len(codes))[: _POINTS * lists]
     points = decode(codes[torch.from_numpy(np.sort(drawn))], codebooks)
     shift = centre(points)

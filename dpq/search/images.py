@@ -18,6 +18,8 @@ from dpq.learning.settings import Score
 from dpq.method.api import DPQ
 from dpq.method.saved import read_config
 from dpq.protocols.archives import leaves_root
+from dpq.ranking.scores import checked
+from dpq.search.faiss import check_lists
 from dpq.search.file import Origin
 from dpq.search.index import CodeIndex, Found
 
@@ -65,7 +67,11 @@ class ImageIndex:
             InputError: no model, no image, one that cannot be read, or a number out of range.
         """
         trained, root = DPQ.from_pretrained(model, device=device), real(folder)
-        files, codes = _coded(trained, list_images(root), bits, allow_missing, workers, progress)
+        files = list_images(root)
+        checked(score)
+        if lists:
+            check_lists(lists, len(files))
+        files, codes = _coded(trained, files, bits, allow_missing, workers, progress)
         origin = Origin(str(real(model)), read_config(Path(model)).sha256, str(root))
         codebooks = trained.codebooks[: codes.shape[1]]
         index = CodeIndex(codes, codebooks, score, names=[_name(file, root) for file in files], origin=origin)

@@ -136,3 +136,11 @@ def test_alternating_codes_and_codebooks_lowers_the_error():
 def test_the_released_form_has_neither_penalty_nor_gradient():
     released = DTQConfig(margin=7.0).released()
     assert (released.orthogonality, released.quantization, released.margin) == (0.0, 0.0, 7.0)
+
+
+def test_an_image_without_a_label_is_nobodys_negative():
+    labels = labels_of([0, 0, 1], 2)
+    labels[2] = False
+    z = torch.zeros(3, 4, requires_grad=True)
+    group_hard_triplet_loss(z, labels, 1.0).backward()
+    assert not z.grad.any()

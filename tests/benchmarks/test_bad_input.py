@@ -2,14 +2,23 @@
 
 import os
 import stat
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+import dpq.protocols.folder.load
+import dpq.protocols.listed.load
 from benchmarks.__main__ import main
+from benchmarks.setting.building import check_sizes
+from benchmarks.setting.experiment import BackboneConfig, load_experiment
+from dpq import InputError
 from dpq.method.dpq import DPQMethod
+from dpq.protocols import ReadOptions, load_protocol
+from tests.dpq.protocols.miniatures import write_mini_nuswide
+from tests.dpq.protocols.own_images import write_splits
 
 
 @pytest.fixture
@@ -62,11 +71,48 @@ def refuse(configs, tmp_path, capsys):
             "or none to start from scratch; on the command line: --weights FILE",
         ),
         (["--label-vectors", "nowhere.txt"], "cannot read label vectors"),
+        (["--backbone", "efficientformer_l1"], "efficientformer_l1 takes no images of 32 pixels"),
+        (["--backbone", "resnet18.nonsense"], "unknown weights 'nonsense' of backbone resnet18"),
+        (
+            ["--variant", "released", "--epochs", "1", "--method", "dpq"],
+            "of 1 leaves none; raise epochs; on the command line: --epochs N",
+        ),
+        (["--variant", "released", "--epochs", "1", "--method", "all"], "of 1 leaves none"),
+        (["--ablation", "two-step", "--epochs", "1"], "two_step trains the network in feature epochs alone"),
         (["--colour"], "unrecognized arguments: --colour"),
     ],
 )
 def test_bad_arguments(refuse, arguments, words):
     assert words in refuse(*arguments)
+
+
+def refused(train, classes):
+    raise InputError(f"{train} training images of {classes} classes are refused")
+
+
+def test_sizes_are_checked_before_the_first_image_is_decoded(tmp_path, monkeypatch):
+    for module in (dpq.protocols.folder.load, dpq.protocols.listed.load):
+        monkeypatch.setattr(module, "store_images", None)
+    write_splits(tmp_path / "photos", each=3)
+    write_mini_nuswide(tmp_path / "nuswide")
+    for protocol, root, words in (("folder", "photos", "6 training images of 2"), ("nuswide21", "nuswide", "of 21")):
+        options = ReadOptions(16, 10**6, check=refused)
+        with pytest.raises(InputError, match=f"{words} classes are refused"):
+            load_protocol(protocol, tmp_path / root, tmp_path / "cache", options)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"limit": 9}, "leaves no image for some of the 10 classes"),
+        ({"limit": 10}, "at least as many training images; got 10"),
+        ({"limit": None}, "at least as many training images; got 12"),
+        ({"backbone": BackboneConfig("test_resnet", "none", 9)}, "raise the embedding dimension"),
+    ],
+)
+def test_a_setting_that_images_are_not_enough_for(configs, changes, words):
+    with pytest.raises(InputError, match=words):
+        check_sizes(replace(load_experiment("tiny"), **changes), 16 if "backbone" in changes else 12, 10)
 
 
 def test_an_unknown_experiment(refuse):

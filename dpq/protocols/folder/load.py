@@ -36,6 +36,8 @@ def load_folder(data_root: Path | None, cache: Path, options: ReadOptions, split
     if split_seed != 0 and images.layout != "classes":
         raise InputError(f"{images.root} says its splits, so nothing is drawn; its split seed is 0, got {split_seed}")
     images.tell()
+    learned = sum("train" in entry.splits or not entry.splits for entry in images.entries)
+    options.check(learned, len(images.classes))
     store = store_images(images.root, images.files, cache, options)
     division = divide(images.entries, store.inspection.digests, split_seed)
     for title, found in division.problems.items():

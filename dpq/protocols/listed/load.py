@@ -97,6 +97,7 @@ def load_listed(protocol: str, data_root: Path | None, cache: Path, options: Rea
         )
     there = {name: torch.tensor([isfile(root / copy.files[i]) for i in rows]) for name, rows in copy.rows.items()}
     _refuse_missing(copy.missing(there), root, protocol, options)
+    options.check(int(there["train"].sum()), len(listing.classes))
     store = store_images(root, copy.files, cache, options)
     digests = store.inspection.digests
     usable = copy.usable(digests)

@@ -116,9 +116,9 @@ def test_an_abbreviated_option_of_the_library_is_none(capsys, arguments):
 
 
 def test_a_record_keeps_its_arguments_and_they_make_it_again(run_tiny):
-    (path,) = run_tiny("--epochs", "1", "--variant", "released", "--seeds", "3", "--bits", "8")
+    (path,) = run_tiny("--epochs", "3", "--variant", "released", "--seeds", "3", "--bits", "8")
     record = read_record(path).raw
-    setting = ["--epochs", "1", "--limit", "100"]
+    setting = ["--epochs", "3", "--limit", "100"]
     assert record["arguments"] == [
         *("run", "tiny", "--method", "dpq", "--variant", "released"),
         *("--seeds", "3", "--split-seeds", "0", "--bits", "8", *setting),

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -153,6 +154,32 @@ def test_a_mistake_is_one_line_and_changes_nothing(call, capsys, command, words)
     assert error.startswith("error: ") and error.count("\n") == 1 and words in error
     assert Path("photos.index").read_bytes() == before
     assert sorted(path.name for path in Path().iterdir()) == ["model", "photos", "photos.index"]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (f"train damaged --output m {SMALL} --backbone nosuchnet", "unknown backbone 'nosuchnet'"),
+        (f"train damaged --output m {SMALL} --weights nofile.pth", "nofile.pth does not exist"),
+        (f"train damaged --output m {SMALL} --embedding-dim 2", "raise the embedding dimension"),
+        (f"train damaged --output m {SMALL} --codebook-size 64 --bits 6", "got 48"),
+        (f"train damaged --output m {SMALL} --batch-size 1", "batches of two images or more"),
+        (f"train damaged --output m {SMALL} --batch-size 99999999999", "batch_size must be a whole number from 1 to"),
+        (f"train damaged --output m {SMALL} --backbone efficientformer_l1", "on the command line: --image-size N"),
+        (f"train damaged --output damaged/r/00.png/m {SMALL}", "is no folder that takes files"),
+        ("index build model damaged --output i --score cosine", "score must be"),
+        ("index build model damaged --output i --lists 5000", "can have 1 to 48 lists"),
+        ("index build model damaged --output i --bits 16", "exceed the 8 bits"),
+        ("index build model damaged --output damaged/r/00.png/i", "is no folder that takes files"),
+    ],
+)
+def test_what_needs_no_image_is_said_before_the_first_is_read(call, made, tmp_path, capsys, command, words):
+    shutil.copytree(made / "photos", tmp_path / "damaged")
+    for image in (tmp_path / "damaged").rglob("*.png"):
+        image.write_bytes(b"")
+    assert call(command) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and words in error
 
 
 @pytest.mark.parametrize("command", ["build model photos --output i", "search photos.index photos/r/00.png"])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dpq import InputError
-from dpq.files.checkpoint import load_checkpoint
+from dpq.files.checkpoint import load_checkpoint, save_checkpoint
 from dpq.inputs.training import keep_images
 from dpq.learning.settings import Execution
 from dpq.learning.training import Trainer
@@ -220,3 +220,60 @@ def test_batches_of_one_class_are_said(make_dpq, split, training, caplog):
     steps = len(split) // training.batch_size
     assert epochs[0]["warnings"] == [f"{steps} of {steps} batches were of one class"]
     assert "batches were of one class" in caplog.text
+
+
+def test_weights_that_the_last_step_broke_are_refused_and_not_kept(make_dpq, split, training, tmp_path):
+    method = make_dpq()
+    after = method.after_epoch
+
+    def broken(epoch):
+        if epoch.index + 1 == epoch.count:
+            method.backbone.classifier.weight.data[0] = float("inf")
+        return after(epoch)
+
+    method.after_epoch = broken
+    execution = Execution(checkpoint=tmp_path / "last.safetensors")
+    with pytest.raises(
+        InputError, match=r"backbone.classifier.weight holds NaN or infinity; the checkpoint of epoch \d"
+    ):
+        method.fit(split, training, 0, execution)
+    assert load_checkpoint(execution.checkpoint)[1]["epoch"] == training.epochs - 1
+
+
+def test_embeddings_that_are_not_finite_name_the_learning_rate(make_dpq, split):
+    method = make_dpq()
+    method.backbone.embedding.bias.data[0] = float("nan")
+    with pytest.raises(InputError, match="the network's embeddings hold NaN or infinity; lower the learning rate"):
+        method.embed(split.images)
+
+
+def test_a_checkpoint_of_broken_weights_is_refused(make_dpq, split, training, tmp_path):
+    execution = Execution(checkpoint=tmp_path / "last.safetensors")
+    make_dpq().fit(split, training, 0, execution)
+    tensors, state = load_checkpoint(execution.checkpoint)
+    tensors["method.backbone.embedding.bias"][0] = float("nan")
+    save_checkpoint(execution.checkpoint, tensors, state)
+    with pytest.raises(InputError, match=r"backbone\.embedding\.bias holds NaN or infinity"):
+        make_dpq().fit(split, training, 0, execution)
+
+
+def test_codebooks_that_were_never_fitted_are_refused(make_dpq, split, training):
+    method = make_dpq()
+    method.feature_epochs = 2.0
+    with pytest.raises(InputError, match="training never fitted the codebook of level 1"):
+        method.fit(split, training)
+
+
+def test_an_epoch_less_than_one_is_no_training(make_dpq, split, training):
+    with pytest.raises(InputError, match="trains one epoch less than is asked for, and of 1 leaves none"):
+        make_dpq(lost_epoch=True).fit(split, replace(training, epochs=1))
+    assert len(make_dpq(lost_epoch=True).fit(split, replace(training, epochs=2)).epochs) == 1
+
+
+def test_images_without_a_label_are_told_or_refused(make_dpq, split, training, caplog):
+    labels = split.labels.clone()
+    labels[:3] = False
+    make_dpq().fit(Split(split.images, labels), replace(training, epochs=1))
+    assert f"3 of {len(split)} training images have no label" in caplog.text
+    with pytest.raises(InputError, match="no training image has a label"):
+        make_dpq().fit(Split(split.images, torch.zeros_like(labels)), training)

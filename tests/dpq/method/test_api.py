@@ -348,13 +348,48 @@ def test_a_failed_save_leaves_the_old_model_and_no_litter(model, saved, monkeypa
     assert sorted(path.name for path in saved.parent.iterdir()) == ["saved"]
 
 
+GONE = [f"gone/{c}/{i}.jpg" for i in range(24) for c in "ab"]  # reading one would be refused as missing
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"backbone": "nosuchnet"}, "unknown backbone 'nosuchnet'"),
+        ({"backbone": "resnet18.nonsense"}, "unknown weights 'nonsense'"),
+        ({"backbone": "efficientformer_l1"}, "takes no images of 32 pixels"),
+        ({"backbone": "botnet50ts_256", "weights": "timm", "image_size": 256}, "timm has no weights of"),
+        ({"weights": "nofile.pth"}, "nofile.pth does not exist"),
+        ({"embedding_dim": 1}, "raise the embedding dimension"),
+        ({"codebook_size": 64, "bits": 6}, "at least as many training images; got 48"),
+        ({"batch_size": 1}, "batches of two images or more"),
+        ({"config": DPQConfig(lost_epoch=True), "epochs": 1}, "of 1 leaves none; raise epochs"),
+    ],
+)
+def test_what_needs_no_image_is_checked_before_the_first_is_read(changes, why):
+    model = DPQ(**(SMALL | {"backbone": "test_resnet", "device": "cpu"} | changes))
+    with pytest.raises(InputError, match=why):
+        model.fit(GONE, ["a", "b"] * 24)
+
+
+def test_labels_are_counted_before_the_first_image_is_read():
+    for labels in (["a", "b"] * 20, ["a"] * 48):
+        with pytest.raises(InputError, match=r"but 40 labels|at least two classes"):
+            make().fit(GONE, labels)
+
+
+@pytest.mark.parametrize("name", ["batch_size", "image_size", "epochs", "embedding_dim", "bits"])
+def test_sizes_have_the_bounds_of_files(name):
+    with pytest.raises(InputError, match=f"{name} must be a whole number from 1 to"):
+        make(**{name: 4 * 10**12})
+
+
 @pytest.mark.parametrize(
     ("call", "why"),
     [
         (lambda images: make().encode(images), "not trained; call fit"),
         (lambda images: make().save("nowhere"), "not trained; call fit"),
         (lambda images: make(bits=10), "multiples of 4 bits"),
-        (lambda images: make(image_size=0), "image_size must be at least 1; got 0"),
+        (lambda images: make(image_size=0), "image_size must be a whole number from 1 to 100000; got 0"),
         (lambda images: make(device="abacus"), "device abacus cannot be used"),
         (lambda images: make().fit(images), "training needs labels"),
         (lambda images: make().fit(images, [0, 1]), "48 images but 2 labels"),

@@ -93,3 +93,20 @@ def test_margin_loss_has_a_gradient_that_lowers_it():
     loss = adaptive_margin_loss(x, vectors, labels)
     (gradient,) = torch.autograd.grad(loss, x)
     assert adaptive_margin_loss(x - 0.1 * gradient, vectors, labels) < loss
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_images_without_a_label_teach_no_class(multi_label):
+    logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    labels = torch.eye(3, dtype=torch.bool)[[0, 1, 2, 1, 0]]
+    labels[[1, 4]] = False
+    kept = labels.any(dim=1)
+    loss = classification_loss(logits, labels, multi_label)
+    expected = classification_loss(logits.detach()[kept], labels[kept], multi_label)
+    assert float(loss.detach()) == pytest.approx(float(expected))
+    loss.backward()
+    assert not logits.grad[~kept].any() and logits.grad[kept].all()
+    nothing = logits.detach().requires_grad_()
+    loss = classification_loss(nothing, torch.zeros_like(labels), multi_label)
+    loss.backward()
+    assert loss == 0 and not nothing.grad.any()

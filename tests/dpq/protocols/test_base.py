@@ -177,3 +177,12 @@ def test_a_split_of_stored_images_reads_nothing_until_asked(tmp_path: Path) -> N
         assert torch.equal(split.labels, expected.labels)
     with pytest.raises(ValueError, match="6 images but 5 label rows"):
         Split(stored.images, labels[:5])
+
+
+def test_an_image_without_a_label_is_of_no_class() -> None:
+    whole = draw()[1]
+    labels = whole.labels.clone()
+    labels[:5] = False
+    some = Split(whole.images, labels)
+    assert some.first_label[:5].tolist() == [-1] * 5
+    assert not set(numbers(some.balanced(10_000))) & set(numbers(whole)[:5])
