@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from benchmarks.bench.parts.training import METHODS, whole_step
 from benchmarks.bench.report import Options
 from benchmarks.bench.setting import generated_split, prepared_trainer, setting
+from dpq.learning.augment import to_input
 
 META, CPU = torch.device("meta"), torch.device("cpu")
 EXPERIMENT = setting(Options(CPU, 1, quick=True))
@@ -45,6 +46,7 @@ def step_on(device, name, batch_size=16):
     else:
         trainer.method._reconstructions = torch.zeros(64, EXPERIMENT.backbone.embedding_dim, device=device)
     crops = torch.eye(2, 3, device=device).repeat(batch_size, 1, 1)
+    to_input(trainer.images[:1], 8, trainer.method.preprocessing, training.augmentation)  # what is sent once
     with Watch() as watch:
         trainer.step(torch.arange(batch_size, device=device), crops, 0)
     return watch.calls
