@@ -193,7 +193,7 @@ def decode_for_ever(root: Path, names: list[str], begun: Any) -> None:
 def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     begun = context.SimpleQueue()
-    parent = context.Process(target=decode_for_ever, args=(tmp_path, list("abcd"), begun))
+    parent = context.Process(target=decode_for_ever, args=(tmp_path, list("abcdefghijklmnop"), begun))
     parent.start()
     workers = {begun.get(), begun.get()}
     assert len(workers) == 2 and all(Path(f"/proc/{worker}").exists() for worker in workers)
