@@ -105,9 +105,9 @@ class DPQ:
         size = additive.check_codebook_size(codebook_size)
         self.training = replace(
             training,
-            image_size=whole_number("image_size", training.image_size if image_size is None else image_size),
-            epochs=whole_number("epochs", training.epochs if epochs is None else epochs),
-            batch_size=whole_number("batch_size", training.batch_size if batch_size is None else batch_size),
+            image_size=whole_number("image_size", training.image_size if image_size is None else image_size, None),
+            epochs=whole_number("epochs", training.epochs if epochs is None else epochs, None),
+            batch_size=whole_number("batch_size", training.batch_size if batch_size is None else batch_size, None),
         )
         self.backbone, self.weights = backbone, weights
         self.embedding_dim: int = in_range("embedding_dim", Pixels, whole_number("embedding_dim", embedding_dim))
