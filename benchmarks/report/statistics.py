@@ -146,6 +146,7 @@ def summarise(records: Sequence[Record]) -> pd.DataFrame:
     summary["paper_status"] = [p[1] if p else None for p in papers]
     same = (summary["paper_status"] != OTHER_DATA) & (records[0].protocol not in UNKNOWN_CUT)
     summary["difference"] = (summary["map"] - summary["paper_map"].astype(float)).where(same)
+    summary["beside"] = summary.pop("beside")  # last: older columns stay where they were
     return summary
 
 
