@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from dpq.errors import InputError
+from dpq.files.checkpoint import with_environment
 from dpq.learning.distributed import processes
 
 SOURCES = ("dpq", "baselines", "benchmarks")
@@ -55,8 +56,8 @@ def runs_beside() -> int:
 
 def with_parts(environment: Mapping[str, Any], parts: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
     """The environment of a record, with those of earlier parts that were elsewhere; "unknown" stands for None."""
-    earlier: list[Any] = ["unknown" if part is None else dict(part) for part in parts if part != environment]
-    earlier = [part for index, part in enumerate(earlier) if part not in earlier[:index]]
+    places = with_environment(parts, environment)
+    earlier = ["unknown" if part is None else dict(part) for part in places if part != environment]
     return {**environment, **({"earlier": earlier} if earlier else {})}
 
 

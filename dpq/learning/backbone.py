@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dpq.errors import InputError, one_line
+from dpq.errors import InputError, ignored, one_line
 from dpq.learning.distributed import gather
 from dpq.learning.settings import Preprocessing, TrainingConfig
 from dpq.learning.weights import WeightFile, read_weights
+from dpq.seeds import seeded
 
 __all__ = ["Backbone", "WeightFile", "check_backbone", "create_body", "read_weights"]
 
@@ -251,7 +251,7 @@ def _outline(name: str, asked: tuple[tuple[str, Any], ...], image_size: int | No
 def _build(name: str, options: Mapping[str, Any], device: str) -> Any:
     import timm
 
-    with torch.random.fork_rng(devices=[]), torch.device(device):
+    with seeded(0), torch.device(device):  # the caller's random state stays, whatever other threads do
         return timm.create_model(name, num_classes=0, **options).eval()
 
 
@@ -267,8 +267,7 @@ def _quiet() -> Iterator[None]:
     try:
         for name in levels:
             logging.getLogger(name).setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with ignored():
             yield
     finally:
         for name, level in levels.items():

@@ -216,7 +216,7 @@ class DPQ:
         if classes is not None:
             orthonormal_label_vectors(classes, self.embedding_dim)  # refuses too few dimensions
         if self.weights == "timm":
-            with torch.random.fork_rng(devices=[]):
+            with seeded(0):  # the caller's random state stays, whatever other threads do
                 create_body(self.backbone, self.weights, self.training.image_size)  # downloads them
 
     def _build(self, classes: tuple[str, ...], several: bool) -> dpq.DPQMethod:

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from filelock import FileLock
 
 from dpq.errors import InputError, one_line
+from dpq.files.locks import file_lock
 from dpq.files.places import is_file, is_folder, matching
 from dpq.protocols.base import Dataset, draw_splits, fingerprint, seeded_order
 from dpq.protocols.image_tree import read_image_tree
@@ -166,7 +166,7 @@ def _official_archive(archive: Path, cache: Path) -> _Source:
     try:
         cache.mkdir(parents=True, exist_ok=True)
         fresh, lock = cache / f"{_FOLDER}.partial", cache / f"{_FOLDER}.lock"
-        with FileLock(lock):
+        with file_lock(lock):
             with suppress(InputError):  # another process has been faster
                 return _official_folder(cache)
             shutil.rmtree(fresh, ignore_errors=True)  # what a killed process left
