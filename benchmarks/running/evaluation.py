@@ -26,6 +26,7 @@ def evaluate_lengths(
     *,
     further_cuts: Sequence[int] = (),
     progress: bool = False,
+    device: torch.device | None = None,
 ) -> tuple[Length, ...]:
     """The metrics of each code length.
 
@@ -38,6 +39,7 @@ def evaluate_lengths(
         query_precision: "float16" rounds the queries, as the released code does.
         further_cuts: cuts at which mAP is reported as well.
         progress: show a bar on a terminal.
+        device: a GPU to rank on; None stands for the CPU.
     """
     queries = ranked_queries(raw, query_precision)
     codes, codebooks = torch.from_numpy(raw.codes), torch.from_numpy(raw.codebooks)
@@ -56,6 +58,7 @@ def evaluate_lengths(
             score,
             further_cuts=further_cuts,
             progress=progress,
+            device=device,
         )
         measured: dict[str, Any] = {
             key: {str(rank): one for rank, one in value.items()} if isinstance(value, dict) else value

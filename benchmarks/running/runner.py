@@ -160,11 +160,13 @@ def _measure(
     embeddings = embedder.predict(dataset.database.images, progress=True)[0]
     codes = method.encode(embeddings)
     encoded = time.perf_counter()
+    gpu = device if device.type == "cuda" else None
+    memory = peak_memory_mb(device)  # before the evaluation, whose blocks are as large as a GPU's memory allows
     encoding = encoded - started + (source.spared - read if source else 0.0)
     codebooks = method.codebooks.float().cpu()
     labels = dataset.query.labels, dataset.database.labels
     raw = RawResult(codes.numpy(), codebooks.numpy(), queries.numpy(), labels[0].numpy(), labels[1].numpy())
-    by_level = reconstruction_errors(embeddings, codes, codebooks)
+    by_level = reconstruction_errors(*(each.to(device) for each in (embeddings, codes, codebooks)))
     lengths = evaluate_lengths(
         raw,
         {bits: by_level[levels_for(bits, run.experiment.codebook_size) - 1] for bits in run.experiment.bits},
@@ -173,8 +175,11 @@ def _measure(
         precision,
         further_cuts=dataset.further_cuts,
         progress=True,
+        device=gpu,
     )
-    float_map = evaluate_embeddings(queries, labels[0], embeddings, labels[1], dataset.cut, score, progress=True)
+    float_map = evaluate_embeddings(
+        queries, labels[0], embeddings, labels[1], dataset.cut, score, progress=True, device=gpu
+    )
     evaluated = time.perf_counter()
     images = len(dataset.query) + len(dataset.database)
     accuracy = None  # share of queries whose best class is right; not without a classifier, nor for unseen classes
@@ -197,7 +202,7 @@ def _measure(
             "train": round(trained.images_per_second, 1),
             "encode": round(images / encoding, 1),
         },
-        "peak_memory_mb": peak_memory_mb(device),
+        "peak_memory_mb": memory if gpu else peak_memory_mb(device),
         "training_log": trained.epochs,
         **_warnings(run, embeddings, codes, trained),
     }, raw

@@ -7,7 +7,7 @@ U distinct codes, M levels, K codewords, D dimensions, L classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from itertools import chain
@@ -20,10 +20,11 @@ from tqdm import tqdm
 
 from dpq.codes.additive import check_finite
 from dpq.errors import InputError
-from dpq.inputs.values import Numbers, as_tensor, whole_number, whole_numbers
+from dpq.inputs.values import Numbers, as_array, as_tensor, whole_number, whole_numbers
 from dpq.learning.settings import Score
 from dpq.ranking.codes import CodeRanking, RelevantImages
 from dpq.ranking.curves import average_curve, geometric_ranks
+from dpq.ranking.on_device import ItemRanking, code_scores, embedding_scores, ranked
 from dpq.ranking.relevance import checked_relevance
 from dpq.ranking.scores import DistinctCodes, fitting, lookup_tables, norm_offsets, prepared
 from dpq.ranking.ties import Floats, Ints, rank_items
@@ -37,7 +38,7 @@ ENTRIES = 2**17  # codes that a thread ranks at once, over all queries of a batc
 
 @dataclass(frozen=True)
 class Metrics(Generic[T]):
-    """What is averaged over queries: one value per query (`Metrics[Floats]`, each [B]), or the mean (`Metrics[float]`).
+    """What is averaged over queries: one value per query (`Metrics[Any]`, arrays [B]), or the mean (`Metrics[float]`).
 
     A query without a hit counts 0. A further metric is a field here and a line in `_measure`.
 
@@ -90,10 +91,12 @@ def evaluate_codes(
     progress: bool = False,
     *,
     further_cuts: Sequence[int] = (),
+    device: torch.device | None = None,
 ) -> RankingResult:
     """Rank a coded database for every query and measure the rankings, in as many threads as PyTorch uses.
 
     An image is relevant if it shares a label with the query. For the symmetric score, pass reconstructed queries.
+    On a device scores have the same bits, and so the same ties; metrics are equal within 1e-9.
 
     Args:
         queries: [Q, D] float.
@@ -108,6 +111,8 @@ def evaluate_codes(
             `ENTRIES` codes; decides memory (about 100 bytes a code), not results.
         progress: show a bar while stderr is a terminal.
         further_cuts: more cuts to take `map` at, from the same rankings.
+        device: where PyTorch ranks, in float64, in blocks that its memory holds; None stands for NumPy on the CPU,
+            which is faster there.
 
     Raises:
         InputError: shapes do not fit, nothing to rank, NaN scores, or a number out of range.
@@ -127,17 +132,22 @@ def evaluate_codes(
     norms = None if offsets is None else offsets.cpu().numpy()
     at_once = min(block, max(1, ENTRIES // len(distinct.codes)))
 
-    def measure_alike(rows: Ints) -> list[tuple[Metrics[Floats], Floats, Ints]]:
+    def measure_alike(rows: Ints) -> list[tuple[Metrics[Any], Any, Any]]:
         images = RelevantImages.of(relevance.to(rows[:1])[0], distinct)
         batches = (tables[rows[start : start + at_once]] for start in range(0, len(rows), at_once))
         rankings = (CodeRanking(distinct.scores(batch, norms), distinct, images) for batch in batches)
         return [_measure(ranking, cut, further, at, ranks) for ranking in rankings]
 
-    groups = relevance.alike(min(block, 8 * at_once))  # short, so that Ctrl-C ends them soon
-    parts = chain.from_iterable(in_threads(measure_alike, groups, "rank", progress))
+    parts: Iterable[tuple[Metrics[Any], Any, Any]]
+    if device is None:
+        groups = relevance.alike(min(block, 8 * at_once))  # short, so that Ctrl-C ends them soon
+        parts = chain.from_iterable(in_threads(measure_alike, groups, "rank", progress))
+    else:
+        scored = code_scores(tables, norms, distinct, device)
+        parts = (_measure(one, cut, further, at, ranks) for one in ranked(scored, relevance, device, progress))
     metrics, hits, relevant = zip(*parts, strict=True)
-    totals = np.concatenate(relevant)
-    curve = average_curve(np.concatenate(hits), totals, ranks)
+    totals = _joined(relevant)
+    curve = average_curve(_joined(hits), totals, ranks)
     return RankingResult(
         **{field.name: _mean([getattr(part, field.name) for part in metrics]) for field in fields(Metrics)},
         pr=list(zip(curve.recall.tolist(), curve.precision.tolist(), strict=True)),
@@ -147,8 +157,8 @@ def evaluate_codes(
 
 
 def _measure(
-    ranking: CodeRanking, cut: int, further: Mapping[int, int], at: Mapping[int, int], ranks: Ints
-) -> tuple[Metrics[Floats], Floats, Ints]:
+    ranking: CodeRanking | ItemRanking, cut: int, further: Mapping[int, int], at: Mapping[int, int], ranks: Ints
+) -> tuple[Metrics[Any], Any, Any]:
     """Metrics of each query, hits at `ranks` ([B, P]), and relevant images in the whole database ([B]).
 
     Further cuts, and ranks of precision, are those that were asked for, each with the one that there is.
@@ -175,8 +185,13 @@ def _mean(values: Sequence[Any]) -> Any:
         return {key: _mean([value[key] for value in values]) for key in values[0]}
     if isinstance(values[0], tuple):
         return tuple(map(_mean, zip(*values, strict=True)))
-    each = np.concatenate(values)
+    each = _joined(values)
     return float(np.cumsum(each)[-1] / len(each))  # added one by one: records were always made so, to the last digit
+
+
+def _joined(values: Sequence[Any]) -> NDArray[Any]:
+    """Values of all blocks, from wherever they are."""
+    return np.concatenate([as_array(each, "values") for each in values])
 
 
 @torch.no_grad()
@@ -189,8 +204,13 @@ def evaluate_embeddings(
     score: Score = "inner",
     block: int = 64,
     progress: bool = False,
+    *,
+    device: torch.device | None = None,
 ) -> float:
     """Mean average precision of exact search with unquantized embeddings, expected over tie orders.
+
+    On a device scores are computed in float64 and rounded (see `embedding_scores`). Products in float32, as here, have
+    other last digits, so images of nearly the same score can change places: mAP differs by less than 1e-4.
 
     Args:
         queries: [Q, D] float.
@@ -201,6 +221,7 @@ def evaluate_embeddings(
         score: "inner" product or negated squared "l2" distance.
         block: queries scored at once.
         progress: show a bar while stderr is a terminal.
+        device: as for `evaluate_codes`.
 
     Raises:
         InputError: as for `evaluate_codes`.
@@ -215,6 +236,9 @@ def evaluate_embeddings(
     kind = torch.promote_types(torch.promote_types(asked.dtype, images.dtype), torch.float32)
     asked, images = asked.to(kind), images.to(kind)
     asked, (images,) = prepared(asked, images[None], score)
+    if device is not None:
+        rankings = ranked(embedding_scores(asked, images, score, device), relevance, device, progress)
+        return float(_joined([one.groups().average_precision(cut) for one in rankings]).mean())
     norms = images.square().sum(dim=1) if score == "l2" else None
     at_once = max(1, ENTRIES // len(images))
 

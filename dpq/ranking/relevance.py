@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from dpq.errors import InputError
@@ -16,7 +20,10 @@ Words = NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class Relevance:
-    """Labels of queries and database as bits: an image is relevant to a query if they share one."""
+    """Labels of queries and database as bits: an image is relevant to a query if they share one.
+
+    Bits in NumPy's arrays; after `on`, in tensors, and then so are the results.
+    """
 
     of_query: Words  # [W, Q]
     of_item: Words  # [W, N]
@@ -26,6 +33,11 @@ class Relevance:
         """From labels [Q, L] and [N, L]."""
         return cls(_words(query_labels), _words(database_labels))
 
+    def on(self, device: torch.device) -> Relevance:
+        """The same on a device."""
+        words: Any = (torch.from_numpy(each.view(np.int64)).to(device) for each in (self.of_query, self.of_item))
+        return Relevance(*words)
+
     def alike(self, most: int) -> list[Ints]:
         """All queries in groups of up to `most` that have the same labels."""
         order = np.lexsort(self.of_query)
@@ -33,12 +45,10 @@ class Relevance:
         ends = np.flatnonzero((ranked[:, 1:] != ranked[:, :-1]).any(axis=0)) + 1
         return [part[i : i + most] for part in np.split(order, ends) for i in range(0, len(part), most)]
 
-    def to(self, queries: Ints) -> NDArray[np.bool_]:
+    def to(self, queries: Ints | slice) -> NDArray[np.bool_]:
         """Relevance of every image to each of `queries` ([B]), [B, N]."""
-        relevant = np.zeros((len(queries), self.of_item.shape[1]), dtype=bool)
-        for of_query, of_item in zip(self.of_query[:, queries], self.of_item, strict=True):
-            relevant |= (of_query[:, None] & of_item) != 0
-        return relevant
+        pairs = zip(self.of_query[:, queries], self.of_item, strict=True)
+        return reduce(or_, ((of_query[:, None] & of_item) != 0 for of_query, of_item in pairs))
 
 
 def checked_relevance(

@@ -26,8 +26,50 @@ Ties = Literal["expected", "index", "best", "worst"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+NAN_SCORES = "scores hold NaN, which has no rank; check the embeddings and codebooks"
+
 _NO_RANK = 2**62
 _PLACE = np.uint64(32)  # bits that the place of a score takes in a packed sort key
+
+
+class Arrays:
+    """What the closed forms take from an array library beside arithmetic and indices, here NumPy.
+
+    `dpq.ranking.on_device.Tensors` is the same of PyTorch. Axes: S values of all segments, one segment after the other.
+    """
+
+    arange: Any = staticmethod(np.arange)
+    array: Any = staticmethod(np.asarray)
+    at_least: Any = staticmethod(np.maximum)  # of an array and a number
+    clip: Any = staticmethod(np.clip)
+    exp: Any = staticmethod(np.exp)
+    flatnonzero: Any = staticmethod(np.flatnonzero)
+    minimum: Any = staticmethod(np.minimum)
+    repeat: Any = staticmethod(np.repeat)
+    roll: Any = staticmethod(np.roll)
+    searchsorted: Any = staticmethod(np.searchsorted)
+    where: Any = staticmethod(np.where)
+    row_sums: Any = staticmethod(np.bincount)  # of rows [S] ascending, values [S] and number of rows B, [B]
+
+    def real(self, numbers: Any) -> Any:
+        """Whole numbers as float64, which holds them exactly."""
+        return numbers.astype(np.float64)
+
+    def reduce(self, how: Literal["sum", "min", "max"], values: Any, lengths: Any) -> Any:
+        """Sum, least or largest value of every segment, of values [S] and lengths [B] of at least 1, [B]."""
+        function = {"sum": np.add, "min": np.minimum, "max": np.maximum}[how]
+        return function.reduceat(values, np.cumsum(lengths) - lengths)
+
+    def harmonic(self, sizes: Any) -> Any:
+        """Entry n is 1 + 1/2 + ... + 1/n, up to the largest of `sizes` at least."""
+        return harmonic_numbers(int(sizes.max()))
+
+    def log_factorial(self, numbers: Any) -> Any:
+        """Of whole numbers, none above the items of the largest ranking."""
+        return gammaln(numbers + 1.0)
+
+
+NUMPY = Arrays()
 
 
 @dataclass(frozen=True)
@@ -35,7 +77,7 @@ class RankedGroups:
     """Groups of tied items of a block of queries, best first, those of all queries in one flat list.
 
     Neighbouring groups may be merged into one if they hold no relevant items, as no metric tells them apart, or if
-    no metric reads their ranks.
+    no metric reads their ranks. What is computed of them is in arrays of the same library, and on the same device.
 
     Attributes:
         query: [G] row of the block that a group belongs to, ascending; every row has a group.
@@ -44,6 +86,7 @@ class RankedGroups:
         items_before: [G] items of the same query in better groups (n0).
         relevant_before: [G] relevant items of the same query in better groups (r0).
         first: [B] each query's first group.
+        arrays: the library of these arrays.
     """
 
     query: Ints
@@ -52,16 +95,23 @@ class RankedGroups:
     items_before: Ints
     relevant_before: Ints
     first: Ints
+    arrays: Arrays = NUMPY
 
     @cached_property
     def total_items(self) -> Ints:
         """Ranked items of each query, [B]."""
-        return np.add.reduceat(self.items, self.first)
+        return self.items_before[self._last] + self.items[self._last]
 
     @cached_property
     def total_relevant(self) -> Ints:
         """Relevant items of each query, [B]."""
-        return np.add.reduceat(self.relevant, self.first)
+        return self.relevant_before[self._last] + self.relevant[self._last]
+
+    @cached_property
+    def _last(self) -> Ints:
+        """Each query's last group, [B]."""
+        last: Ints = self.arrays.roll(self.first, -1) - 1  # -1 is the last of all
+        return last
 
     def hits(self, ranks: ArrayLike, ties: Ties = "expected") -> Floats:
         """Relevant items among the first k ranks.
@@ -77,20 +127,22 @@ class RankedGroups:
         Raises:
             InputError: a rank below 1.
         """
-        k = np.minimum(at_least_one("ranks", ranks), self.total_items[:, None])
+        k = self._ranks(ranks)
         group = self._groups_at(k)
         items, relevant, slots = self.items[group], self.relevant[group], k - self.items_before[group]
+        real = self.arrays.real
         if ties == "best":
-            inside = np.minimum(slots, relevant).astype(np.float64)
+            inside = real(self.arrays.minimum(slots, relevant))
         elif ties == "worst":
-            inside = np.maximum(slots - (items - relevant), 0).astype(np.float64)
+            inside = real(self.arrays.at_least(slots - (items - relevant), 0))
         else:
-            inside = slots * relevant / items  # in this order all slots hold exactly all hits
-        return self.relevant_before[group] + inside
+            inside = real(slots * relevant) / items  # in this order all slots hold exactly all hits
+        hits: Floats = self.relevant_before[group] + inside
+        return hits
 
     def precision(self, ranks: ArrayLike, ties: Ties = "expected") -> Floats:
         """Share of relevant items among the first k ranks, [B, P]; arguments and errors as for `hits`."""
-        return self.hits(ranks, ties) / np.minimum(at_least_one("ranks", ranks), self.total_items[:, None])
+        return self.hits(ranks, ties) / self._ranks(ranks)
 
     def average_precision(
         self, top_r: int | None = None, denominator: Denominator = "hits", ties: Ties = "expected"
@@ -120,42 +172,48 @@ class RankedGroups:
 
         Axis S: for each query, every possible number h of hits in the group that the cut falls into.
         """
-        cut = self.total_items
+        arrays, cut = self.arrays, self.total_items
         if top_r is not None:
-            cut = np.minimum(at_least_one("top_r", [top_r]), cut)
+            cut = self._ranks([top_r], "top_r")[:, 0]
         group = self._groups_at(cut[:, None])[:, 0]
-        whole = np.flatnonzero((self.relevant > 0) & (np.arange(len(self.query)) < group[self.query]))
+        whole = arrays.flatnonzero((self.relevant > 0) & (arrays.arange(len(self.query)) < group[self.query]))
         numbers = (each[whole] for each in (self.items_before, self.relevant_before, self.items, self.relevant))
-        before = np.bincount(self.query[whole], self._precision_sum(ties, *numbers), len(cut))  # [B]
+        before = arrays.row_sums(self.query[whole], self._precision_sum(ties, *numbers), len(cut))  # [B]
         slots = cut - self.items_before[group]
-        least = np.maximum(slots - (self.items - self.relevant)[group], 0)
-        choices = np.minimum(slots, self.relevant[group]) - least + 1
-        query: Ints = np.repeat(np.arange(len(cut)), choices)  # [S]
-        starts = np.cumsum(choices) - choices
-        h = np.arange(len(query)) - starts[query] + least[query]
+        least = arrays.at_least(slots - (self.items - self.relevant)[group], 0)
+        choices = arrays.minimum(slots, self.relevant[group]) - least + 1
+        query = arrays.repeat(arrays.arange(len(cut)), choices)  # [S]
+        h = arrays.arange(len(query)) - (choices.cumsum(0) - choices)[query] + least[query]
         group, m = group[query], slots[query]
         n, r, r0 = self.items[group], self.relevant[group], self.relevant_before[group]
         summed = before[query] + self._precision_sum(ties, self.items_before[group], r0, m, h)
         # Logarithm of the tie orders with h hits among m of n places, less what all h share.
-        ways = np.asarray(-sum(gammaln(x + 1.0) for x in (h, r - h, m - h, n - r - m + h)))
-        ways = np.exp(ways - np.maximum.reduceat(ways, starts)[query])
+        ways = -sum(arrays.log_factorial(x) for x in (h, r - h, m - h, n - r - m + h))
+        ways = arrays.exp(ways - arrays.reduce("max", ways, choices)[query])
 
-        def over(divisor: Ints) -> Floats:
-            value = np.divide(summed, divisor, out=np.zeros(len(divisor)), where=divisor > 0)
-            least, most = (np.asarray(extreme.reduceat(value, starts)) for extreme in (np.minimum, np.maximum))
+        def over(divisor: Any) -> Any:
+            value = summed / arrays.at_least(divisor, 1)  # where that is 0, so is the sum
+            least, most = (arrays.reduce(how, value, choices) for how in ("min", "max"))
             if ties in ("best", "worst"):
                 return most if ties == "best" else least
-            return np.clip(np.add.reduceat(ways * value, starts) / np.add.reduceat(ways, starts), least, most)
+            mean = arrays.reduce("sum", ways * value, choices) / arrays.reduce("sum", ways, choices)
+            return arrays.clip(mean, least, most)
 
         total = self.total_relevant
-        return {"hits": over(r0 + h), "total": over(total[query]), "capped": over(np.minimum(cut, total)[query])}
+        return {"hits": over(r0 + h), "total": over(total[query]), "capped": over(arrays.minimum(cut, total)[query])}
+
+    def _ranks(self, ranks: ArrayLike, name: str = "ranks") -> Ints:
+        """Numbers of ranks ([P]), those beyond a ranking as its end, [B, P]; errors as for `at_least_one`."""
+        least: Ints = self.arrays.minimum(self.arrays.array(at_least_one(name, ranks)), self.total_items[:, None])
+        return least
 
     def _groups_at(self, ranks: Ints) -> Ints:
         """The group that holds each rank ([B, P], 1 to N), [B, P]."""
-        ends = np.cumsum(self.items)  # over all queries of the block, so one search serves them all
-        return np.searchsorted(ends, (ends - self.items)[self.first][:, None] + ranks)
+        ends = self.items.cumsum(0)  # over all queries of the block, so one search serves them all
+        group: Ints = self.arrays.searchsorted(ends, (ends - self.items)[self.first][:, None] + ranks)
+        return group
 
-    def _precision_sum(self, ties: Ties, n0: Ints, r0: Ints, m: Ints, h: Ints) -> Floats:
+    def _precision_sum(self, ties: Ties, n0: Ints, r0: Ints, m: Ints, h: Ints) -> Any:
         """Sum of the precisions at the h relevant of m tied items that follow n0 items, r0 of them relevant.
 
         Expected (McSherry and Najork 2008): place j is relevant with probability h/m, and then on average
@@ -163,20 +221,21 @@ class RankedGroups:
         order puts the h relevant items first, the worst puts them last. Rounding leaves 0 <= worst <= expected <= best
         <= h, and where no item is wrong exactly h; adding and dividing keep this order, so a share is never above 1.
         """
-        table = _harmonic_numbers(int(self.total_items.max()))
+        arrays, table = self.arrays, self.arrays.harmonic(self.total_items)
         inverses = table[n0 + m] - table[n0]  # sum of 1 / (n0 + j)
-        mates = (h - 1) / np.maximum(m - 1, 1)
-        expected = (h / m) * ((r0 + 1) * inverses + mates * (m - (n0 + 1) * inverses))
-        expected = np.where((r0 == n0) & (h == m), h, np.clip(expected, 0, h))
+        hits = arrays.real(h)
+        mates = (hits - 1) / arrays.at_least(m - 1, 1)
+        expected = (hits / m) * ((r0 + 1) * inverses + mates * (m - (n0 + 1) * inverses))
+        expected = arrays.where((r0 == n0) & (h == m), hits, arrays.clip(expected, 0, hits))
         if ties == "best":
-            return np.asarray(np.clip(h - (n0 - r0) * (table[n0 + h] - table[n0]), expected, h))
+            return arrays.clip(h - (n0 - r0) * (table[n0 + h] - table[n0]), expected, hits)
         if ties == "worst":
-            return np.asarray(np.clip(h - (n0 + m - h - r0) * (table[n0 + m] - table[n0 + m - h]), 0, expected))
+            return arrays.clip(h - (n0 + m - h - r0) * (table[n0 + m] - table[n0 + m - h]), 0, expected)
         return expected
 
 
 @lru_cache(maxsize=4)
-def _harmonic_numbers(size: int) -> Floats:
+def harmonic_numbers(size: int) -> Floats:
     """Entry n is 1 + 1/2 + ... + 1/n, up to n = `size`; kept, as all blocks of a database need the same."""
     return np.append(0.0, np.cumsum(1 / np.arange(1, size + 1)))
 
@@ -205,7 +264,7 @@ def descending(scores: NDArray[Any]) -> tuple[NDArray[Any], Ints]:
         InputError: NaN scores.
     """
     if np.isnan(scores).any():
-        raise InputError("scores hold NaN, which has no rank; check the embeddings and codebooks")
+        raise InputError(NAN_SCORES)
     if scores.dtype != np.float32:
         order = np.argsort(-scores, axis=1, kind="stable")
         return _in_order(scores, order), order

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.records.raw import RawResult
 from benchmarks.running.evaluation import differ, evaluate_lengths
@@ -43,3 +44,5 @@ def test_a_cut_beyond_the_database_is_its_end():
     assert [entry.r for entry in entries] == [40, 40, 7]
     assert entries[0].map == entries[1].map != entries[2].map
     assert set(entries[0].map_at) == {"10"}
+    (other,) = evaluate_lengths(raw, {4: 0.0}, 7, "inner", "float32", further_cuts=(10,), device=torch.device("cpu"))
+    assert not differ(other.table, entries[2].table)

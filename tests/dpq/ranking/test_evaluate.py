@@ -1,6 +1,7 @@
 """Rankings by code against the full score matrix.
 
-Embeddings and codebooks hold small integers, so that every score is exact in float32 and ties are true ties.
+Embeddings and codebooks hold small integers, so that every score is exact in float32 and ties are true ties. What a
+GPU does is done here on the CPU as well.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+import dpq.ranking.on_device
 from dpq.codes.additive import decode
 from dpq.metrics import mean_average_precision, precision_at_k, precision_recall_curve
 from dpq.ranking.evaluate import evaluate_codes, evaluate_embeddings
 from dpq.ranking.scores import DistinctCodes, asymmetric_scores, lookup_tables, norm_offsets, symmetric_scores
 
 Q, N, D, M, K, L = 23, 200, 6, 3, 5, 4
+BOTH = pytest.mark.parametrize("device", [None, torch.device("cpu")], ids=["numpy", "torch"])
 
 
 def data(seed=0, multi_label=False):
@@ -43,13 +46,14 @@ def full(queries, query_labels, codes, database_labels, codebooks, score="inner"
 @pytest.mark.parametrize("score", ["inner", "l2"])
 @pytest.mark.parametrize("multi_label", [False, True])
 @pytest.mark.parametrize("cut", [None, 17])
-def test_codes_measure_as_the_full_matrix(score, multi_label, cut):
+@BOTH
+def test_codes_measure_as_the_full_matrix(score, multi_label, cut, device):
     arguments = data(1, multi_label)
     for levels in (1, 2, 3):
         queries, query_labels, codes, database_labels, codebooks = arguments
         prefix = (queries, query_labels, codes[:, :levels], database_labels, codebooks[:levels])
         matrix = full(*prefix, score)
-        result = evaluate_codes(*prefix, cut, ks=(1, 10, 500), score=score)
+        result = evaluate_codes(*prefix, cut, ks=(1, 10, 500), score=score, device=device)
 
         def known(ties="expected", denominator="hits", matrix=matrix):
             return pytest.approx(mean_average_precision(*matrix, cut, ties, denominator), abs=1e-12)
@@ -70,26 +74,32 @@ def test_codes_measure_as_the_full_matrix(score, multi_label, cut):
 
 @pytest.mark.parametrize("multi_label", [False, True])
 @pytest.mark.parametrize("cut", [None, 17])
-def test_further_cuts_measure_as_the_full_matrix(multi_label, cut):
+@BOTH
+def test_further_cuts_measure_as_the_full_matrix(multi_label, cut, device):
     arguments = data(9, multi_label)
     matrix = full(*arguments)
     further = (1, 5, 17, 120, N, N + 50)
-    result = evaluate_codes(*arguments, cut, further_cuts=further)
+    result = evaluate_codes(*arguments, cut, further_cuts=further, device=device)
     assert list(result.map_at) == list(further)
     for other, found in result.map_at.items():
         assert found == pytest.approx(mean_average_precision(*matrix, other), abs=1e-12)
-    assert replace(result, map_at={}) == evaluate_codes(*arguments, cut)
+    assert replace(result, map_at={}) == evaluate_codes(*arguments, cut, device=device)
 
 
 @pytest.mark.parametrize("score", ["inner", "l2"])
-def test_embeddings_measure_as_the_full_matrix(score):
+@BOTH
+def test_embeddings_measure_as_the_full_matrix(score, device):
     queries, query_labels, codes, database_labels, codebooks = data(2)
     for cut in (None, 17):
         known = mean_average_precision(*full(queries, query_labels, codes, database_labels, codebooks, score), cut)
         database = decode(codes, codebooks)
-        found = evaluate_embeddings(queries, query_labels, database, database_labels, cut, score, block=5)
+        found = evaluate_embeddings(
+            queries, query_labels, database, database_labels, cut, score, block=5, device=device
+        )
         assert found == pytest.approx(known, abs=1e-12)
-        halves = evaluate_embeddings(queries.bfloat16(), query_labels, database, database_labels, cut, score)
+        halves = evaluate_embeddings(
+            queries.bfloat16(), query_labels, database, database_labels, cut, score, device=device
+        )
         assert halves == pytest.approx(known, abs=1e-12)
 
 
@@ -117,10 +127,12 @@ def test_equal_codes_score_equally():
         assert torch.equal(scores[:, i], scores[:, j])
 
 
-def test_block_size_does_not_matter():
+@BOTH
+def test_block_size_does_not_matter(device, monkeypatch):
     known = evaluate_codes(*data(3), cut=30, block=Q)
     for block in (1, 7, 1000):
-        found = evaluate_codes(*data(3), cut=30, block=block)
+        monkeypatch.setattr(dpq.ranking.on_device, "MOST", block * N)
+        found = evaluate_codes(*data(3), cut=30, block=block, device=device)
         assert found.map == pytest.approx(known.map, abs=1e-13) and found.pr == pytest.approx(np.array(known.pr))
         assert found.map_ties_index == pytest.approx(known.map_ties_index, abs=1e-13)
 
@@ -145,12 +157,13 @@ def test_database_order_moves_only_the_index_order():
     assert abs(found.map_ties_index - known.map_ties_index) > 1e-4
 
 
-def test_one_shared_label_is_enough():
+@BOTH
+def test_one_shared_label_is_enough(device):
     queries, codebooks = torch.ones(3, 1), torch.tensor([[[2.0], [1.0], [0.0]]])
     codes = torch.tensor([[0], [1], [2]], dtype=torch.uint8)
     labels = torch.tensor([[1, 1, 0], [0, 1, 1], [0, 0, 1]], dtype=torch.bool)
     query_labels = torch.tensor([[1, 0, 0], [0, 0, 1], [0, 0, 0]], dtype=torch.bool)
-    result = evaluate_codes(queries, query_labels, codes, labels, codebooks, None, ks=(1, 2))
+    result = evaluate_codes(queries, query_labels, codes, labels, codebooks, None, ks=(1, 2), device=device)
     assert result.map == pytest.approx((1 + (1 / 2 + 2 / 3) / 2 + 0) / 3)
     assert result.precision_at == pytest.approx({1: 1 / 3, 2: 1 / 3})
     assert result.queries_without_relevant == 1
@@ -187,8 +200,9 @@ def test_learned_parameters_and_half_precision_are_welcome():
     assert evaluate_codes(queries.half(), query_labels, codes, database_labels, learned, None) == known
 
 
-def test_progress_bar_only_on_a_terminal(capsys):
-    evaluate_codes(*data(7), cut=None, progress=True)
+@BOTH
+def test_progress_bar_only_on_a_terminal(device, capsys):
+    evaluate_codes(*data(7), cut=None, progress=True, device=device)
     assert capsys.readouterr() == ("", "")
 
 
@@ -217,9 +231,10 @@ def changed(position, change):
         (data(8), {"block": 0}, "block must be at least 1"),
     ],
 )
-def test_refusals(arguments, options, message):
+@BOTH
+def test_refusals(arguments, options, message, device):
     with pytest.raises(ValueError, match=message):
-        evaluate_codes(*arguments, **{"cut": None, **options})
+        evaluate_codes(*arguments, **{"cut": None, "device": device, **options})
 
 
 @pytest.mark.parametrize(
@@ -232,8 +247,11 @@ def test_refusals(arguments, options, message):
         (torch.ones(2, 3), torch.full((4, 3), torch.nan), {}, "NaN"),
     ],
 )
-def test_embedding_refusals(queries, database, options, message):
+@BOTH
+def test_embedding_refusals(queries, database, options, message, device):
     labels = (torch.ones(len(x), 1, dtype=torch.bool) for x in (queries, database))
     query_labels, database_labels = labels
     with pytest.raises(ValueError, match=message):
-        evaluate_embeddings(queries, query_labels, database, database_labels, **{"cut": None, **options})
+        evaluate_embeddings(
+            queries, query_labels, database, database_labels, **{"cut": None, "device": device, **options}
+        )
