@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor
 
 from dpq.codes.additive import check_codebook_size, kmeans_in_parts

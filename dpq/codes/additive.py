@@ -171,6 +171,15 @@ def check_finite(x: Tensor) -> None:
         )
 
 
+def _on_host(x: Tensor) -> bool:
+    return not x.is_cuda
+
+
+def coded_at_once(x: Tensor) -> int:
+    """How many embeddings are coded at once: on a GPU, which waits for the host at each level of each block, more."""
+    return BLOCK if _on_host(x) else 8 * BLOCK
+
+
 @torch.no_grad()
 def encode(x: Numbers, codebooks: Numbers, choice: Choice = "l2") -> Tensor:
     """Greedy codes: level by level, the codeword that fits best what the earlier levels left.
@@ -192,11 +201,12 @@ def encode(x: Numbers, codebooks: Numbers, choice: Choice = "l2") -> Tensor:
     codebooks = usable_codebooks(codebooks)
     x = usable_embeddings(x, codebooks)
     codes = torch.empty(len(x), len(codebooks), dtype=torch.uint8, device=x.device)
-    for start in range(0, len(x), BLOCK):
-        residual = x[start : start + BLOCK]
+    step = coded_at_once(x)
+    for start in range(0, len(x), step):
+        residual = x[start : start + step]
         for level, codebook in enumerate(codebooks):
             code = nearest(residual, codebook, choice)
-            codes[start : start + BLOCK, level] = code.to(torch.uint8)
+            codes[start : start + step, level] = code.to(torch.uint8)
             residual = residual - codebook[code]
     return codes
 
@@ -355,10 +365,6 @@ def _clusterable(x: np.ndarray | Tensor, clusters: int, seed: int, iterations: i
     check_enough(len(x), clusters)
     check_finite(torch.as_tensor(x))
     return clusters, seed, iterations
-
-
-def _on_host(x: Tensor) -> bool:
-    return not x.is_cuda
 
 
 @torch.no_grad()

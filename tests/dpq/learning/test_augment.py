@@ -39,6 +39,21 @@ def test_enlarging_agrees_with_pillow_inside_the_image(name, resample):
     assert np.abs(got[0, 0].numpy() - expected)[8:-8, 8:-8].max() < 0.01
 
 
+@pytest.mark.parametrize("drawn", [False, True])
+@pytest.mark.parametrize("name", ["bilinear", "bicubic"])
+def test_normalising_small_pixels_first_as_on_a_gpu_gives_the_same(images, monkeypatch, name, drawn):
+    preprocessing = Preprocessing((0.1, 0.2, 0.3), (0.5, 0.25, 2.0), name)
+    augmentation = Augmentation(crop=0.8, shift=0.2)
+    crops = draw_crops(len(images), augmentation, torch.Generator().manual_seed(0)) if drawn else None
+    expected = to_input(images, 20, preprocessing, augmentation, crops)
+    monkeypatch.setattr("dpq.learning.augment._normalises_before", lambda device: True)
+    got = to_input(images, 20, preprocessing, augmentation, crops)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+    assert got.is_contiguous(memory_format=torch.channels_last)
+    black = (0 - torch.tensor(preprocessing.mean)) / torch.tensor(preprocessing.std)
+    assert name == "bilinear" or (got.amin(dim=(0, 2, 3)) == black).all()  # cubic samples overshoot, and are cut
+
+
 def test_a_centre_crop_keeps_the_centre(images):
     got = to_input(images, 4, PLAIN, Augmentation(crop=0.5))
     assert torch.allclose(got, images[:, :, 2:6, 2:6] / 255, atol=1e-6)
