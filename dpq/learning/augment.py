@@ -65,7 +65,7 @@ def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
 
 
 def _normalises_before(device: torch.device) -> bool:
-    """Whether pixels are normalised before they are sampled: the same but for rounding, as weights of a sample sum to 1.
+    """Whether pixels are normalised before they are sampled, which changes rounding alone: a sample's weights sum to 1.
 
     The large tensor is then written twice, not five times, which on a GPU is what input costs.
     """

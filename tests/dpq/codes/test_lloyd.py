@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 import dpq.codes.additive as additive
 from dpq.codes.additive import kmeans, kmeans_in_parts, residual_kmeans
-from dpq.codes.lloyd import _moved, lloyd
+from dpq.codes.lloyd import _moved, _spread_start, lloyd
 from dpq.errors import InputError
 
 
@@ -91,6 +92,14 @@ def test_a_seed_repeats_to_the_bit_and_another_starts_elsewhere():
     points = blobs()
     assert torch.equal(on_device(points, 16, 3), on_device(points, 16, 3))
     assert not torch.equal(on_device(points, 16, 3), on_device(points, 16, 4))
+
+
+def test_on_a_gpu_nothing_waits_for_the_host_within_an_iteration():
+    with FakeTensorMode():  # tensors with a device and a shape: reading a value is refused, as is mixing devices
+        points = torch.empty(2, 50, 6, device="cuda").double()
+        squares = points.square().sum(dim=2)
+        centres = _spread_start(points, squares, 8, [0, 1])
+        assert _moved(points, squares, centres).device.type == "cuda"
 
 
 @pytest.fixture

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
+from dpq.learning import augment
 from dpq.learning.augment import CROPS, draw_crops, to_input
 from dpq.learning.settings import Augmentation, Preprocessing
 
@@ -52,6 +54,17 @@ def test_normalising_small_pixels_first_as_on_a_gpu_gives_the_same(images, monke
     assert got.is_contiguous(memory_format=torch.channels_last)
     black = (0 - torch.tensor(preprocessing.mean)) / torch.tensor(preprocessing.std)
     assert name == "bilinear" or (got.amin(dim=(0, 2, 3)) == black).all()  # cubic samples overshoot, and are cut
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_on_a_gpu_input_waits_for_nothing(monkeypatch, drawn):
+    for name in ("_per_channel", "_axis_weights"):  # what they keep is not to outlive this
+        monkeypatch.setattr(augment, name, getattr(augment, name).__wrapped__)
+    with FakeTensorMode():  # tensors with a device and a shape: reading a value is refused, as is mixing devices
+        images = torch.empty(4, 3, 8, 8, dtype=torch.uint8, device="cuda")
+        crops = torch.empty(4, 2, 3, device="cuda") if drawn else None
+        got = to_input(images, 20, PLAIN, Augmentation(crop=0.8), crops)
+    assert got.device.type == "cuda" and got.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_centre_crop_keeps_the_centre(images):
