@@ -87,14 +87,12 @@ def embed_images(
             embeddings.append(torch.stack([embedding.float() for embedding, _ in seen]).mean(dim=0))
             logits.append(torch.stack([scores.float() for _, scores in seen]).mean(dim=0))
             bar.update(len(batch))
-    whole, scores = (torch.cat(parts) for parts in (embeddings, logits))
-    if not stay:  # read once: reading stalls a GPU
-        whole, scores = whole.cpu(), scores.cpu()
-    if not whole.isfinite().all():
+    whole, scores = torch.cat(embeddings), torch.cat(logits)
+    if not whole.isfinite().all():  # read once: reading stalls a GPU
         raise InputError(
             "the network's embeddings hold NaN or infinity; lower the learning rate, or start from other weights"
         )
-    return whole, scores
+    return (whole, scores) if stay else (whole.cpu(), scores.cpu())
 
 
 class FrozenFeatures(nn.Module):
