@@ -17,7 +17,7 @@ from dpq.inputs.values import label_tensor
 from dpq.learning.backbone import Backbone
 from dpq.learning.deep import AlternatingMethod
 from dpq.learning.entry import MethodEntry
-from dpq.learning.settings import Fraction, Score, Weight
+from dpq.learning.settings import CodesOn, Fraction, Score, Weight, added_later
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class DQNConfig(Bounded):
     quantization: Weight = 1e-4  # weight lambda of the product quantization loss
     feature_epochs: Fraction = 0.5  # of the epochs, which train features alone
     score: Score = "inner"  # rank by "inner" product or by "l2" distance
+    codes_on: CodesOn = added_later("centre")  # or "seen", as the released code has it: see `AlternatingMethod`
 
 
 class DQN(AlternatingMethod):
@@ -50,7 +51,8 @@ class DQN(AlternatingMethod):
         self, backbone: Backbone, config: DQNConfig | None = None, *, bits: int = 32, codebook_size: int = 256
     ) -> None:
         self.config = config or DQNConfig()
-        super().__init__(backbone, bits, codebook_size, self.config.feature_epochs, self.config.quantization)
+        own = self.config
+        super().__init__(backbone, bits, codebook_size, own.feature_epochs, own.quantization, own.codes_on)
         sub_spaces(self.codebooks.shape[2], len(self.codebooks))  # too many are refused before training
 
     def feature_loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from dpq.inputs.values import label_tensor
 from dpq.learning.backbone import Backbone
 from dpq.learning.deep import AlternatingMethod
 from dpq.learning.entry import MethodEntry
-from dpq.learning.settings import Fraction, Score, Weight
+from dpq.learning.settings import CodesOn, Fraction, Score, Weight, added_later
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class DTQConfig(Bounded):
     sweeps: Annotated[int, Interval(ge=0, le=10**4)] = 3  # of iterated conditional modes
     feature_epochs: Fraction = 0.5  # of the epochs, which train features alone
     score: Score = "inner"  # rank by "inner" product or by "l2" distance
+    codes_on: CodesOn = added_later("centre")  # or "seen", as the released code has it: see `AlternatingMethod`
 
     def released(self) -> DTQConfig:
         """As in the released code: no penalty, and quantization that does not reach the features."""
@@ -63,7 +64,8 @@ class DTQ(AlternatingMethod):
         self, backbone: Backbone, config: DTQConfig | None = None, *, bits: int = 32, codebook_size: int = 256
     ) -> None:
         self.config = config or DTQConfig()
-        super().__init__(backbone, bits, codebook_size, self.config.feature_epochs, self.config.quantization)
+        own = self.config
+        super().__init__(backbone, bits, codebook_size, own.feature_epochs, own.quantization, own.codes_on)
 
     def assign(self, embeddings: Tensor) -> Tensor:
         """Codes [N, M] uint8 of embeddings [N, D], on their device."""
@@ -76,7 +78,7 @@ class DTQ(AlternatingMethod):
     def first_codebooks(self, embeddings: Tensor, seed: int) -> Tensor:
         """K-means on residuals, then one re-estimation."""
         levels, size = self.codebooks.shape[:2]
-        codebooks = residual_kmeans(embeddings, levels, size, seed).to(embeddings.device)
+        codebooks = residual_kmeans(embeddings, levels, size, seed)
         return self.next_codebooks(embeddings, codebooks, seed)
 
     def next_codebooks(self, embeddings: Tensor, codebooks: Tensor, seed: int) -> Tensor:

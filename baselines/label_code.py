@@ -50,7 +50,7 @@ class LabelCode(EmbeddingQuantizer):
     def learn(self, embeddings: Tensor, seed: int) -> Tensor:
         """Codebooks [M, K, L + 1]: the classes, then k-means on the confidence and its residuals."""
         classes = embeddings.shape[1] - 1
-        codebooks = torch.zeros(self.levels, self.codebook_size, classes + 1)
+        codebooks = embeddings.new_zeros(self.levels, self.codebook_size, classes + 1)
         codebooks[0, :classes, :classes] = torch.eye(classes)
         if self.levels > 1:
             codebooks[1:, :, classes:] = residual_kmeans(

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor
 
-from dpq.codes.additive import check_codebook_size, kmeans
+from dpq.codes.additive import check_codebook_size, kmeans_in_parts
 from dpq.errors import InputError
 from dpq.inputs.values import as_tensor, whole_number
 from dpq.learning.entry import MethodEntry
@@ -42,7 +41,7 @@ def sub_spaces(dim: int, parts: int) -> list[slice]:
 
 
 def product_kmeans(x: Tensor, parts: int, codebook_size: int, seed: int) -> Tensor:
-    """K-means in every sub-space, as an additive codebook [M, K, D] on the CPU.
+    """K-means in every sub-space, as an additive codebook [M, K, D] where `x` is.
 
     Args:
         x: [N, D] float, on any device.
@@ -53,13 +52,15 @@ def product_kmeans(x: Tensor, parts: int, codebook_size: int, seed: int) -> Tens
     Raises:
         InputError: fewer points than codewords, or fewer dimensions than parts.
     """
-    points = as_tensor(x, "embeddings").detach().float().cpu().numpy()
+    points = as_tensor(x, "embeddings").detach().float()
     if points.ndim != 2:
         raise InputError(f"expected embeddings [N, D]; got {list(points.shape)}")
     parts = whole_number("parts", parts)
-    codebooks = torch.zeros(parts, check_codebook_size(codebook_size), points.shape[1])
-    for level, dimensions in enumerate(sub_spaces(points.shape[1], parts)):
-        codebooks[level, :, dimensions] = torch.from_numpy(kmeans(points[:, dimensions], codebook_size, seed + level))
+    codebooks = points.new_zeros(parts, check_codebook_size(codebook_size), points.shape[1])
+    spaces = sub_spaces(points.shape[1], parts)
+    centres = kmeans_in_parts([points[:, dimensions] for dimensions in spaces], codebook_size, seed)
+    for level, (dimensions, own) in enumerate(zip(spaces, centres, strict=True)):
+        codebooks[level, :, dimensions] = own
     return codebooks
 
 

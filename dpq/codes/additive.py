@@ -5,6 +5,7 @@ Axes: N images, B batch, D dimensions, M levels, K codewords.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dpq.codes.lloyd import lloyd
 from dpq.errors import InputError, ignored
 from dpq.inputs.values import Numbers, as_array, as_tensor, one_of, whole_number
 
@@ -169,6 +171,15 @@ def check_finite(x: Tensor) -> None:
         )
 
 
+def _on_host(x: Tensor) -> bool:
+    return not x.is_cuda
+
+
+def coded_at_once(x: Tensor) -> int:
+    """How many embeddings are coded at once: on a GPU, which waits for the host at each level of each block, more."""
+    return BLOCK if _on_host(x) else 8 * BLOCK
+
+
 @torch.no_grad()
 def encode(x: Numbers, codebooks: Numbers, choice: Choice = "l2") -> Tensor:
     """Greedy codes: level by level, the codeword that fits best what the earlier levels left.
@@ -190,11 +201,12 @@ def encode(x: Numbers, codebooks: Numbers, choice: Choice = "l2") -> Tensor:
     codebooks = usable_codebooks(codebooks)
     x = usable_embeddings(x, codebooks)
     codes = torch.empty(len(x), len(codebooks), dtype=torch.uint8, device=x.device)
-    for start in range(0, len(x), BLOCK):
-        residual = x[start : start + BLOCK]
+    step = coded_at_once(x)
+    for start in range(0, len(x), step):
+        residual = x[start : start + step]
         for level, codebook in enumerate(codebooks):
             code = nearest(residual, codebook, choice)
-            codes[start : start + BLOCK, level] = code.to(torch.uint8)
+            codes[start : start + step, level] = code.to(torch.uint8)
             residual = residual - codebook[code]
     return codes
 
@@ -328,14 +340,9 @@ def kmeans(points: npt.ArrayLike, clusters: int, seed: int, iterations: int = 50
     Raises:
         InputError: fewer points than clusters, one that is not finite, or a number out of range.
     """
-    clusters, iterations = whole_number("clusters", clusters), whole_number("iterations", iterations)
-    seed = whole_number("seed", seed, 0, 2**32 - 1)
     x = np.require(as_array(points, "points"), requirements=["C", "W"])
     x = x if x.dtype.kind == "f" else x.astype(np.float32)
-    if x.ndim != 2:
-        raise InputError(f"points are [N, D]; got {list(x.shape)}")
-    check_enough(len(x), clusters)
-    check_finite(torch.from_numpy(x))
+    clusters, seed, iterations = _clusterable(x, clusters, seed, iterations)
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
@@ -349,11 +356,53 @@ def kmeans(points: npt.ArrayLike, clusters: int, seed: int, iterations: int = 50
     return np.ascontiguousarray(fitted.cluster_centers_ + shift, dtype=np.float32)
 
 
+def _clusterable(x: np.ndarray | Tensor, clusters: int, seed: int, iterations: int) -> tuple[int, int, int]:
+    """The numbers that were given, as integers; refuses them, and points [N, D], as `kmeans` says."""
+    clusters, iterations = whole_number("clusters", clusters), whole_number("iterations", iterations)
+    seed = whole_number("seed", seed, 0, 2**32 - 1)
+    if x.ndim != 2:
+        raise InputError(f"points are [N, D]; got {list(x.shape)}")
+    check_enough(len(x), clusters)
+    check_finite(torch.as_tensor(x))
+    return clusters, seed, iterations
+
+
+@torch.no_grad()
+def kmeans_in_parts(parts: Sequence[Tensor], clusters: int, seed: int, iterations: int = 50) -> list[Tensor]:
+    """Centres of k-means in each of several parts of the same embeddings, as in the sub-spaces of a product quantizer.
+
+    On CUDA the parts are clustered beside each other, and nothing comes to the host (`dpq.codes.lloyd`); elsewhere
+    this is `kmeans`.
+
+    Args:
+        parts: [N, d] float each, on one device.
+        clusters: K.
+        seed: of the first part; one more for each further one.
+        iterations: at most.
+
+    Returns:
+        [K, d] float32 each, where the parts are.
+
+    Raises:
+        InputError: as for `kmeans`.
+    """
+    if _on_host(parts[0]):
+        given = [part.cpu().numpy() for part in parts]
+        found = [kmeans(part, clusters, seed + index, iterations) for index, part in enumerate(given)]
+        return [torch.from_numpy(centres).to(parts[0].device) for centres in found]
+    checked = [_clusterable(part, clusters, seed + index, iterations) for index, part in enumerate(parts)]
+    clusters, _, iterations = checked[0]
+    width = max(part.shape[1] for part in parts)
+    padded = torch.stack([F.pad(part, (0, width - part.shape[1])) for part in parts])  # zeros change no distance
+    centres = lloyd(padded, clusters, [one for _, one, _ in checked], iterations).float()
+    return [own[:, : part.shape[1]] for own, part in zip(centres, parts, strict=True)]
+
+
 @torch.no_grad()
 def residual_kmeans(
     x: Numbers, levels: int, codebook_size: int, seed: int, choice: Choice = "l2", iterations: int = 50
 ) -> Tensor:
-    """Codebooks by k-means on successive residuals (residual quantization), [M, K, D] on the CPU.
+    """Codebooks by k-means on successive residuals (residual quantization), [M, K, D] where `x` is.
 
     Args:
         x: [N, D] float, on any device.
@@ -367,10 +416,10 @@ def residual_kmeans(
         InputError: fewer points than codewords, or one that is not finite.
     """
     one_of("choice", choice, get_args(Choice))
-    residual = as_tensor(x, "embeddings").float().cpu()
+    residual = as_tensor(x, "embeddings").detach().float()
     codebooks = []
     for level in range(whole_number("levels", levels)):
-        codebook = torch.from_numpy(kmeans(residual.numpy(), codebook_size, seed + level, iterations))
+        codebook = kmeans_in_parts([residual], codebook_size, seed + level, iterations)[0]
         residual = residual - codebook[nearest(residual, codebook, choice)]
         codebooks.append(codebook)
     return torch.stack(codebooks)

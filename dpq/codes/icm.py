@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dpq.codes.additive import BLOCK, centred, encode, usable_codebooks, usable_codes, usable_embeddings
+from dpq.codes.additive import centred, coded_at_once, encode, usable_codebooks, usable_codes, usable_embeddings
 from dpq.errors import InputError
 from dpq.inputs.values import Numbers, whole_number
 
@@ -42,8 +42,9 @@ def icm_encode(x: Numbers, codebooks: Numbers, sweeps: int = 3, start: Numbers |
     x, codebooks = centred(x, codebooks)
     norms = codebooks.square().sum(dim=2)  # [M, K]
     products = torch.einsum("mkd,nld->mnkl", codebooks, codebooks)  # [M, M, K, K]
-    for first in range(0, len(x), BLOCK):
-        block = slice(first, first + BLOCK)
+    step = coded_at_once(x)
+    for first in range(0, len(x), step):
+        block = slice(first, first + step)
         # Half of the objective, less ||x||^2 / 2: own cost of each codeword, and its products with the others.
         unary = 0.5 * norms[:, None] - torch.einsum("bd,mkd->mbk", x[block], codebooks)
         codes[block] = _sweep(unary, products, codes[block].long(), sweeps).to(torch.uint8)

@@ -13,7 +13,7 @@ from dpq.errors import InputError
 from dpq.inputs.values import as_tensor
 from dpq.learning.backbone import Backbone
 from dpq.learning.on_embeddings import embed_images
-from dpq.learning.settings import Epoch, Execution, Preprocessing, TrainingConfig, TrainLog, Views, autocast
+from dpq.learning.settings import CodesOn, Epoch, Execution, Preprocessing, TrainingConfig, TrainLog, Views, autocast
 from dpq.learning.training import Trainer
 from dpq.protocols.base import Images, Split
 
@@ -94,19 +94,26 @@ class DeepMethod(nn.Module):
         )
         return done
 
-    def embed(self, images: Images, *, views: Views | None = None, progress: bool = False) -> Tensor:
-        """Embeddings [N, D] of uint8 images [N, 3, h, w], on the CPU."""
-        return self.predict(images, views=views, progress=progress)[0]
+    def embed(
+        self, images: Images, *, views: Views | None = None, progress: bool = False, stay: bool = False
+    ) -> Tensor:
+        """Embeddings [N, D] of uint8 images [N, 3, h, w]; arguments as for `predict`."""
+        return self.predict(images, views=views, progress=progress, stay=stay)[0]
 
-    def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
-        """Embeddings [N, D] and class logits [N, L] of uint8 images, on the CPU; L = 0 without a classifier.
+    def predict(
+        self, images: Images, *, views: Views | None = None, progress: bool = False, stay: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Embeddings [N, D] and class logits [N, L] of uint8 images; L = 0 without a classifier.
 
-        `views` are those of the training configuration unless given.
+        Args:
+            images: [N, 3, h, w].
+            views: as for `embed_images`.
+            progress: draw a progress bar on a terminal.
+            stay: leave both on the device, as the training loop asks for them; else they are on the CPU.
         """
-        config, seed = self.training_config, self.crop_seed
-        return embed_images(
-            self.backbone, self.preprocessing, images, config, views=views, crop_seed=seed, progress=progress
-        )
+        how: dict[str, Any] = {"views": views, "progress": progress, "stay": stay}
+        seed = self.crop_seed
+        return embed_images(self.backbone, self.preprocessing, images, self.training_config, crop_seed=seed, **how)
 
     def encode(self, embeddings: Tensor, bits: int | None = None) -> Tensor:
         """Codes [N, M] uint8 of embeddings [N, D], on the CPU; `bits` asks for a prefix.
@@ -170,16 +177,29 @@ class AlternatingMethod(DeepMethod):
         codebook_size: codewords per level K.
         feature_epochs: as for `DeepMethod`.
         quantization: weight of the quantization loss.
+        codes_on: embeddings that codes and codebooks are re-estimated on: of the "centre" crop, made anew, or as the
+            steps of the last epoch have "seen" them, augmented and with dropout, which costs no pass through the
+            network. Those that the first codes and the last codebooks are made on are always made anew.
 
     Raises:
         InputError: the code length does not fit.
     """
 
     def __init__(
-        self, backbone: Backbone, bits: int, codebook_size: int, feature_epochs: float, quantization: float
+        self,
+        backbone: Backbone,
+        bits: int,
+        codebook_size: int,
+        feature_epochs: float,
+        quantization: float,
+        codes_on: CodesOn = "centre",
     ) -> None:
         super().__init__(backbone, feature_epochs)
         self.quantization = quantization
+        self.codes_on = codes_on
+        # [N, D], of the training images, where codes are made on them; a checkpoint has it.
+        self._seen: Tensor
+        self.register_buffer("_seen", torch.empty(0), persistent=codes_on == "seen")
         shape = (additive.levels_for(bits, codebook_size), codebook_size, backbone.embedding.out_features)
         self._codebooks: Tensor
         self.register_buffer("_codebooks", torch.zeros(shape))
@@ -189,6 +209,14 @@ class AlternatingMethod(DeepMethod):
     def codebooks(self) -> Tensor:
         """[M, K, D]."""
         return self._codebooks
+
+    def fit(
+        self, train: Split, training: TrainingConfig, seed: int = 0, execution: Execution | None = None
+    ) -> TrainLog:
+        """As `DeepMethod.fit`."""
+        if self.codes_on == "seen":
+            self._seen = self._codebooks.new_zeros(len(train), self._codebooks.shape[2])
+        return super().fit(train, training, seed, execution)
 
     def feature_loss(self, embeddings: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The loss terms that shape the features, from embeddings [B, D] and labels [B, L]."""
@@ -209,6 +237,8 @@ class AlternatingMethod(DeepMethod):
         embeddings = embeddings.float()
         terms = self.feature_loss(embeddings, labels)
         if len(self._reconstructions):
+            if self.codes_on == "seen":
+                self._seen[rows] = embeddings.detach()
             terms["quantization"] = self.quantization * self.quantization_error(embeddings, rows)
         return terms
 
@@ -216,33 +246,38 @@ class AlternatingMethod(DeepMethod):
         """Re-estimate codebooks and codes, once the features have had their epochs."""
         start = self.codes_start(epoch.count)
         if epoch.index >= start:
-            self._estimate(epoch, first=epoch.index == start)
+            first = epoch.index == start
+            self._estimate(epoch, first, anew=first or self.codes_on == "centre")
         else:
             self._reconstructions = torch.empty(0)
 
     def after_epoch(self, epoch: Epoch) -> dict[str, Any]:
         """After the last epoch, fit the codebooks to the features as they are in the end."""
         if epoch.index + 1 == epoch.count:
-            self._estimate(epoch, first=self.codes_start(epoch.count) == epoch.count)
+            self._estimate(epoch, first=self.codes_start(epoch.count) == epoch.count, anew=True)
         return {}
 
     @torch.no_grad()
-    def _estimate(self, epoch: Epoch, first: bool) -> None:
-        embeddings = epoch.embeddings(views="centre").to(self._codebooks.device)
+    def _estimate(self, epoch: Epoch, first: bool, anew: bool) -> None:
+        embeddings = epoch.embeddings(views="centre").to(self._codebooks.device) if anew else self._seen
+        if self.codes_on == "seen" and anew:
+            self._seen = _kept(self._seen, embeddings)  # an image that an epoch does not train on stays at that
         if first:
             codebooks = self.first_codebooks(embeddings, epoch.seed)
         else:
             codebooks = self.next_codebooks(embeddings, self._codebooks, epoch.seed)
         self._codebooks.copy_(codebooks)
         reconstructions = additive.decode(self.assign(embeddings), self._codebooks)
-        if self._reconstructions.shape == reconstructions.shape:
-            self._reconstructions.copy_(reconstructions)  # where replayed steps look for them
-        else:
-            self._reconstructions = reconstructions
+        self._reconstructions = _kept(self._reconstructions, reconstructions)
 
     def quantization_error(self, embeddings: Tensor, rows: Tensor) -> Tensor:
         """Mean squared distance of a batch's embeddings [B, D] to the reconstructions of its images."""
         return (embeddings - self._reconstructions[rows]).square().sum(dim=1).mean()
+
+
+def _kept(place: Tensor, values: Tensor) -> Tensor:
+    """The values in the place where replayed steps look for them; the first ones make it."""
+    return place.copy_(values) if place.shape == values.shape else values.clone()
 
 
 def decayed_groups(backbone: Backbone, config: TrainingConfig) -> list[dict[str, Any]]:

@@ -43,6 +43,7 @@ def embed_images(
     views: Views | None = None,
     crop_seed: int | None = None,
     progress: bool = False,
+    stay: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Embed uint8 images with a network in evaluation mode, on the device it is on.
 
@@ -56,9 +57,10 @@ def embed_images(
             crops of the centre and the four corners ("ten-crop"); None takes those of the configuration.
         crop_seed: draw random crops and flips, as the released code does; None takes the centre crop.
         progress: draw a progress bar on a terminal.
+        stay: leave the results on the device.
 
     Returns:
-        Embeddings [N, D] and logits [N, L], float32 on the CPU.
+        Embeddings [N, D] and logits [N, L], float32, on the CPU unless they stay.
 
     Raises:
         InputError: an embedding is not finite.
@@ -85,12 +87,12 @@ def embed_images(
             embeddings.append(torch.stack([embedding.float() for embedding, _ in seen]).mean(dim=0))
             logits.append(torch.stack([scores.float() for _, scores in seen]).mean(dim=0))
             bar.update(len(batch))
-    whole = torch.cat(embeddings).cpu()  # read once: reading stalls a GPU
-    if not whole.isfinite().all():
+    whole, scores = torch.cat(embeddings), torch.cat(logits)
+    if not whole.isfinite().all():  # read once: reading stalls a GPU
         raise InputError(
             "the network's embeddings hold NaN or infinity; lower the learning rate, or start from other weights"
         )
-    return whole, torch.cat(logits).cpu()
+    return (whole, scores) if stay else (whole.cpu(), scores.cpu())
 
 
 class FrozenFeatures(nn.Module):
@@ -155,7 +157,7 @@ class EmbeddingQuantizer:
         return self.source.preprocessing
 
     def learn(self, embeddings: Tensor, seed: int) -> Tensor:
-        """Codebooks [M, K, D] from embeddings [N, D]."""
+        """Codebooks [M, K, D] from embeddings [N, D], which lie on the device of the run."""
         raise NotImplementedError
 
     def fit(
@@ -172,14 +174,15 @@ class EmbeddingQuantizer:
         if checkpoint is not None and checkpoint.exists():
             tensors, state = load_checkpoint(checkpoint)
             try:
-                self._codebooks = restored_matrix(tensors, "codebooks", (self.levels, self.codebook_size, None))
+                restored = restored_matrix(tensors, "codebooks", (self.levels, self.codebook_size, None))
                 seconds, parts = restored_seconds(state), restored_environments(state)
             except ValueError as error:
                 raise unusable(checkpoint, f"is of another training ({one_line(error)})") from error
+            self._codebooks = restored.to(execution.device)
         else:
-            embeddings = self.embed(train.images)
+            embeddings = self.embed(train.images).to(execution.device)
             started = time.perf_counter()
-            self._codebooks = self.learn(embeddings, derive_seed(seed, "codebooks", 0))
+            self._codebooks = self.learn(embeddings, derive_seed(seed, "codebooks", 0)).to(execution.device)
             additive.check_fitted(self._codebooks, (self.levels, self.codebook_size, embeddings.shape[1]))
             seconds = time.perf_counter() - started
             parts = with_environment(getattr(self.source, "environments", ()), environment)
@@ -197,13 +200,13 @@ class EmbeddingQuantizer:
         return self.predict(images, views=views, progress=progress)[0]
 
     def encode(self, embeddings: Tensor, bits: int | None = None) -> Tensor:
-        """Codes [N, M] uint8 of embeddings [N, D]; `bits` asks for a prefix.
+        """Codes [N, M] uint8 of embeddings [N, D], on the CPU; `bits` asks for a prefix.
 
         Raises:
             InputError: `bits` is no multiple of log2 K, or more than was trained; the codebooks have another D.
         """
         wanted = None if bits is None else additive.prefix_levels(bits, self.levels, self.codebook_size)
-        embeddings = as_tensor(embeddings, "embeddings")
+        embeddings = as_tensor(embeddings, "embeddings").to(self._codebooks.device)
         own = self._codebooks.shape[2]
         if embeddings.ndim == 2 and (width := embeddings.shape[1]) != own:
             raise InputError(
@@ -211,4 +214,4 @@ class EmbeddingQuantizer:
                 "where a checkpoint holds those codebooks, delete it",
                 "checkpoint",
             )
-        return additive.encode(embeddings, self._codebooks)[:, :wanted]
+        return additive.encode(embeddings, self._codebooks)[:, :wanted].cpu()

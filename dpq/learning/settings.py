@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # settings are read without PyTorch, whose import takes secon
 
 Score = Literal["inner", "l2"]
 Views = Literal["centre", "mirror", "ten-crop"]
+CodesOn = Literal["centre", "seen"]
 
 # What the numbers of a setting may be, wherever it is read from.
 Count = Annotated[int, Interval(ge=1, le=10**9)]

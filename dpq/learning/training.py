@@ -173,10 +173,10 @@ class Trainer:
         return means | {"learning_rate": rate} | own | ({"warnings": signs} if signs else {})
 
     def _embeddings(self, views: Views) -> Tensor:
-        """Embeddings [N, D] of the training images, on the CPU; every process makes its share of them."""
+        """Embeddings [N, D] of the training images, on the device; every process makes its share of them."""
         mine = distributed.share(len(self.images))
         self.method.backbone.eval()
-        embeddings: Tensor = self.method.embed(take_images(self.images, mine), views=views)
+        embeddings: Tensor = self.method.embed(take_images(self.images, mine), views=views, stay=True)
         self.method.backbone.train()
         return distributed.gather(embeddings, len(self.images))
 

@@ -165,7 +165,7 @@ class ProgressiveQuantizer(nn.Module):
         Raises:
             InputError: fewer embeddings than codewords, embeddings of another dimension, or one that is not finite.
         """
-        embeddings = usable_embeddings(embeddings, self.codebooks)
+        embeddings = usable_embeddings(embeddings, self.codebooks).to(self.codebooks.device)
         levels, size = self.codebooks.shape[:2]
         self.codebooks.copy_(residual_kmeans(embeddings, levels, size, seed, self.hard_choice))
 

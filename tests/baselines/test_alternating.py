@@ -14,10 +14,15 @@ from dpq.learning.training import Trainer
 from tests.dpq.conftest import BACKBONE
 
 CPU = torch.device("cpu")
-KINDS = [(DQN, DQNConfig(quantization=0.01)), (DTQ, DTQConfig(quantization=0.01))]
+KINDS = {
+    "dqn": (DQN, DQNConfig(quantization=0.01)),
+    "dtq": (DTQ, DTQConfig(quantization=0.01)),
+    "dqn on seen": (DQN, DQNConfig(quantization=0.01, codes_on="seen")),
+    "dtq on seen": (DTQ, DTQConfig(quantization=0.01, codes_on="seen")),
+}
 
 
-@pytest.fixture(params=KINDS, ids=["dqn", "dtq"])
+@pytest.fixture(params=KINDS.values(), ids=KINDS.keys())
 def make(request):
     kind, config = request.param
 
@@ -133,6 +138,28 @@ def test_codebooks_fit_the_final_features(make, split, training):
     embeddings = method.embed(split.images)
     left = method.quantization_error(embeddings, torch.arange(len(split)))
     assert left < 0.5 * (embeddings - embeddings.mean(dim=0)).square().sum(dim=1).mean()
+
+
+def test_codes_on_what_steps_have_seen_spare_a_pass_through_the_network(make, split, training, monkeypatch):
+    method = make()
+    calls, stepped, given = [], torch.zeros(len(split), 16), []
+    embed, error, estimate = method.embed, method.quantization_error, method.next_codebooks
+
+    def stepping(embeddings, rows):
+        stepped[rows] = embeddings.detach()
+        return error(embeddings, rows)
+
+    monkeypatch.setattr(method, "embed", lambda *a, **k: (calls.append(1), embed(*a, **k))[1])
+    monkeypatch.setattr(method, "quantization_error", stepping)
+    monkeypatch.setattr(
+        method, "next_codebooks", lambda x, *a: (given.append((x.clone(), stepped.clone())), estimate(x, *a))[1]
+    )
+    method.fit(split, training)  # 4 epochs, of which the third and the fourth have codes
+    seen = method.codes_on == "seen"
+    assert len(calls) == (2 if seen else 3)  # before the third, before the fourth, in the end
+    (between, steps), (last, _) = given[-2:]
+    assert torch.equal(between, steps) == seen
+    assert torch.equal(last, embed(split.images))
 
 
 def test_too_few_images_are_refused_before_training(make, split, training):

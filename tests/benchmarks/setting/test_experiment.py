@@ -98,7 +98,7 @@ def test_mistakes_in_the_settings_of_a_method_are_named(text, words):
 def test_a_run_reads_the_settings_of_all_methods_first(configs, tmp_path, capsys):
     (configs / "tiny.toml").write_text(MINIMAL + "[methods.dtq]\nsweep = 3\n")
     assert main(["run", "tiny", "--method", "pq", "--output", str(tmp_path)]) == 2
-    assert "unknown key 'sweep' in tiny.methods.dtq; known are feature_epochs, " in capsys.readouterr().err
+    assert "unknown key 'sweep' in tiny.methods.dtq; known are codes_on, " in capsys.readouterr().err
 
 
 def test_unknown_experiments_list_the_known_ones():

@@ -90,7 +90,7 @@ def test_one_level_is_the_nearest_codeword():
 def test_blocks_change_nothing(monkeypatch):
     x, codebooks = problem(0, images=50)
     whole = icm_encode(x, codebooks)
-    monkeypatch.setattr("dpq.codes.icm.BLOCK", 7)
+    monkeypatch.setattr("dpq.codes.additive.BLOCK", 7)
     assert torch.equal(icm_encode(x, codebooks), whole)
 
 

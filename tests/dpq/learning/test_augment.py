@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
+from dpq.learning import augment
 from dpq.learning.augment import CROPS, draw_crops, to_input
 from dpq.learning.settings import Augmentation, Preprocessing
 
@@ -37,6 +39,32 @@ def test_enlarging_agrees_with_pillow_inside_the_image(name, resample):
     got = to_input(images, 64, Preprocessing((0,) * 3, (1,) * 3, name), Augmentation(shift=0.0))
     expected = np.asarray(Image.fromarray(ramp).resize((64, 64), resample)) / 255
     assert np.abs(got[0, 0].numpy() - expected)[8:-8, 8:-8].max() < 0.01
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+@pytest.mark.parametrize("name", ["bilinear", "bicubic"])
+def test_normalising_small_pixels_first_as_on_a_gpu_gives_the_same(images, monkeypatch, name, drawn):
+    preprocessing = Preprocessing((0.1, 0.2, 0.3), (0.5, 0.25, 2.0), name)
+    augmentation = Augmentation(crop=0.8, shift=0.2)
+    crops = draw_crops(len(images), augmentation, torch.Generator().manual_seed(0)) if drawn else None
+    expected = to_input(images, 20, preprocessing, augmentation, crops)
+    monkeypatch.setattr("dpq.learning.augment._normalises_before", lambda device: True)
+    got = to_input(images, 20, preprocessing, augmentation, crops)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+    assert got.is_contiguous(memory_format=torch.channels_last)
+    black = (0 - torch.tensor(preprocessing.mean)) / torch.tensor(preprocessing.std)
+    assert name == "bilinear" or (got.amin(dim=(0, 2, 3)) == black).all()  # cubic samples overshoot, and are cut
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_on_a_gpu_input_waits_for_nothing(monkeypatch, drawn):
+    for name in ("_per_channel", "_axis_weights"):  # what they keep is not to outlive this
+        monkeypatch.setattr(augment, name, getattr(augment, name).__wrapped__)
+    with FakeTensorMode():  # tensors with a device and a shape: reading a value is refused, as is mixing devices
+        images = torch.empty(4, 3, 8, 8, dtype=torch.uint8, device="cuda")
+        crops = torch.empty(4, 2, 3, device="cuda") if drawn else None
+        got = to_input(images, 20, PLAIN, Augmentation(crop=0.8), crops)
+    assert got.device.type == "cuda" and got.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_centre_crop_keeps_the_centre(images):

@@ -56,6 +56,12 @@ def test_a_crop_seed_draws_crops_that_repeat(images):
     assert torch.equal(drawn[0], expected)
 
 
+def test_what_stays_on_the_device_is_what_would_come_from_it(images):
+    config = TrainingConfig(epochs=1, image_size=4)
+    here, there = (embed_images(Corner(), PLAIN, images, config, stay=stay) for stay in (False, True))
+    assert all(torch.equal(one, other) for one, other in zip(here, there, strict=True))
+
+
 def test_ten_crops_of_the_whole_image_are_refused():
     with pytest.raises(InputError, match="the crop is 1 of the image"):
         TrainingConfig(epochs=1, evaluation_views="ten-crop")

@@ -43,7 +43,7 @@ class RotatedPQ(EmbeddingQuantizer):
         if self.config.rotate:
             generator = torch.Generator().manual_seed(seed)
             rotation = torch.linalg.qr(torch.randn(dim, dim, generator=generator)).Q
-        points = (embeddings @ rotation).numpy()
+        points = (embeddings.cpu() @ rotation).numpy()
         codebooks = torch.zeros(self.levels, self.codebook_size, dim)
         for level, dimensions in enumerate(torch.arange(dim).tensor_split(self.levels)):
             centres = kmeans(points[:, dimensions.numpy()], self.codebook_size, seed + level)
