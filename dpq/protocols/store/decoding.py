@@ -34,7 +34,8 @@ MOST_PIXELS = 64_000_000
 # From here on an image is decoded while no other worker decodes such a one: memory is bounded for any listing.
 LARGE_PIXELS, LARGE_FILE = 2_000_000, 4 << 20
 
-_Item, _Result = TypeVar("_Item"), TypeVar("_Result")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 # A forked worker shares its parent's memory; a started one would import everything anew. Elsewhere forks are unsafe.
 _START = "fork" if sys.platform == "linux" else "spawn"
 _MOST_WORKERS, _MOST_BATCH, _PREFETCH = 32, 8, 2

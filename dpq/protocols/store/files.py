@@ -8,25 +8,28 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from filelock import Timeout
 from tqdm import tqdm
 
 from dpq.errors import InputError
 from dpq.files.atomic import write_atomically
-from dpq.files.json import parse_json
+from dpq.files.json import parse_json, read_text
 from dpq.files.locks import file_lock, remedy
 from dpq.protocols.store.decoding import Decoded
 
 _COMMIT = 64 << 20  # bytes of pixels that an interruption may cost
 _CHECKED = 64  # rows that are read again when work goes on; all are at the end
 image_bar = partial(tqdm, unit="image", leave=False, disable=None)  # on a terminal alone
+_HEX = 64  # characters of a SHA-256
 _REMEDY = "set DPQ_CACHE to a folder that can be written"
 _logger = logging.getLogger(__name__)
 
@@ -38,6 +41,29 @@ class Record(NamedTuple):
     file_digest: str | None  # SHA-256 of the image file; None where there is a problem
     problem: str | None  # why the file cannot be used; None where it can
     state: str  # of the file when it was decoded, where another one means another content; or its format and name
+
+
+def remembered(cache: Path, what: str, make: Callable[[], str]) -> str:
+    """A SHA-256 in hexadecimal that takes long to make, from the cache where that has it.
+
+    Args:
+        cache: folder; one that cannot be written costs nothing but time.
+        what: stands for all that the digest depends on.
+        make: gives the digest.
+    """
+    path = cache / f"{hashlib.sha256(what.encode(errors='surrogateescape')).hexdigest()}.digest"
+    with suppress(OSError, ValueError):
+        known = read_text(path, 2 * _HEX)
+        if known[_HEX:] == _check(path, known[:_HEX]):
+            return known[:_HEX]
+    digest = make()
+    with suppress(InputError):
+        write_atomically(path, digest + _check(path, digest))
+    return digest
+
+
+def _check(path: Path, digest: str) -> str:
+    return hashlib.sha256(f"{path.stem} {digest}".encode()).hexdigest()
 
 
 def journal_lines(records: Mapping[int, Record]) -> str:
@@ -111,8 +137,11 @@ class StoreFiles:
         self._lock, self._cache = cache / f"{key}.lock", cache
         self._count, self._row_bytes, self._expected = count or 0, row_bytes, count
 
-    def load(self) -> list[Record] | None:
-        """The records of the finished store; None where there is none, or, with a warning, where it is damaged."""
+    def load(self, *, tell: bool = True) -> list[Record] | None:
+        """The records of the finished store; None where there is none, or, with a warning, where it is damaged.
+
+        Pixels are read only if their file has not the time of change that was noted when it was finished.
+        """
         about = read_about(self._about, self._expected)
         try:
             status = self.pixels.stat()
@@ -126,7 +155,23 @@ class StoreFiles:
                 with suppress(InputError):  # a cache that is only read is as good
                     write_about(self._about, records, status.st_mtime_ns)
                 return records
-        _logger.warning("decoded images in %s are damaged or not finished; restoring them", self.pixels)
+        if tell:
+            _logger.warning("decoded images in %s are damaged or not finished; restoring them", self.pixels)
+        return None
+
+    def open(self, *, tell: bool = True) -> tuple[list[Record], npt.NDArray[np.uint8]] | None:
+        """The records of the finished store, and its pixels [N, row_bytes] as a map of the file.
+
+        Processes share its pages. Whoever writes to it has a copy of that page for himself; the file stays as it is.
+        Only of a store that was kept whole: such a file is replaced and never written to, so the map stays valid.
+
+        Returns:
+            None where `load` finds none.
+        """
+        records = self.load(tell=tell)
+        with suppress(OSError, ValueError):  # deleted or replaced since
+            if records:
+                return records, np.memmap(self.pixels, np.uint8, "c", shape=(len(records), self._row_bytes))
         return None
 
     def keep(self, records: Sequence[Record], pixels: bytes | bytearray | memoryview) -> None:
