@@ -16,15 +16,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import PIL
+import torch
 from PIL import Image
 
 from dpq.errors import InputError, one_line
 from dpq.files.json import read_bounded
 from dpq.files.places import is_folder, real
 from dpq.protocols.archives import DEFAULT_BOUNDS, Bounds, tar_files
+from dpq.protocols.base import Split, fingerprint
 from dpq.protocols.image_files import some, walk_images
 from dpq.protocols.store.decoding import FORMATS, in_workers, upright_rgb
 from dpq.protocols.store.files import Record, StoreFiles, image_bar, remembered
+from dpq.protocols.store.read import MappedImages
 
 _BATCH = 64  # small images that go to a worker at once
 _SMALL = 1 << 20  # bytes of files that are decoded sooner than workers have started
@@ -42,6 +45,10 @@ class ImageTree:
     # [N, 3, H, W] uint8, RGB; of a cached tree a map that all processes share, and whoever writes has a copy of his own
     images: npt.NDArray[np.uint8]
     digests: tuple[str, ...]  # SHA-256 of each image's pixels
+
+    def selectable(self) -> MappedImages:
+        """The images as a split holds them, none of them copied."""
+        return MappedImages(torch.from_numpy(self.images), self.digests, torch.arange(len(self.names)))
 
 
 def read_image_tree(source: Path, size: tuple[int, int], cache: Path, bounds: Bounds = DEFAULT_BOUNDS) -> ImageTree:
@@ -95,6 +102,20 @@ def read_image_tree(source: Path, size: tuple[int, int], cache: Path, bounds: Bo
         pixels.reshape(-1, 3, *size),
         tuple(record.pixels for record in records),
     )
+
+
+def kept_fingerprint(cache: Path, *splits: Split) -> str:
+    """`fingerprint`, from the cache where the images are of a tree and the same splits have been asked for before.
+
+    It is kept under the digests of all images in their order and the labels, so it is that of these splits.
+    """
+    known = []
+    for split in splits:
+        if not isinstance(split.images, MappedImages):
+            return fingerprint(*splits)
+        labels = hashlib.sha256(split.labels.contiguous().numpy().data).hexdigest()
+        known.append((split.images.digest, tuple(split.labels.shape), labels))
+    return remembered(cache, repr(("splits", known)), lambda: fingerprint(*splits))
 
 
 def _keep(store: StoreFiles, decode: Callable[[], _Kept]) -> _Kept:

@@ -51,7 +51,7 @@ def remembered(cache: Path, what: str, make: Callable[[], str]) -> str:
         what: stands for all that the digest depends on.
         make: gives the digest.
     """
-    path = cache / f"{hashlib.sha256(what.encode(errors='surrogateescape')).hexdigest()}.digest"
+    path = cache / f"{_sha256(what)}.digest"
     with suppress(OSError, ValueError):
         known = read_text(path, 2 * _HEX)
         if known[_HEX:] == _check(path, known[:_HEX]):
@@ -63,7 +63,11 @@ def remembered(cache: Path, what: str, make: Callable[[], str]) -> str:
 
 
 def _check(path: Path, digest: str) -> str:
-    return hashlib.sha256(f"{path.stem} {digest}".encode()).hexdigest()
+    return _sha256(f"{path.stem} {digest}")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
 def journal_lines(records: Mapping[int, Record]) -> str:
@@ -84,17 +88,20 @@ def read_journal(path: Path) -> dict[int, Record]:
 
 def write_about(path: Path, records: Sequence[Record], changed: int) -> None:
     """Writes the records of all rows of a finished store; its pixels last changed at that time, in nanoseconds."""
-    about = {"mtime_ns": changed, "sha256": _digest(records), "records": records}
+    about = {"mtime_ns": changed, "sha256": _sha256(json.dumps(records)), "records": records}
     write_atomically(path, json.dumps(about), _REMEDY)
 
 
 def read_about(path: Path, count: int | None) -> tuple[list[Record], int] | None:
     """The records, `count` of them if given, and when the pixels changed; None where the file is missing or damaged."""
     try:
-        about = parse_json(path.read_text("utf-8"))
-        records = [_record(record) for record in about["records"]]
-        whole = count in (None, len(records)) and about["sha256"] == _digest(records)
-        return (records, _whole(about["mtime_ns"])) if whole else None
+        text = path.read_text("utf-8")
+        about = parse_json(text)
+        # The digest is that of the text as `write_about` wrote it, records last: so they are records, all of them.
+        written = text.partition('"records": ')[2][:-1]
+        if about["sha256"] != _sha256(written) or count not in (None, len(about["records"])):
+            return None
+        return list(map(Record._make, about["records"])), _whole(about["mtime_ns"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -112,10 +119,6 @@ def _whole(value: Any) -> int:
     if type(value) is not int:
         raise TypeError("no whole number")
     return value
-
-
-def _digest(records: Sequence[Record]) -> str:
-    return hashlib.sha256(json.dumps(records).encode()).hexdigest()
 
 
 class StoreFiles:
