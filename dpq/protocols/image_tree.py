@@ -7,7 +7,7 @@ import io
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -187,7 +187,7 @@ def _decode_all(
             failures.append(error)
 
     records, pixels = list[Record](), bytearray()
-    decoded = in_workers(
+    decoding = in_workers(
         partial(_decode, source, size),
         readable(),
         workers,
@@ -196,11 +196,14 @@ def _decode_all(
         batch=_BATCH,
         weigh=lambda file: len(file[1]),
     )
-    for record, of_image in image_bar(decoded, f"decoding {source.name}"):
-        records.append(record)
-        pixels += of_image
-        if len(pixels) > bounds.total:
-            raise InputError(f"the images in {source} decode to more than {bounds.total} bytes; give the right images")
+    with closing(decoding):
+        for record, of_image in image_bar(decoding, f"decoding {source.name}"):
+            records.append(record)
+            pixels += of_image
+            if len(pixels) > bounds.total:
+                raise InputError(
+                    f"the images in {source} decode to more than {bounds.total} bytes; give the right images"
+                )
     if failures:
         raise failures[0]
     if not records:

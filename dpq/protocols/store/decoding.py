@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -205,9 +205,9 @@ def in_workers(
     count: int,
     row_bytes: int,
     *,
-    batch: int = _MOST_BATCH,
+    batch: int | None = None,
     weigh: Callable[[_Item], int] = lambda item: 0,
-) -> Iterator[_Result]:
+) -> Generator[_Result, None, None]:
     """What `work` makes of every item, in their order.
 
     Items are asked for as workers take them, a few batches ahead. Threads would not do: what Pillow and Python do with
@@ -221,14 +221,14 @@ def in_workers(
             hold a decoded image each in bounded memory, are not started.
         count: number of items, or what it is at most.
         row_bytes: bytes of a result.
-        batch: items that are sent at once, at most.
+        batch: items that are sent at once, at most; None takes 8.
         weigh: bytes of an item.
 
     Raises:
         InputError: a process was killed.
     """
     processes, size = _plan(workers, count, row_bytes, batch)
-    if not processes:
+    if not processes or multiprocessing.current_process().daemon:  # which may start none
         for item in items:
             yield work(item, nullcontext())
         return
@@ -290,11 +290,11 @@ def _work_off(items: Sequence[Any]) -> list[Any]:
     return [work(item, alone) for item in items]
 
 
-def _plan(workers: int | None, items: int, row_bytes: int, batch: int = _MOST_BATCH) -> tuple[int, int]:
+def _plan(workers: int | None, items: int, row_bytes: int, batch: int | None = None) -> tuple[int, int]:
     """Number of workers and images per batch, such that all batches in flight stay within bounds."""
     if workers is None:
         cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
         workers = min(cores, 8)
     rows = _IN_FLIGHT // (row_bytes * _COPIES * _PREFETCH)
     workers = max(0, min(workers, _MOST_WORKERS, rows, items))
-    return workers, max(1, min(batch, rows // max(1, workers)))
+    return workers, max(1, min(batch or _MOST_BATCH, rows // max(1, workers)))

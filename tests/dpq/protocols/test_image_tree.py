@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import logging
@@ -10,19 +11,26 @@ import random
 import re
 import struct
 import tarfile
+import threading
+import warnings
 import zlib
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dpq.errors import InputError
-from dpq.protocols.archives import Bounds
-from dpq.protocols.image_tree import ImageTree, read_image_tree
-from dpq.protocols.store.files import Record, write_about
+from dpq.protocols import image_tree
+from dpq.protocols.archives import Bounds, tar_files
+from dpq.protocols.base import Split, fingerprint
+from dpq.protocols.image_tree import ImageTree, kept_fingerprint, read_image_tree
+from dpq.protocols.store.decoding import in_workers
+from dpq.protocols.store.files import Record, StoreFiles, write_about
 
 SIZE = (6, 5)  # height, width
 PACKERS: dict[str, Callable[[bytes], bytes]] = {"tar": bytes, "tar.gz": gzip.compress, "tar.xz": lzma.compress}
@@ -186,6 +194,39 @@ def test_no_progress_bar_without_a_terminal(tmp_path: Path, capfd: pytest.Captur
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_worker_processes_give_what_one_process_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    files = {f"train/{'abc'[i % 3]}/{i:03d}.png": encoded(Image.fromarray(pixels(i))) for i in range(40)}
+    files["train/c/second.jpg"] = encoded(Image.fromarray(pixels(0)), "JPEG")
+    source = write_folder(tmp_path / "images", files)
+    if packed:
+        source = tmp_path / "images.tar"
+        source.write_bytes(plain_tar(files))
+    here = read_image_tree(source, SIZE, tmp_path / "a")
+    asked = in_processes(monkeypatch)
+    assert same(read_image_tree(source, SIZE, tmp_path / "b"), here)
+    assert asked == [2]
+    assert [path.read_bytes() for path in sorted((tmp_path / "a").glob("*.pixels"))] == [
+        path.read_bytes() for path in sorted((tmp_path / "b").glob("*.pixels"))
+    ]
+    assert here.digests == tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in here.images)
+
+
+def in_processes(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
+    """Lets two workers decode, whatever the size; the list gets what was asked for."""
+    asked: list[int | None] = []
+
+    def spread(work: Any, items: Any, workers: int | None, *rest: Any, batch: int, **options: Any) -> Any:
+        asked.append(2 if workers is None else workers)
+        return in_workers(work, items, asked[-1], *rest, batch=3, **options)
+
+    monkeypatch.setattr(image_tree, "_SMALL", 0)
+    monkeypatch.setattr(image_tree, "in_workers", spread)
+    return asked
+
+
 # --- refusals ------------------------------------------------------------------------------------------------
 
 
@@ -305,6 +346,20 @@ def test_missing_and_empty_sources_are_refused(tmp_path: Path) -> None:
     assert "nowhere" in refusal(tmp_path / "nowhere", tmp_path / "cache")
     assert "holds no images" in refusal(write_folder(tmp_path / "f", {"train/a.png": b""}), tmp_path / "cache")
     assert "holds no images" in tar_refusal(tmp_path, plain_tar({"train/a.txt": b""}))
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_the_first_fault_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: bool) -> None:
+    if processes:
+        in_processes(monkeypatch)
+    files = {**miniature(), "train/dog/1bad.png": b"no image", "train/dog/2bad.png": b"no image"}
+    for source in (tmp_path / "tar", write_folder(tmp_path / "images", files)):
+        if source.name == "tar":
+            source.write_bytes(plain_tar(files).rstrip(b"\0"))  # cut off, which is found after all images
+        message = refusal(source, tmp_path / "cache")
+        assert "'train/dog/1bad.png'" in message
+    (tmp_path / "tar").write_bytes(plain_tar(miniature()).rstrip(b"\0"))
+    assert "unexpected end of data" in refusal(tmp_path / "tar", tmp_path / "cache")
 
 
 # --- cache ---------------------------------------------------------------------------------------------------
@@ -459,7 +514,7 @@ def test_a_cache_that_claims_more_than_its_file_has_takes_no_memory(
 ) -> None:
     first = read_image_tree(source, SIZE, tmp_path / "cache")
     path, about = cached(tmp_path / "cache", "pixels"), cached(tmp_path / "cache", "json")
-    records = json.loads(about.read_text())["records"] * 9999
+    records = json.loads(about.read_text())["records"] * 999
     write_about(about, [Record(*record) for record in records], path.stat().st_mtime_ns)
     mapped = np.memmap
 
@@ -469,6 +524,127 @@ def test_a_cache_that_claims_more_than_its_file_has_takes_no_memory(
 
     monkeypatch.setattr(np, "memmap", whole)
     assert same(read_image_tree(source, SIZE, tmp_path / "cache"), first)
+
+
+def test_a_map_is_shared_and_what_is_written_to_it_is_not(source: Path, tmp_path: Path) -> None:
+    trees = [read_image_tree(source, SIZE, tmp_path / "cache") for _ in range(2)]
+    expected, kept_file = trees[1].images.copy(), cached(tmp_path / "cache", "pixels")
+    for tree in trees:
+        map_ = tree.images.base
+        assert isinstance(map_, np.memmap) and Path(str(map_.filename)) == kept_file
+    trees[0].images[3] += 1
+    assert np.array_equal(trees[1].images, expected)
+    assert same(read_image_tree(source, SIZE, tmp_path / "cache"), trees[1])
+    kept_file.unlink()  # under the map, which goes on to hold it
+    assert np.array_equal(trees[1].images, expected)
+    assert same(read_image_tree(source, SIZE, tmp_path / "cache"), trees[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # torch's, of arrays that cannot be written
+        assert np.array_equal(trees[1].selectable()[:].numpy(), expected)
+
+
+def test_a_cache_that_is_full_costs_a_warning(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise InputError("full") from OSError("No space left on device")
+
+    monkeypatch.setattr(StoreFiles, "keep", full)
+    assert len(read_image_tree(source, SIZE, tmp_path / "cache").images) == 12
+    (record,) = caplog.records
+    assert "not cached (No space left on device)" in record.getMessage()
+    assert not kept(tmp_path / "cache")
+
+
+def test_who_comes_while_another_decodes_waits_for_it(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came, decoded = threading.Barrier(2), []
+    locked, decode = StoreFiles.locked, image_tree._decode_all
+
+    def coming(store: StoreFiles) -> Any:
+        came.wait(60)
+        return locked(store)
+
+    def once(*arguments: Any) -> Any:
+        decoded.append(1)
+        return decode(*arguments)
+
+    monkeypatch.setattr(StoreFiles, "locked", coming)
+    monkeypatch.setattr(image_tree, "_decode_all", once)
+    with ThreadPoolExecutor(2) as pool:
+        one, other = (pool.submit(read_image_tree, source, SIZE, tmp_path / "cache") for _ in range(2))
+        assert same(one.result(), other.result())
+    assert decoded == [1]
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows with each file whose digest is taken."""
+    found, digest = [], hashlib.file_digest
+
+    def note(*arguments: Any) -> Any:
+        found.append(1)
+        return digest(*arguments)
+
+    monkeypatch.setattr(hashlib, "file_digest", note)
+    return found
+
+
+def test_a_tar_is_read_once_for_each_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hashed: list[int]) -> None:
+    source, cache = tmp_path / "images.tar", tmp_path / "cache"
+    source.write_bytes(plain_tar(miniature()))
+    for _ in range(2):
+        first = read_image_tree(source, SIZE, cache)
+    assert len(hashed) == 2  # so new that another writing might not change its time
+    monkeypatch.setattr(image_tree, "_SETTLED", -(10**12))
+    for _ in range(2):
+        assert same(read_image_tree(source, SIZE, cache), first)
+    assert len(hashed) == 3
+    cached(cache, "digest").write_text("0" * 128)  # damaged
+    assert same(read_image_tree(source, SIZE, cache), first)
+    assert len(hashed) == 4
+    names = list(miniature())
+    other = plain_tar({**miniature(), names[0]: miniature()[names[1]]})
+    times = source.stat()
+    source.write_bytes(other)
+    os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))  # as `cp -p` leaves it
+    assert not same(read_image_tree(source, SIZE, cache), first)
+    assert len(hashed) == 5
+
+
+def test_a_tar_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "images.tar"
+    source.write_bytes(plain_tar(miniature()))
+
+    def changing(path: Path, bounds: Bounds) -> Any:
+        yield from tar_files(path, bounds)
+        path.write_bytes(plain_tar(miniature()) + bytes(512))
+
+    monkeypatch.setattr(image_tree, "tar_files", changing)
+    assert "has changed while it was read" in refusal(source, tmp_path / "cache")
+
+
+def test_a_fingerprint_is_made_once(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "cache"
+    images = read_image_tree(source, SIZE, cache).selectable()
+    whole = Split(images, torch.eye(12, dtype=torch.bool))
+    cases = [
+        (whole,),
+        (whole.take(torch.arange(12).flip(0)),),
+        (Split(images, whole.labels.flip(0)),),
+        (whole.take(torch.arange(4)), whole.take(torch.arange(4, 12))),
+    ]
+    expected = [fingerprint(*splits) for splits in cases]
+    assert [kept_fingerprint(cache, *splits) for splits in cases] == expected
+    loaded = [(Split(split.images[:], split.labels) for split in splits) for splits in cases]
+    assert [kept_fingerprint(cache, *splits) for splits in loaded] == expected
+    monkeypatch.setattr(image_tree, "fingerprint", lambda *splits: "f" * 64)
+    assert [kept_fingerprint(cache, *splits) for splits in cases] == expected
+    for path in cache.glob("*.digest"):
+        path.write_text(path.read_text()[::-1])
+    assert [kept_fingerprint(cache, *splits) for splits in cases] == ["f" * 64] * 4
+    assert kept_fingerprint(source / "no folder", whole) == "f" * 64
 
 
 def test_a_cache_of_another_pillow_is_not_taken(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
