@@ -31,10 +31,9 @@ class Bounds:
 DEFAULT_BOUNDS = Bounds()
 
 
-def leaves_root(name: str | PurePosixPath) -> bool:
+def leaves_root(name: str) -> bool:
     """Whether a path is absolute or climbs, so that it may lead out of the folder it should stay in."""
-    path = PurePosixPath(name)
-    return path.is_absolute() or ".." in path.parts
+    return name.startswith("/") or ".." in name.split("/")
 
 
 class _BoundedStream:
@@ -119,8 +118,7 @@ def _unpacked(source: Path) -> IO[bytes]:
 
 def _checked_name(source: Path, member: tarfile.TarInfo, bounds: Bounds) -> str:
     """The member's relative path; refuses whatever a plain archive of images has no use for."""
-    path = PurePosixPath(member.name)
-    if leaves_root(path):
+    if leaves_root(member.name):
         raise InputError(f"{source} holds {member.name!r}, a path that leaves the archive; refused: pack it again")
     if len(member.pax_headers) > _MOST_EXTRAS:
         raise InputError(f"{source} holds {member.name!r} with {len(member.pax_headers)} extra headers; pack it again")
@@ -128,4 +126,4 @@ def _checked_name(source: Path, member: tarfile.TarInfo, bounds: Bounds) -> str:
         raise InputError(f"{source} holds {member.name!r}, a link, device or sparse file; refused: pack plain files")
     if not 0 <= member.size <= bounds.file:
         raise InputError(f"{source} holds {member.name!r} of {member.size} bytes; no image has more than {bounds.file}")
-    return path.as_posix()
+    return PurePosixPath(member.name).as_posix()
