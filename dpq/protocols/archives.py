@@ -33,8 +33,7 @@ DEFAULT_BOUNDS = Bounds()
 
 def leaves_root(name: str) -> bool:
     """Whether a path is absolute or climbs, so that it may lead out of the folder it should stay in."""
-    path = PurePosixPath(name)
-    return path.is_absolute() or ".." in path.parts
+    return name.startswith("/") or ".." in name.split("/")
 
 
 class _BoundedStream:

@@ -19,7 +19,7 @@ SPLITS: tuple[SplitName, ...] = ("train", "query", "database")
 
 
 class Images(Protocol):
-    """[N, 3, H, W] uint8, RGB: a tensor in memory, or `StoredImages` on disk, which indexing reads.
+    """[N, 3, H, W] uint8, RGB: a tensor in memory, or `StoredImages` or `MappedImages` on disk, which indexing reads.
 
     A tensor has a `take` of its own, which counts pixels: rows of either are taken by `take_images`.
     """
@@ -206,7 +206,7 @@ def fingerprint(*splits: Split) -> str:
 
 
 def draw_splits(
-    images: Tensor, class_of: Sequence[int], keys: Sequence[str], classes: int, *, query: int, train: int, seed: int
+    images: Images, class_of: Sequence[int], keys: Sequence[str], classes: int, *, query: int, train: int, seed: int
 ) -> tuple[Split, Split, Split]:
     """Disjoint train, query and database splits: so many images of every class, the rest is the database.
 

@@ -12,18 +12,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from itertools import count
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from dpq.errors import InputError, one_line
 from dpq.files.locks import file_lock
 from dpq.files.places import is_file, is_folder, matching
-from dpq.protocols.base import Dataset, draw_splits, fingerprint, seeded_order
-from dpq.protocols.image_tree import read_image_tree
+from dpq.protocols.base import Dataset, Images, Split, draw_splits, seeded_order
+from dpq.protocols.image_tree import kept_fingerprint, read_image_tree
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _FOLDER, _ARCHIVE = "cifar-10-batches-py", "cifar-10-python.tar.gz"  # torchvision's names, without importing it
@@ -48,7 +47,7 @@ class _Source:
     """Images as found."""
 
     name: str  # what the images are, for the records
-    images: npt.NDArray[np.uint8]  # [N, 3, 32, 32] uint8, RGB
+    images: Images  # [N, 3, 32, 32] uint8, RGB
     groups: Sequence[str]  # N times `<split>/<class>`; the draw counts within a group, in this order
 
 
@@ -79,7 +78,7 @@ def load_cifar10(
     keys = _keys(source.groups, sizes, data_root or cache)
     class_of = [CLASSES.index(group.partition("/")[2]) for group in source.groups]
     train, query, database = draw_splits(
-        torch.from_numpy(source.images),
+        source.images,
         class_of,
         keys,
         len(CLASSES),
@@ -89,7 +88,10 @@ def load_cifar10(
     )
     # As drawn, it would begin with images of the classes whose queries and training images are complete first.
     database = database.take(torch.tensor(seeded_order([str(i) for i in range(len(database))], split_seed)))
-    return Dataset("cifar10", source.name, CLASSES, train, query, database, fingerprint(train, query, database))
+    known = kept_fingerprint(cache, train, query, database)
+    # What is read again and again is copied from the map; the database stays there, shared by all processes.
+    train, query = (Split(part.images[:], part.labels) for part in (train, query))
+    return Dataset("cifar10", source.name, CLASSES, train, query, database, known)
 
 
 def _keys(groups: Sequence[str], sizes: Cifar10Sizes, root: Path) -> list[str]:
@@ -134,7 +136,7 @@ def _image_tree(path: Path, cache: Path) -> _Source:
     called = _TREE.fullmatch(path.resolve().name)
     name = called[1] if called else "cifar10-folder" if tree.formats != ("JPEG",) else "cifar10"
     name += "-jpeg" if tree.formats == ("JPEG",) and "jpeg" not in name else ""
-    return _Source(name, tree.images, [str(PurePosixPath(name).parent) for name in tree.names])
+    return _Source(name, tree.selectable(), [name.rpartition("/")[0] for name in tree.names])
 
 
 def _official_folder(root: Path) -> _Source:
@@ -149,7 +151,7 @@ def _official_folder(root: Path) -> _Source:
         ) from error
     pixels = np.concatenate([batch.data for _, batch in batches])  # [N, 32, 32, 3]
     groups = [f"{split}/{batch.classes[target]}" for split, batch in batches for target in batch.targets]
-    return _Source("cifar10", np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)), groups)
+    return _Source("cifar10", torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), groups)
 
 
 def _official_archive(archive: Path, cache: Path) -> _Source:

@@ -12,13 +12,14 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,8 @@ MOST_PIXELS = 64_000_000
 # From here on an image is decoded while no other worker decodes such a one: memory is bounded for any listing.
 LARGE_PIXELS, LARGE_FILE = 2_000_000, 4 << 20
 
-
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 # A forked worker shares its parent's memory; a started one would import everything anew. Elsewhere forks are unsafe.
 _START = "fork" if sys.platform == "linux" else "spawn"
 _MOST_WORKERS, _MOST_BATCH, _PREFETCH = 32, 8, 2
@@ -183,27 +185,67 @@ def decode_files(root: Path, names: Sequence[str], side: int | None, workers: in
         root: the folder, without symbolic links.
         names: relative paths.
         side: height and width to resize to; None keeps no pixels.
-        workers: processes; 0 decodes in this one, None takes one per core, at most 8. More than 32, or more than
-            hold a decoded image each in bounded memory, are not started.
+        workers: processes, as for `in_workers`.
 
     Raises:
         InputError: a process was killed.
     """
-    count, size = _plan(workers, len(names), 3 * side**2 if side is not None else 1)
-    if not count:
-        for name in names:
-            yield decode_file(root, name, side, nullcontext())
+    row_bytes = 3 * side**2 if side is not None else 1
+    return in_workers(partial(_decode_file, root, side), names, workers, len(names), row_bytes)
+
+
+def _decode_file(root: Path, side: int | None, name: str, alone: AbstractContextManager[Any]) -> Decoded:
+    return decode_file(root, name, side, alone)
+
+
+def in_workers(
+    work: Callable[[_Item, AbstractContextManager[Any]], _Result],
+    items: Iterable[_Item],
+    workers: int | None,
+    count: int,
+    row_bytes: int,
+    *,
+    batch: int | None = None,
+    weigh: Callable[[_Item], int] = lambda item: 0,
+) -> Generator[_Result, None, None]:
+    """What `work` makes of every item, in their order.
+
+    Items are asked for as workers take them, a few batches ahead. Threads would not do: what Pillow and Python do with
+    a small image outside of its decoder, which alone lets others go on, is most of the time.
+
+    Args:
+        work: gets an item, and what to hold while a large image is in memory; a worker imports it where processes are
+            not forked. What it raises is raised here, when the items before it are done.
+        items: what is sent to the workers.
+        workers: processes; 0 works in this one, None takes one per core, at most 8. More than 32, or more than
+            hold a decoded image each in bounded memory, are not started.
+        count: number of items, or what it is at most.
+        row_bytes: bytes of a result.
+        batch: items that are sent at once, at most; None takes 8.
+        weigh: bytes of an item.
+
+    Raises:
+        InputError: a process was killed.
+    """
+    processes, size = _plan(workers, count, row_bytes, batch)
+    if not processes or multiprocessing.current_process().daemon:  # which may start none
+        for item in items:
+            yield work(item, nullcontext())
         return
     context = multiprocessing.get_context(_START)
-    pool = ProcessPoolExecutor(count, context, _begin, (root, side, context.RLock(), os.getpid()))
-    pending: deque[Future[list[Decoded]]] = deque()
+    pool = ProcessPoolExecutor(processes, context, _begin, (work, context.RLock(), os.getpid()))
+    pending: deque[tuple[int, Future[list[_Result]]]] = deque()
+    sent = 0  # bytes of items in flight
     try:
-        for start in range(0, len(names), size):
-            pending.append(pool.submit(_decode, names[start : start + size]))
-            if len(pending) == count * _PREFETCH:
-                yield from pending.popleft().result()
-        while pending:
-            yield from pending.popleft().result()
+        for weight, part in _batches(items, size, weigh):
+            pending.append((weight, pool.submit(_work_off, part)))
+            sent += weight
+            while len(pending) == processes * _PREFETCH or (pending and sent > _IN_FLIGHT):
+                weight, future = pending.popleft()
+                yield from future.result()
+                sent -= weight
+        for _, future in pending:
+            yield from future.result()
     except BrokenProcessPool as error:
         raise InputError(
             "a process that decoded images was killed, probably for want of memory: take fewer workers", "workers"
@@ -212,13 +254,26 @@ def decode_files(root: Path, names: Sequence[str], side: int | None, workers: in
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-_arguments: tuple[Path, int | None, AbstractContextManager[Any]]  # of a worker: root, side, and what large images hold
+def _batches(items: Iterable[_Item], size: int, weigh: Callable[[_Item], int]) -> Iterator[tuple[int, list[_Item]]]:
+    """Consecutive items with the bytes they have; a batch of many bytes has fewer."""
+    weight, batch = 0, list[_Item]()
+    for item in items:
+        weight += weigh(item)
+        batch.append(item)
+        if len(batch) == size or weight > LARGE_FILE:
+            yield weight, batch
+            weight, batch = 0, []
+    if batch:
+        yield weight, batch
 
 
-def _begin(root: Path, side: int | None, alone: AbstractContextManager[Any], parent: int) -> None:
+_arguments: tuple[Callable[..., Any], AbstractContextManager[Any]]  # of a worker: its work, what large images hold
+
+
+def _begin(work: Callable[..., Any], alone: AbstractContextManager[Any], parent: int) -> None:
     """In a new worker, which ends when its parent tells it to or is gone, and not by Ctrl-C."""
     global _arguments
-    _arguments = root, side, alone
+    _arguments = work, alone
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
@@ -229,17 +284,17 @@ def _begin(root: Path, side: int | None, alone: AbstractContextManager[Any], par
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _decode(names: Sequence[str]) -> list[Decoded]:
-    """In a worker: names come with the requests, as a list of all would be copied into every one."""
-    root, side, alone = _arguments
-    return [decode_file(root, name, side, alone) for name in names]
+def _work_off(items: Sequence[Any]) -> list[Any]:
+    """In a worker: items come with the requests, as a list of all would be copied into every one."""
+    work, alone = _arguments
+    return [work(item, alone) for item in items]
 
 
-def _plan(workers: int | None, files: int, row_bytes: int) -> tuple[int, int]:
+def _plan(workers: int | None, items: int, row_bytes: int, batch: int | None = None) -> tuple[int, int]:
     """Number of workers and images per batch, such that all batches in flight stay within bounds."""
     if workers is None:
         cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
         workers = min(cores, 8)
     rows = _IN_FLIGHT // (row_bytes * _COPIES * _PREFETCH)
-    workers = max(0, min(workers, _MOST_WORKERS, rows, files))
-    return workers, max(1, min(_MOST_BATCH, rows // max(1, workers)))
+    workers = max(0, min(workers, _MOST_WORKERS, rows, items))
+    return workers, max(1, min(batch or _MOST_BATCH, rows // max(1, workers)))

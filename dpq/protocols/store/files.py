@@ -8,25 +8,28 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from filelock import Timeout
 from tqdm import tqdm
 
 from dpq.errors import InputError
 from dpq.files.atomic import write_atomically
-from dpq.files.json import parse_json
+from dpq.files.json import parse_json, read_text
 from dpq.files.locks import file_lock, remedy
 from dpq.protocols.store.decoding import Decoded
 
 _COMMIT = 64 << 20  # bytes of pixels that an interruption may cost
 _CHECKED = 64  # rows that are read again when work goes on; all are at the end
 image_bar = partial(tqdm, unit="image", leave=False, disable=None)  # on a terminal alone
+_HEX = 64  # characters of a SHA-256
 _REMEDY = "set DPQ_CACHE to a folder that can be written"
 _logger = logging.getLogger(__name__)
 
@@ -38,6 +41,33 @@ class Record(NamedTuple):
     file_digest: str | None  # SHA-256 of the image file; None where there is a problem
     problem: str | None  # why the file cannot be used; None where it can
     state: str  # of the file when it was decoded, where another one means another content; or its format and name
+
+
+def remembered(cache: Path, what: str, make: Callable[[], str]) -> str:
+    """A SHA-256 in hexadecimal that takes long to make, from the cache where that has it.
+
+    Args:
+        cache: folder; one that cannot be written costs nothing but time.
+        what: stands for all that the digest depends on.
+        make: gives the digest.
+    """
+    path = cache / f"{_sha256(what)}.digest"
+    with suppress(OSError, ValueError):
+        known = read_text(path, 2 * _HEX)
+        if known[_HEX:] == _check(path, known[:_HEX]):
+            return known[:_HEX]
+    digest = make()
+    with suppress(InputError):
+        write_atomically(path, digest + _check(path, digest))
+    return digest
+
+
+def _check(path: Path, digest: str) -> str:
+    return _sha256(f"{path.stem} {digest}")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
 def journal_lines(records: Mapping[int, Record]) -> str:
@@ -58,17 +88,20 @@ def read_journal(path: Path) -> dict[int, Record]:
 
 def write_about(path: Path, records: Sequence[Record], changed: int) -> None:
     """Writes the records of all rows of a finished store; its pixels last changed at that time, in nanoseconds."""
-    about = {"mtime_ns": changed, "sha256": _digest(records), "records": records}
+    about = {"mtime_ns": changed, "sha256": _sha256(json.dumps(records)), "records": records}
     write_atomically(path, json.dumps(about), _REMEDY)
 
 
 def read_about(path: Path, count: int | None) -> tuple[list[Record], int] | None:
     """The records, `count` of them if given, and when the pixels changed; None where the file is missing or damaged."""
     try:
-        about = parse_json(path.read_text("utf-8"))
-        records = [_record(record) for record in about["records"]]
-        whole = count in (None, len(records)) and about["sha256"] == _digest(records)
-        return (records, _whole(about["mtime_ns"])) if whole else None
+        text = path.read_text("utf-8")
+        about = parse_json(text)
+        # The digest is that of the text as `write_about` wrote it, records last: so they are records, all of them.
+        written = text.partition('"records": ')[2][:-1]
+        if about["sha256"] != _sha256(written) or count not in (None, len(about["records"])):
+            return None
+        return list(map(Record._make, about["records"])), _whole(about["mtime_ns"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -86,10 +119,6 @@ def _whole(value: Any) -> int:
     if type(value) is not int:
         raise TypeError("no whole number")
     return value
-
-
-def _digest(records: Sequence[Record]) -> str:
-    return hashlib.sha256(json.dumps(records).encode()).hexdigest()
 
 
 class StoreFiles:
@@ -111,8 +140,11 @@ class StoreFiles:
         self._lock, self._cache = cache / f"{key}.lock", cache
         self._count, self._row_bytes, self._expected = count or 0, row_bytes, count
 
-    def load(self) -> list[Record] | None:
-        """The records of the finished store; None where there is none, or, with a warning, where it is damaged."""
+    def load(self, *, tell: bool = True) -> list[Record] | None:
+        """The records of the finished store; None where there is none, or, with a warning, where it is damaged.
+
+        Pixels are read only if their file has not the time of change that was noted when it was finished.
+        """
         about = read_about(self._about, self._expected)
         try:
             status = self.pixels.stat()
@@ -126,7 +158,23 @@ class StoreFiles:
                 with suppress(InputError):  # a cache that is only read is as good
                     write_about(self._about, records, status.st_mtime_ns)
                 return records
-        _logger.warning("decoded images in %s are damaged or not finished; restoring them", self.pixels)
+        if tell:
+            _logger.warning("decoded images in %s are damaged or not finished; restoring them", self.pixels)
+        return None
+
+    def open(self, *, tell: bool = True) -> tuple[list[Record], npt.NDArray[np.uint8]] | None:
+        """The records of the finished store, and its pixels [N, row_bytes] as a map of the file.
+
+        Processes share its pages. Whoever writes to it has a copy of that page for himself; the file stays as it is.
+        Only of a store that was kept whole: such a file is replaced and never written to, so the map stays valid.
+
+        Returns:
+            None where `load` finds none.
+        """
+        records = self.load(tell=tell)
+        with suppress(OSError, ValueError):  # deleted or replaced since
+            if records:
+                return records, np.memmap(self.pixels, np.uint8, "c", shape=(len(records), self._row_bytes))
         return None
 
     def keep(self, records: Sequence[Record], pixels: bytes | bytearray | memoryview) -> None:

@@ -140,3 +140,43 @@ class StoredImages:
                 f"cannot read decoded images in {self.store.path} ({error.strerror or error}); run again"
             ) from error
         return torch.from_numpy(out)
+
+
+@dataclass(frozen=True, eq=False)
+class MappedImages:
+    """A selection of images that lie in memory or in a map of a file; indexing copies them, at that moment.
+
+    Processes that map the same file share its pages, whatever they select.
+    """
+
+    whole: Tensor  # [M, 3, H, W] uint8
+    digests: Sequence[str]  # SHA-256 of the pixels of each of the M
+    positions: Tensor  # [N] int64, rows of `whole`
+
+    def __len__(self) -> int:
+        """Number of images N."""
+        return len(self.positions)
+
+    @property
+    def shape(self) -> torch.Size:
+        """[N, 3, H, W]."""
+        return torch.Size((len(self), *self.whole.shape[1:]))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the pixels: uint8."""
+        return self.whole.dtype
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the shape and the digests of the images: equal images in equal order have equal digests."""
+        digests = [self.digests[row] for row in self.positions.tolist()]
+        return hashlib.sha256(repr((tuple(self.shape), digests)).encode()).hexdigest()
+
+    def take(self, rows: Tensor) -> MappedImages:
+        """The images at `rows` ([n] int64) of this selection, in that order; nothing is copied."""
+        return MappedImages(self.whole, self.digests, self.positions[rows.cpu()])
+
+    def __getitem__(self, rows: slice | Tensor) -> Tensor:
+        """A copy, [n, 3, H, W] uint8 on the CPU, of the images at a slice or at [n] int64 positions on any device."""
+        return self.whole.index_select(0, self.positions[rows.cpu() if isinstance(rows, Tensor) else rows])

@@ -84,7 +84,7 @@ def refusal(data_root: Path | None, cache: Path) -> str:
 
 def keys_of(split: Split) -> list[str]:
     found = {pixels(key).tobytes(): key for key in KEYS}
-    return [found[image.permute(1, 2, 0).numpy().tobytes()] for image in split.images]
+    return [found[image.permute(1, 2, 0).numpy().tobytes()] for image in split.images[:]]
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import logging
@@ -10,18 +11,26 @@ import random
 import re
 import struct
 import tarfile
+import threading
+import warnings
 import zlib
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dpq.errors import InputError
-from dpq.protocols.archives import Bounds
-from dpq.protocols.image_tree import ImageTree, read_image_tree
-from dpq.protocols.store.files import Record, write_about
+from dpq.protocols import image_tree
+from dpq.protocols.archives import Bounds, tar_files
+from dpq.protocols.base import Split, fingerprint
+from dpq.protocols.image_tree import ImageTree, kept_fingerprint, read_image_tree
+from dpq.protocols.store.decoding import in_workers
+from dpq.protocols.store.files import Record, StoreFiles, write_about
 
 SIZE = (6, 5)  # height, width
 PACKERS: dict[str, Callable[[bytes], bytes]] = {"tar": bytes, "tar.gz": gzip.compress, "tar.xz": lzma.compress}
@@ -76,12 +85,17 @@ def same(one: ImageTree, other: ImageTree) -> bool:
 
 
 def refusal(source: Path, cache: Path, bounds: Bounds | None = None) -> str:
-    """The message of the refusal, which is one line and leaves nothing in the cache."""
+    """The message of the refusal, which is one line and leaves nothing in the cache but a lock."""
     with pytest.raises(InputError) as error:
         read_image_tree(source, SIZE, cache, *([bounds] if bounds else []))
     assert "\n" not in str(error.value)
-    assert not cache.exists()
+    assert not kept(cache)
     return str(error.value)
+
+
+def kept(cache: Path) -> list[Path]:
+    """What a cache holds besides locks."""
+    return sorted(path for path in cache.glob("*") if path.suffix != ".lock")
 
 
 def tar_refusal(tmp_path: Path, content: bytes, bounds: Bounds | None = None) -> str:
@@ -110,7 +124,7 @@ def test_a_tar_in_any_order_gives_what_the_folder_gives(tmp_path: Path, suffix: 
     before = sorted(tmp_path.rglob("*"))
     assert same(read_image_tree(archive, SIZE, tmp_path / "b"), expected)
     made = set(tmp_path.rglob("*")) - set(before)
-    assert {path.suffix for path in made if path.is_file()} == {".pixels", ".json"}  # nothing was extracted
+    assert {path.suffix for path in made if path.is_file()} == {".pixels", ".json", ".lock"}  # nothing was extracted
 
 
 def test_order_is_by_folder_then_stem(tmp_path: Path) -> None:
@@ -178,6 +192,39 @@ def test_every_colour_mode_becomes_rgb(tmp_path: Path, mode: str, file_format: s
 def test_no_progress_bar_without_a_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     read_image_tree(write_folder(tmp_path / "images", miniature()), SIZE, tmp_path / "cache")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_worker_processes_give_what_one_process_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    files = {f"train/{'abc'[i % 3]}/{i:03d}.png": encoded(Image.fromarray(pixels(i))) for i in range(40)}
+    files["train/c/second.jpg"] = encoded(Image.fromarray(pixels(0)), "JPEG")
+    source = write_folder(tmp_path / "images", files)
+    if packed:
+        source = tmp_path / "images.tar"
+        source.write_bytes(plain_tar(files))
+    here = read_image_tree(source, SIZE, tmp_path / "a")
+    asked = in_processes(monkeypatch)
+    assert same(read_image_tree(source, SIZE, tmp_path / "b"), here)
+    assert asked == [2]
+    assert [path.read_bytes() for path in sorted((tmp_path / "a").glob("*.pixels"))] == [
+        path.read_bytes() for path in sorted((tmp_path / "b").glob("*.pixels"))
+    ]
+    assert here.digests == tuple(hashlib.sha256(image.tobytes()).hexdigest() for image in here.images)
+
+
+def in_processes(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
+    """Lets two workers decode, whatever the size; the list gets what was asked for."""
+    asked: list[int | None] = []
+
+    def spread(work: Any, items: Any, workers: int | None, *rest: Any, batch: int, **options: Any) -> Any:
+        asked.append(2 if workers is None else workers)
+        return in_workers(work, items, asked[-1], *rest, batch=3, **options)
+
+    monkeypatch.setattr(image_tree, "_SMALL", 0)
+    monkeypatch.setattr(image_tree, "in_workers", spread)
+    return asked
 
 
 # --- refusals ------------------------------------------------------------------------------------------------
@@ -301,6 +348,20 @@ def test_missing_and_empty_sources_are_refused(tmp_path: Path) -> None:
     assert "holds no images" in tar_refusal(tmp_path, plain_tar({"train/a.txt": b""}))
 
 
+@pytest.mark.parametrize("processes", [False, True])
+def test_the_first_fault_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: bool) -> None:
+    if processes:
+        in_processes(monkeypatch)
+    files = {**miniature(), "train/dog/1bad.png": b"no image", "train/dog/2bad.png": b"no image"}
+    for source in (tmp_path / "tar", write_folder(tmp_path / "images", files)):
+        if source.name == "tar":
+            source.write_bytes(plain_tar(files).rstrip(b"\0"))  # cut off, which is found after all images
+        message = refusal(source, tmp_path / "cache")
+        assert "'train/dog/1bad.png'" in message
+    (tmp_path / "tar").write_bytes(plain_tar(miniature()).rstrip(b"\0"))
+    assert "unexpected end of data" in refusal(tmp_path / "tar", tmp_path / "cache")
+
+
 # --- cache ---------------------------------------------------------------------------------------------------
 
 
@@ -328,7 +389,13 @@ def test_second_load_decodes_nothing(source: Path, tmp_path: Path, monkeypatch: 
     first = read_image_tree(source, SIZE, tmp_path / "cache")
     forbid_decoding(monkeypatch)
     assert same(read_image_tree(source, SIZE, tmp_path / "cache"), first)
-    assert len(list((tmp_path / "cache").iterdir())) == 2
+    assert len(kept(tmp_path / "cache")) == 2
+
+
+def put(path: Path, content: bytes) -> None:
+    """Another file in the place of one that may be mapped: shortening that would end the process."""
+    path.with_suffix(".new").write_bytes(content)
+    path.with_suffix(".new").replace(path)
 
 
 def flip_last_byte(content: bytes) -> bytes:
@@ -372,10 +439,10 @@ def test_a_spoiled_cache_is_rebuilt(
     cache = tmp_path / "cache"
     first = read_image_tree(source, SIZE, cache)
     whole = cached(cache, suffix).read_bytes()
-    cached(cache, suffix).write_bytes(spoil(whole))
+    put(cached(cache, suffix), spoil(whole))
     assert same(read_image_tree(source, SIZE, cache), first)
     assert lasting(cached(cache, suffix).read_bytes()) == lasting(whole)
-    cached(cache, suffix).write_bytes(spoil(whole))
+    put(cached(cache, suffix), spoil(whole))
     forbid_decoding(monkeypatch)
     with pytest.raises(InputError, match="decoded"):
         read_image_tree(source, SIZE, cache)
@@ -387,8 +454,9 @@ def test_a_cache_is_never_unpickled(source: Path, tmp_path: Path) -> None:
             return os.mkdir, (str(tmp_path / "marker"),)
 
     first = read_image_tree(source, SIZE, tmp_path / "cache")
-    with cached(tmp_path / "cache", "pixels").open("wb") as file:
-        np.save(file, np.array([Trap()], dtype=object), allow_pickle=True)
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([Trap()], dtype=object), allow_pickle=True)
+    put(cached(tmp_path / "cache", "pixels"), buffer.getvalue())
     assert same(read_image_tree(source, SIZE, tmp_path / "cache"), first)
     assert not (tmp_path / "marker").exists()
 
@@ -446,10 +514,137 @@ def test_a_cache_that_claims_more_than_its_file_has_takes_no_memory(
 ) -> None:
     first = read_image_tree(source, SIZE, tmp_path / "cache")
     path, about = cached(tmp_path / "cache", "pixels"), cached(tmp_path / "cache", "json")
-    records = json.loads(about.read_text())["records"] * 9999
+    records = json.loads(about.read_text())["records"] * 999
     write_about(about, [Record(*record) for record in records], path.stat().st_mtime_ns)
-    monkeypatch.setattr(np, "fromfile", lambda *_, **__: pytest.fail("read what is not there"))
+    mapped = np.memmap
+
+    def whole(*arguments: Any, shape: tuple[int, int]) -> Any:
+        assert shape == (12, 90), "read what is not there"
+        return mapped(*arguments, shape=shape)
+
+    monkeypatch.setattr(np, "memmap", whole)
     assert same(read_image_tree(source, SIZE, tmp_path / "cache"), first)
+
+
+def test_a_map_is_shared_and_what_is_written_to_it_is_not(source: Path, tmp_path: Path) -> None:
+    trees = [read_image_tree(source, SIZE, tmp_path / "cache") for _ in range(2)]
+    expected, kept_file = trees[1].images.copy(), cached(tmp_path / "cache", "pixels")
+    for tree in trees:
+        map_ = tree.images.base
+        assert isinstance(map_, np.memmap) and Path(str(map_.filename)) == kept_file
+    trees[0].images[3] += 1
+    assert np.array_equal(trees[1].images, expected)
+    assert same(read_image_tree(source, SIZE, tmp_path / "cache"), trees[1])
+    kept_file.unlink()  # under the map, which goes on to hold it
+    assert np.array_equal(trees[1].images, expected)
+    assert same(read_image_tree(source, SIZE, tmp_path / "cache"), trees[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # torch's, of arrays that cannot be written
+        assert np.array_equal(trees[1].selectable()[:].numpy(), expected)
+
+
+def test_a_cache_that_is_full_costs_a_warning(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise InputError("full") from OSError("No space left on device")
+
+    monkeypatch.setattr(StoreFiles, "keep", full)
+    assert len(read_image_tree(source, SIZE, tmp_path / "cache").images) == 12
+    (record,) = caplog.records
+    assert "not cached (No space left on device)" in record.getMessage()
+    assert not kept(tmp_path / "cache")
+
+
+def test_who_comes_while_another_decodes_waits_for_it(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came, decoded = threading.Barrier(2), []
+    locked, decode = StoreFiles.locked, image_tree._decode_all
+
+    def coming(store: StoreFiles) -> Any:
+        came.wait(60)
+        return locked(store)
+
+    def once(*arguments: Any) -> Any:
+        decoded.append(1)
+        return decode(*arguments)
+
+    monkeypatch.setattr(StoreFiles, "locked", coming)
+    monkeypatch.setattr(image_tree, "_decode_all", once)
+    with ThreadPoolExecutor(2) as pool:
+        one, other = (pool.submit(read_image_tree, source, SIZE, tmp_path / "cache") for _ in range(2))
+        assert same(one.result(), other.result())
+    assert decoded == [1]
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows with each file whose digest is taken."""
+    found, digest = [], hashlib.file_digest
+
+    def note(*arguments: Any) -> Any:
+        found.append(1)
+        return digest(*arguments)
+
+    monkeypatch.setattr(hashlib, "file_digest", note)
+    return found
+
+
+def test_a_tar_is_read_once_for_each_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hashed: list[int]) -> None:
+    source, cache = tmp_path / "images.tar", tmp_path / "cache"
+    source.write_bytes(plain_tar(miniature()))
+    for _ in range(2):
+        first = read_image_tree(source, SIZE, cache)
+    assert len(hashed) == 2  # so new that another writing might not change its time
+    monkeypatch.setattr(image_tree, "_SETTLED", -(10**12))
+    for _ in range(2):
+        assert same(read_image_tree(source, SIZE, cache), first)
+    assert len(hashed) == 3
+    cached(cache, "digest").write_text("0" * 128)  # damaged
+    assert same(read_image_tree(source, SIZE, cache), first)
+    assert len(hashed) == 4
+    names = list(miniature())
+    other = plain_tar({**miniature(), names[0]: miniature()[names[1]]})
+    times = source.stat()
+    source.write_bytes(other)
+    os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))  # as `cp -p` leaves it
+    assert not same(read_image_tree(source, SIZE, cache), first)
+    assert len(hashed) == 5
+
+
+def test_a_tar_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "images.tar"
+    source.write_bytes(plain_tar(miniature()))
+
+    def changing(path: Path, bounds: Bounds) -> Any:
+        yield from tar_files(path, bounds)
+        path.write_bytes(plain_tar(miniature()) + bytes(512))
+
+    monkeypatch.setattr(image_tree, "tar_files", changing)
+    assert "has changed while it was read" in refusal(source, tmp_path / "cache")
+
+
+def test_a_fingerprint_is_made_once(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "cache"
+    images = read_image_tree(source, SIZE, cache).selectable()
+    whole = Split(images, torch.eye(12, dtype=torch.bool))
+    cases = [
+        (whole,),
+        (whole.take(torch.arange(12).flip(0)),),
+        (Split(images, whole.labels.flip(0)),),
+        (whole.take(torch.arange(4)), whole.take(torch.arange(4, 12))),
+    ]
+    expected = [fingerprint(*splits) for splits in cases]
+    assert [kept_fingerprint(cache, *splits) for splits in cases] == expected
+    loaded = [(Split(split.images[:], split.labels) for split in splits) for splits in cases]
+    assert [kept_fingerprint(cache, *splits) for splits in loaded] == expected
+    monkeypatch.setattr(image_tree, "fingerprint", lambda *splits: "f" * 64)
+    assert [kept_fingerprint(cache, *splits) for splits in cases] == expected
+    for path in cache.glob("*.digest"):
+        path.write_text(path.read_text()[::-1])
+    assert [kept_fingerprint(cache, *splits) for splits in cases] == ["f" * 64] * 4
+    assert kept_fingerprint(source / "no folder", whole) == "f" * 64
 
 
 def test_a_cache_of_another_pillow_is_not_taken(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -467,4 +662,4 @@ def test_caches_of_older_versions_are_left_alone_and_not_read(source: Path, tmp_
     old.with_suffix(".json").write_text("{}")
     read_image_tree(source, SIZE, tmp_path / "cache")
     assert old.read_bytes() == b"anything"
-    assert len(list((tmp_path / "cache").iterdir())) == 4
+    assert len(kept(tmp_path / "cache")) == 4

@@ -7,6 +7,7 @@ import struct
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
+from dpq.errors import InputError
 from dpq.inputs.images import square_images
 from dpq.protocols.archives import DEFAULT_BOUNDS
 from dpq.protocols.store import decoding
-from dpq.protocols.store.decoding import Decoded, decode_file, decode_files
+from dpq.protocols.store.decoding import Decoded, decode_file, decode_files, in_workers
 from tests.dpq.protocols.gallery import encoded, kinds, photo, photos, png_header, reference, write_files
 
 SIDE = 16
@@ -203,6 +205,62 @@ def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
     while any(running(worker) for worker in workers):
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+def doubled(item: int, alone: Any) -> tuple[int, int]:
+    if item < 0:
+        raise InputError(f"{item} is below zero")
+    return 2 * item, os.getpid()
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.parametrize("batch", [None, 1, 3, 64])
+def test_results_come_in_the_order_of_the_items(workers: int, batch: int | None) -> None:
+    found = list(in_workers(doubled, iter(range(100)), workers, 1000, 1, batch=batch))
+    assert [result for result, _ in found] == list(range(0, 200, 2))
+    assert len({process for _, process in found} - {os.getpid()}) <= workers
+    assert ({process for _, process in found} == {os.getpid()}) == (workers == 0)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_first_item_that_fails_is_told(workers: int) -> None:
+    found = in_workers(doubled, [*range(50), -1, *range(50), -2], workers, 200, 1, batch=4)
+    before = []
+    with pytest.raises(InputError, match=r"^-1 is below zero$"):
+        before.extend(result for result, _ in found)
+    assert before == list(range(0, 2 * len(before), 2))
+    assert list(found) == []
+
+
+def test_items_in_flight_are_bounded_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "_IN_FLIGHT", 1 << 20)
+    monkeypatch.setattr(decoding, "LARGE_FILE", 1000)
+    asked, had = 0, 0
+
+    def items() -> Iterator[int]:
+        nonlocal asked
+        for item in range(40):
+            asked += 1
+            assert (asked - had) * 300_000 < (1 << 20) + 2 * 300_000  # those in flight, and the next
+            yield item
+
+    for _ in in_workers(doubled, items(), 4, 40, 1, weigh=lambda item: 300_000):
+        had += 1
+    assert had == 40
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+def test_a_process_that_may_have_no_children_works_itself() -> None:
+    def work(found: Any) -> None:
+        found.put([process == os.getpid() for _, process in in_workers(doubled, [1, 2], 2, 2, 1)])
+
+    context = multiprocessing.get_context("fork")
+    found = context.SimpleQueue()
+    process = context.Process(target=work, args=(found,), daemon=True)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert found.get() == [True, True]
 
 
 def running(process: int) -> bool:

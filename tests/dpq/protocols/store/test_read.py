@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dpq.errors import InputError
-from dpq.protocols.store.read import ImageStore, Inspection, StoredImages
+from dpq.protocols.store.read import ImageStore, Inspection, MappedImages, StoredImages
 
 COUNT, SIDE = 40, 8
 PIXELS = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (COUNT, 3, SIDE, SIDE), dtype=np.uint8))
@@ -49,10 +49,16 @@ def selections() -> list[slice | Tensor]:
     ]
 
 
+def mapped(digests: list[str] | None = None) -> MappedImages:
+    return MappedImages(PIXELS, digests or [f"{i}" for i in range(COUNT)], torch.arange(COUNT))
+
+
 @pytest.mark.parametrize("rows", selections(), ids=range(len(selections())))
-def test_indexing_is_that_of_a_tensor(images: StoredImages, rows: slice | Tensor) -> None:
+@pytest.mark.parametrize("kind", ["stored", "mapped"])
+def test_indexing_is_that_of_a_tensor(images: StoredImages, kind: str, rows: slice | Tensor) -> None:
     shuffle = torch.randperm(COUNT, generator=torch.Generator().manual_seed(1))
-    for stored, expected in ((images, PIXELS), (images.take(shuffle), PIXELS[shuffle])):
+    every: StoredImages | MappedImages = images if kind == "stored" else mapped()
+    for stored, expected in ((every, PIXELS), (every.take(shuffle), PIXELS[shuffle])):
         got = stored[rows]
         assert got.dtype == stored.dtype == torch.uint8
         assert torch.equal(got, expected[rows])
@@ -127,3 +133,26 @@ def test_a_store_that_went_away_is_refused(images: StoredImages, length: int | N
         os.truncate(images.store.path, length)
     with pytest.raises(InputError, match=r"cannot read decoded images in .*pixels.*run again"):
         images[:]
+
+
+def test_mapped_images_are_copied_when_they_are_indexed() -> None:
+    images = mapped().take(torch.arange(20))
+    part = images[:]
+    part += 1
+    assert torch.equal(images[:], PIXELS[:20])
+    assert images.take(torch.tensor([3])).whole is PIXELS
+
+
+def test_the_digest_of_mapped_images_is_of_their_pixels_in_their_order() -> None:
+    images = mapped()
+    different = [
+        images,
+        images.take(torch.arange(COUNT).flip(0)),
+        images.take(torch.arange(COUNT - 1)),
+        mapped(["other", *images.digests[1:]]),
+        MappedImages(PIXELS.view(COUNT, 3, 1, -1), images.digests, images.positions),
+    ]
+    assert len({one.digest for one in different}) == len(different)
+    rows = torch.tensor([5, 2])
+    alike = MappedImages(PIXELS[rows], [images.digests[row] for row in rows.tolist()], torch.arange(2))
+    assert images.take(rows).digest == alike.digest
