@@ -82,6 +82,23 @@ def main_table(section: Section) -> pd.DataFrame:
     return pd.DataFrame([row for _, block in sorted(blocks, key=lambda b: b[0]) for row in block])
 
 
+def short_table(section: Section) -> str:
+    """MAP of our rows alone, by method and length; of quantizers of DPQ's embedding and truncated codes where no other is.
+
+    Made of the summary that `main_table` shows; empty without records.
+    """
+    controls = [
+        METHODS[str(part["method"].iloc[0])].source == "dpq" or part["training"].iloc[0] == "truncated"
+        for _, part in section.rows
+    ]
+    shown = [
+        row_by_length(part, section.lengths, mean_map, mAP=title)
+        for (title, part), control in zip(section.rows, controls, strict=True)
+        if not control or all(controls)
+    ]
+    return as_markdown(shown) if shown else ""
+
+
 def _block(title: str, part: pd.DataFrame, lengths: list[int], best: pd.Series[Any]) -> list[dict[str, str]]:
     def ours(r: pd.Series[Any]) -> str:
         return f"**{mean_map(r)}**" if r["map"] == best[r["bits"]] else mean_map(r)
