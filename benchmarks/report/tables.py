@@ -83,9 +83,9 @@ def main_table(section: Section) -> pd.DataFrame:
 
 
 def short_table(section: Section) -> str:
-    """MAP of our rows alone, by method and length; of quantizers of DPQ's embedding and truncated codes where no other is.
+    """MAP of our methods alone, by length, from the rows that `main_table` shows; empty without records.
 
-    Made of the summary that `main_table` shows; empty without records.
+    Quantizers of DPQ's embedding and truncated codes are left out where there are others.
     """
     controls = [
         METHODS[str(part["method"].iloc[0])].source == "dpq" or part["training"].iloc[0] == "truncated"

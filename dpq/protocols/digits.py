@@ -1,7 +1,7 @@
 """scikit-learn's bundled handwritten digits: nothing to download, a full run in minutes.
 
-Every method would rank ten digits almost perfectly, so training has images of six of them alone, and the search is among
-all ten: what a code keeps of an image that is none of the trained classes decides how well it does.
+Every method would rank ten digits almost perfectly, so training has images of six of them alone, and the search is
+among all ten: what a code keeps of an image that is of none of the trained classes decides how well it does.
 """
 
 from __future__ import annotations

@@ -101,7 +101,8 @@ def test_the_command_ends_with_our_methods_and_their_picture(tmp_path, capsys):
     assert main(["table", "cifar10", "--output", str(tmp_path)]) == 0
     *_, head, _, above, below, picture = capsys.readouterr().out.splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (head, above, below)]
-    assert cells == [["mAP", "8 bits", "16 bits"], ["PQ on frozen features", "0.400", "0.450"], ["DPQ", "0.500", "0.600"]]
+    assert cells[0] == ["mAP", "8 bits", "16 bits"]
+    assert cells[1:] == [["PQ on frozen features", "0.400", "0.450"], ["DPQ", "0.500", "0.600"]]
     assert picture == f"its picture: {tmp_path / 'cifar10/map.png'}"
 
 
