@@ -48,7 +48,7 @@ def _take(arguments: list[str], option: str) -> tuple[str | None, list[str]]:
 
 
 def _reproduce(session: nox.Session, experiment: str, arguments: list[str]) -> None:
-    """Run, table and figures of one experiment."""
+    """Run, figures and table of one experiment, which ends with what a person looks at."""
     benchmarks = ("python", "-m", "benchmarks")
     session.run(*benchmarks, "run", experiment, *arguments)  # which refuses abbreviations, that are not looked for here
     if {"--dry-run", "--help", "-h"} & {*arguments} or _take(arguments, "--submit")[0] == "slurm":
@@ -56,7 +56,7 @@ def _reproduce(session: nox.Session, experiment: str, arguments: list[str]) -> N
     output, _ = _take(arguments, "--output")
     if _take(arguments, "--protocol")[0] == "folder":
         experiment = "own"  # has the results of one's own images, whatever setting they were made in
-    for command in ("table", "figures"):
+    for command in ("figures", "table"):
         session.run(*benchmarks, command, experiment, *(["--output", output] if output else []))
 
 

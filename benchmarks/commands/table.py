@@ -14,7 +14,8 @@ def run(options: argparse.Namespace) -> None:
     load_experiment(options.experiment)
     from benchmarks.report import generated
     from benchmarks.report.study import Study
-    from benchmarks.report.tables import ABLATIONS_CSV, make_tables
+    from benchmarks.report.tables import ABLATIONS_CSV, make_tables, short_table
+    from dpq.files.places import is_file
 
     study = Study.read(options.output, options.experiment)
     files = make_tables(study)
@@ -24,6 +25,9 @@ def run(options: argparse.Namespace) -> None:
         return
     for path in generated.write(study.folder, files, [ABLATIONS_CSV]):
         print(path)
+    print(short_table(study.sections[0]))
+    if is_file(picture := study.folder / "map.png"):
+        print(f"its picture: {picture}")
 
 
 COMMAND = Command(

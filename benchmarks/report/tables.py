@@ -82,6 +82,23 @@ def main_table(section: Section) -> pd.DataFrame:
     return pd.DataFrame([row for _, block in sorted(blocks, key=lambda b: b[0]) for row in block])
 
 
+def short_table(section: Section) -> str:
+    """MAP of our methods alone, by length, from the rows that `main_table` shows; empty without records.
+
+    Quantizers of DPQ's embedding and truncated codes are left out where there are others.
+    """
+    controls = [
+        METHODS[str(part["method"].iloc[0])].source == "dpq" or part["training"].iloc[0] == "truncated"
+        for _, part in section.rows
+    ]
+    shown = [
+        row_by_length(part, section.lengths, mean_map, mAP=title)
+        for (title, part), control in zip(section.rows, controls, strict=True)
+        if not control or all(controls)
+    ]
+    return as_markdown(shown) if shown else ""
+
+
 def _block(title: str, part: pd.DataFrame, lengths: list[int], best: pd.Series[Any]) -> list[dict[str, str]]:
     def ours(r: pd.Series[Any]) -> str:
         return f"**{mean_map(r)}**" if r["map"] == best[r["bits"]] else mean_map(r)
@@ -133,6 +150,9 @@ def describe_setting(section: Section) -> str:
     uncommon = {
         f"**Queries and database are of classes that training has not seen:** {listed}. The numbers of images are "
         "those of one split.": bool(splits),
+        f"**Training images are of {', '.join(data.seen or ())} alone; queries and database are of others too.**": (
+            data.seen is not None and data.unseen is None
+        ),
         _own_images(data): data.layout is not None,
         f"**Has methods that this project does not ship: of {packages}. No published page has them.**": bool(packages),
         f"**A subset of about {config.limit} images a split; not comparable with any paper.**": bool(config.limit),

@@ -244,7 +244,7 @@ def test_without_a_copy_the_guide_says_what_to_get(configs, protocol, monkeypatc
 
 def test_plain_protocols_are_checked_by_loading_them(capsys):
     assert main(["check-data", "digits"]) == 0
-    assert "digits: 500 train, 200 query, 1,097 database" in capsys.readouterr().out
+    assert "digits: 300 train, 200 query, 1,097 database" in capsys.readouterr().out
     assert main(["check-data", "flowers"]) == 2
     assert "unknown protocol 'flowers'" in capsys.readouterr().err
 

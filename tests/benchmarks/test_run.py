@@ -179,8 +179,8 @@ def test_validation_never_touches_queries_or_database(run_tiny):
     (path,) = run_tiny("--limit", "300", "--validation")
     record = read_record(path).raw
     assert record["data"]["variant"] == "digits-validation-limit300"
-    assert record["data"]["train"] == 300
-    assert record["data"]["query"] == 50
+    assert record["data"]["train"] == 6 * 30
+    assert record["data"]["query"] == 6 * 5
 
 
 def test_table_and_figures_follow_a_run(run_tiny, tmp_path):

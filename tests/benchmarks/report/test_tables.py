@@ -14,7 +14,7 @@ from benchmarks.records.store import as_record, write_record
 from benchmarks.report.details import cost_table
 from benchmarks.report.statistics import COLUMNS
 from benchmarks.report.study import Study, sections_of
-from benchmarks.report.tables import _latex, main_table, make_tables, order_notes
+from benchmarks.report.tables import _latex, main_table, make_tables, order_notes, short_table
 from benchmarks.setting.experiment import load_experiment
 from dpq import InputError
 from tests.benchmarks.conftest import make_record
@@ -91,6 +91,25 @@ def test_the_latex_table_is_a_table(tmp_path):
     assert r"\begin{tabular}" in text
     assert r"0.814$^\dagger$" in text
     assert "mobilenetv2\\_100" in text
+
+
+def test_the_command_ends_with_our_methods_and_their_picture(tmp_path, capsys):
+    pq = [make_record("pq", bits=bits, maps=maps) for bits, maps in (((8,), (0.4,)), ((8, 16), (0.3, 0.45)))]
+    pq = [record | {"id": f"pq-{place}"} for place, record in enumerate(pq)]
+    put(tmp_path, make_record(maps=(0.5, 0.6)), make_record("rq-dpq", maps=(0.7, 0.8)), *pq)
+    (tmp_path / "cifar10/map.png").write_bytes(b"")
+    assert main(["table", "cifar10", "--output", str(tmp_path)]) == 0
+    *_, head, _, above, below, picture = capsys.readouterr().out.splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (head, above, below)]
+    assert cells[0] == ["mAP", "8 bits", "16 bits"]
+    assert cells[1:] == [["PQ on frozen features", "0.400", "0.450"], ["DPQ", "0.500", "0.600"]]
+    assert picture == f"its picture: {tmp_path / 'cifar10/map.png'}"
+
+
+def test_controls_are_short_tables_where_nothing_else_is():
+    lines = short_table(section([make_record("rq-dpq", maps=(0.7, 0.8))])).splitlines()
+    assert len(lines) == 3
+    assert "0.700" in lines[2]
 
 
 def test_check_accepts_what_was_written_and_refuses_what_was_edited(tmp_path, capsys):

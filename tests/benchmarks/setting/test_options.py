@@ -135,8 +135,8 @@ def test_the_sessions_pass_options_on():
     output = ["--output=there", "--epochs", "1"]
     assert session_commands("reproduce-digits", output) == [
         ["python", "-m", "benchmarks", "run", "digits", *output],
-        ["python", "-m", "benchmarks", "table", "digits", "--output", "there"],
         ["python", "-m", "benchmarks", "figures", "digits", "--output", "there"],
+        ["python", "-m", "benchmarks", "table", "digits", "--output", "there"],
     ]
     for given in (["--experiment", "imagenet100-hashnet"], ["--experiment=imagenet100-hashnet"]):
         run, *_ = session_commands("reproduce-imagenet", [*given, "--data-root", "imagenet100-hashnet"])
@@ -146,6 +146,6 @@ def test_the_sessions_pass_options_on():
             ["python", "-m", "benchmarks", "run", "digits", *nothing_new]
         ]
     _, *made = session_commands("reproduce-cifar10", ["--protocol", "folder", "--data-root", "photos"])
-    assert [command[3:] for command in made] == [["table", "own"], ["figures", "own"]]
+    assert [command[3:] for command in made] == [["figures", "own"], ["table", "own"]]
     with pytest.raises(Stopped, match="no images"):
         session_commands("reproduce-imagenet", ["--data", "here"])

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from dpq.errors import InputError
 from dpq.protocols import PROTOCOLS, Dataset, load_protocol
 from dpq.protocols.base import fingerprint
-from dpq.protocols.digits import load_digits_protocol
+from dpq.protocols.digits import load_digits_protocol, seen_classes
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +20,8 @@ def digits() -> Dataset:
 
 
 def test_counts(digits: Dataset) -> None:
-    assert (len(digits.train), len(digits.query), len(digits.database)) == (500, 200, 1097)
-    assert digits.train.labels.sum(dim=0).tolist() == [50] * 10
+    assert (len(digits.train), len(digits.query), len(digits.database)) == (300, 200, 1097)
+    assert digits.train.labels.sum(dim=0).tolist() == [50 * (str(c) in digits.facts["seen"]) for c in range(10)]
     assert digits.query.labels.sum(dim=0).tolist() == [20] * 10
     assert digits.train.images.shape[1:] == (3, 8, 8)
     assert (digits.protocol, digits.name, digits.cut, digits.denominator) == ("digits", "digits", None, "hits")
@@ -31,11 +31,14 @@ def test_draw_and_pixels_follow_the_rule(digits: Dataset) -> None:
     bundle = load_digits()
     ranked = sorted(range(1797), key=lambda i: hashlib.sha256(f"0:digits/{i:04d}".encode()).hexdigest())
     wanted: dict[str, list[int]] = {"query": [], "train": [], "database": []}
+    seen = sorted(sorted(range(10), key=lambda c: hashlib.sha256(f"0:{c}".encode()).hexdigest())[:6])
+    assert digits.facts == {"seen": [str(c) for c in seen]}
     taken = [0] * 10
     for i in ranked:
         count = taken[bundle.target[i]]
         wanted["query" if count < 20 else "train" if count < 70 else "database"].append(i)
         taken[bundle.target[i]] += 1
+    wanted["train"] = [i for i in wanted["train"] if bundle.target[i] in seen]
     for name, rows in wanted.items():
         split = getattr(digits, name)
         grey = np.rint(bundle.images[rows] * 255 / 16)
@@ -52,6 +55,9 @@ def test_repeats_and_depends_on_the_seed(digits: Dataset) -> None:
     again = load_digits_protocol()
     assert again.fingerprint == digits.fingerprint == fingerprint(digits.train, digits.query, digits.database)
     assert load_digits_protocol(split_seed=1).fingerprint != digits.fingerprint
+    drawn = {seen_classes(seed) for seed in range(5)}
+    assert len(drawn) > 1
+    assert {len(set(classes)) for classes in drawn} == {6}
 
 
 def test_registry_gives_the_same_data_and_touches_no_cache(digits: Dataset, tmp_path: Path) -> None:
