@@ -56,6 +56,11 @@ class Run:
         table["label_vectors"] = self.ingredients.label_vectors_source
         return table
 
+    def with_ingredients(self, ingredients: Any) -> Run:
+        """The same run of the same images as another process has them; None for the way there."""
+        source = self.source and self.source.with_ingredients(ingredients)
+        return replace(self, ingredients=ingredients, source=source)
+
     def forget(self) -> None:
         """Delete what the training has left, so that it starts anew; the record stays until it is replaced."""
         for checkpoint in (self.checkpoint, self.feature_checkpoint):
@@ -158,6 +163,17 @@ def plan_ablations(base: Sequence[Run], settings: Mapping[str, Experiment]) -> l
     return made
 
 
+def pieces(runs: Sequence[Run]) -> dict[Path, float]:
+    """What must be done by one process at a time, the longest first: locks, and the trainings behind each.
+
+    Runs that share a training or stored embeddings share a lock; a run without a training takes about a tenth of one.
+    """
+    found: dict[Path, float] = {}
+    for run in runs:
+        found[run.lock] = found.get(run.lock, 0.0) + (0.1 if METHODS[run.method].source else 1.0)
+    return dict(sorted(found.items(), key=lambda piece: -piece[1]))
+
+
 def take_shard(runs: Sequence[Run], shard: tuple[int, int], turn: int = 0) -> list[Run]:
     """The runs of a shard, in their order; runs that share a training or stored embeddings stay together.
 
@@ -170,13 +186,10 @@ def take_shard(runs: Sequence[Run], shard: tuple[int, int], turn: int = 0) -> li
         shard: which one, from 1, and of how many.
         turn: of several lists of runs, which this is; shards take turns at what comes first.
     """
-    pieces: dict[Path, float] = {}  # by lock: trainings; a run without one takes about a tenth of one
-    for run in runs:
-        pieces[run.lock] = pieces.get(run.lock, 0.0) + (0.1 if METHODS[run.method].source else 1.0)
     index, count = shard
     loads = [0.0] * count
     mine: set[Path] = set()
-    for lock, load in sorted(pieces.items(), key=lambda piece: -piece[1]):
+    for lock, load in pieces(runs).items():
         least = loads.index(min(loads))
         loads[least] += load
         if (least + turn) % count == index - 1:
