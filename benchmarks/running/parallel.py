@@ -101,6 +101,15 @@ class _Worker:
         with suppress(OSError):  # it is gone, which is noticed when it is listened to
             self.connection.send(run and (run.with_ingredients(None), self.waits))
 
+    def hear(self) -> tuple[str, str]:
+        """What it says: a "line", "done", "refused", "busy" and with whom; "end" when it is gone."""
+        try:
+            kind, text = self.connection.recv()
+            return kind, text
+        except (EOFError, OSError):
+            self.process.join()
+            return "end", ""
+
 
 def carry_out_beside(
     runs: Sequence[Run],
@@ -127,66 +136,63 @@ def carry_out_beside(
         RuntimeError: by a fault of ours.
     """
     queue = deque((deque(run for run in runs if run.lock == lock), False) for lock in pieces(runs))
-    left, faults, begun = set(runs), 0, 0
+    left, begun, faults = set(runs), 0, 0
     workers: list[_Worker] = []
+    bar = tqdm(total=len(runs), desc="runs", unit="run", leave=False, disable=None)
     try:
         beside = min(count, len(queue)) - 1
         for _ in range(beside + 1):
             workers.append(_Worker(count, beside, options, device, do))
-        answers = dict.fromkeys(workers, "free")
-        with tqdm(total=len(runs), desc="runs", unit="run", leave=False, disable=None) as bar:
-            while workers:
-                for worker in [worker for worker in workers if answers.pop(worker, None) == "free"]:
-                    if not worker.piece and queue:
-                        worker.piece, worker.waits = queue.popleft()
-                    worker.give(worker.piece.popleft() if worker.piece else None)
-                    if worker.run is not None:
-                        begun += 1
-                        log.info("run %d of %d: %s", begun, len(runs), worker.run.identity)
-                for connection in wait([worker.connection for worker in workers]):
-                    worker = next(one for one in workers if one.connection is connection)
-                    try:
-                        kind, text = worker.connection.recv()
-                    except (EOFError, OSError):
-                        workers.remove(worker)
-                        faults += _ended(worker)
-                        if worker.piece:
-                            queue.append((worker.piece, worker.waits))
-                        continue
-                    if kind == "line":
-                        log.info("%s: %s", worker.run.identity if worker.run else "a process", text)
-                        continue
-                    answers[worker] = "free"
-                    if worker.run is None:
-                        continue
+        free = list(workers)
+        while workers:
+            for worker in free:
+                if not worker.piece and queue:
+                    worker.piece, worker.waits = queue.popleft()
+                worker.give(worker.piece.popleft() if worker.piece else None)
+                if worker.run is not None:
+                    begun += 1
+                    log.info("run %d of %d: %s", begun, len(runs), worker.run.identity)
+            free = []
+            for worker in _which_speak(workers):
+                kind, text = worker.hear()
+                run = worker.run
+                if kind == "end":
+                    workers.remove(worker)
+                    faults += run is not None and _say_ended(run, worker.process.exitcode or 0)
+                    if worker.piece:
+                        queue.append((worker.piece, worker.waits))
+                elif kind == "line" or run is None:
+                    log.info("%s: %s", run.identity if run else "a process", text)
+                else:
+                    free.append(worker)
                     if kind == "done":
-                        left.discard(worker.run)
-                        finished(worker.run)
+                        left.discard(run)
+                        finished(run)
                         bar.update()
                     elif kind == "busy":  # comes last, and is waited for then
-                        log.info("%s works on %s; going on with what else there is", text, worker.run.lock.stem)
+                        log.info("%s works on %s; going on with what else there is", text, run.lock.stem)
                         begun -= 1
-                        queue.append((deque([worker.run, *worker.piece]), True))
+                        queue.append((deque([run, *worker.piece]), True))
                         worker.piece = deque()
     finally:
+        bar.close()
         _end(workers)
     if left:
         said = f"{len(left)} of {len(runs)} runs were not done, as said above; the same command does them"
         raise RuntimeError(said) if faults else InputError(said)
 
 
-def _ended(worker: _Worker) -> bool:
-    """Say of a process that has ended what it was doing; returns whether that is a fault of ours."""
-    worker.process.join()
-    status = worker.process.exitcode or 0
-    if worker.run is None:
-        return False
-    if status < 0:
-        name = signal.Signals(-status).name
-        log.warning("%s: its process was killed (%s), perhaps for want of memory", worker.run.identity, name)
-    else:
-        log.warning("%s: its process has ended with status %d", worker.run.identity, status)
-    return status > 0
+def _which_speak(workers: Sequence[_Worker]) -> list[_Worker]:
+    """Wait until some of them have something to say."""
+    speaking = wait([worker.connection for worker in workers])
+    return [worker for worker in workers if worker.connection in speaking]
+
+
+def _say_ended(run: Run, status: int) -> bool:
+    """Say of a run that its process has ended; returns whether that is a fault of ours."""
+    how = f"was killed ({signal.Signals(-status).name}), perhaps for want of memory" if status < 0 else "has failed"
+    log.warning("%s: its process %s", run.identity, how)
+    return status >= 0
 
 
 def _end(workers: Sequence[_Worker]) -> None:
