@@ -19,9 +19,9 @@ from benchmarks.records.store import read_record
 from benchmarks.running.environment import check_writable, keep_freed_memory, loaded_commit, resolve_device
 from benchmarks.running.jobs import submit
 from benchmarks.running.loading import load_data, reading_of
-from benchmarks.running.locks import in_turn, locked
+from benchmarks.running.locks import all_locked, in_turn
 from benchmarks.running.parallel import carry_out_beside, how_many
-from benchmarks.running.plan import Run, plan, plan_ablations, take_shard
+from benchmarks.running.plan import Run, pieces, plan, plan_ablations, take_shard
 from benchmarks.running.runner import assist, carry_out
 from benchmarks.setting.building import check_setting, check_sizes, read_ingredients
 from benchmarks.setting.experiment import Experiment, with_settings
@@ -143,11 +143,11 @@ def _carry_out_plan(
     if not missing:
         log.info("nothing to do: every record exists (--force does them again)")
     if options.force:
-        for lock in dict.fromkeys(run.lock for run in runs):  # before the first of those that share a training
-            with locked(lock):  # never under another process
-                for run in runs:
-                    if run.lock == lock:
-                        run.forget()
+        for lock in pieces(runs):  # before the first of those that share a training
+            alike = [run for run in runs if run.lock == lock]
+            with all_locked(list(dict.fromkeys([lock, *(one for run in alike for one in run.locks)]))):
+                for run in alike:  # never under another process
+                    run.forget()
         # Controls whose records are of a training that is made anew without them.
         left = [name for name, entry in METHODS.own.items() if entry.source in methods and name not in methods]
         if left and not options.ablation:
@@ -164,7 +164,7 @@ def _carry_out_plan(
             log.info("run %d of %d: %s", runs.index(one) + 1, len(runs), one.identity)
             print(summary(one, _finish(one, device, options.force)))
 
-        in_turn(missing, lambda one: one.lock, do)
+        in_turn(missing, lambda one: one.locks, do)
     distributed.tell("")  # that was all: the others may go on
     if not missing and len(runs) == 1:
         print(summary(runs[0], read_record(runs[0].record)))

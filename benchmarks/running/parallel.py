@@ -25,10 +25,10 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from benchmarks.running.environment import keep_freed_memory, runs_beside
+from benchmarks.running.environment import keep_freed_memory, loaded_commit, runs_beside
 from benchmarks.running.loading import load_data, reading_of
-from benchmarks.running.locks import Busy, locked
-from benchmarks.running.plan import Run, pieces
+from benchmarks.running.locks import Busy, all_locked
+from benchmarks.running.plan import Run, most_at_once, pieces
 from benchmarks.setting.advice import OPTIONS
 from benchmarks.setting.building import Ingredients, read_ingredients
 from benchmarks.setting.experiment import Experiment
@@ -65,7 +65,7 @@ def how_many(asked: int | None, device: torch.device, runs: Sequence[Run]) -> in
         asked = 1 if runs_beside() else min(AT_ONCE, fitting)
     elif asked > fitting:
         log.warning("the memory of the GPU may be too small for %d runs at once; about %d fit", asked, fitting)
-    return min(asked, len(pieces(runs)))
+    return min(asked, most_at_once(runs))
 
 
 def memory_needed(experiment: Experiment) -> float:
@@ -140,24 +140,33 @@ def carry_out_beside(
     workers: list[_Worker] = []
     bar = tqdm(total=len(runs), desc="runs", unit="run", leave=False, disable=None)
     try:
-        beside = min(count, len(queue)) - 1
+        beside = min(count, most_at_once(runs)) - 1
         for _ in range(beside + 1):
             workers.append(_Worker(count, beside, options, device, do))
         free = list(workers)
         while workers:
-            for worker in free:
+            for worker in workers:
+                if worker.piece and worker.piece[0].stands_alone:  # what they share is there now
+                    queue.extendleft((deque([run]), worker.waits) for run in worker.piece)
+                    worker.piece = deque()
+            for worker in list(free):
                 if not worker.piece and queue:
                     worker.piece, worker.waits = queue.popleft()
-                worker.give(worker.piece.popleft() if worker.piece else None)
-                if worker.run is not None:
+                if worker.piece:
+                    free.remove(worker)
+                    worker.give(worker.piece.popleft())
                     begun += 1
-                    log.info("run %d of %d: %s", begun, len(runs), worker.run.identity)
-            free = []
+                    log.info("run %d of %d: %s", begun, len(runs), worker.run and worker.run.identity)
+            if not any(worker.piece for worker in workers):  # of which others could be given something yet
+                for worker in free:
+                    worker.give(None)
+                free = []
             for worker in _which_speak(workers):
                 kind, text = worker.hear()
                 run = worker.run
                 if kind == "end":
                     workers.remove(worker)
+                    free = [one for one in free if one is not worker]
                     faults += run is not None and _say_ended(run, worker.process.exitcode or 0)
                     if worker.piece:
                         queue.append((worker.piece, worker.waits))
@@ -272,6 +281,7 @@ def _work(connection: Connection, options: argparse.Namespace, device: torch.dev
     threading.Thread(target=ends_with_parent, daemon=True).start()
     lines: Any = _Lines(say)
     sys.stdout = sys.stderr = lines
+    loaded_commit()  # of the sources that this process has
     keep_freed_memory()
     data = _Data(options)
     answer = "refused", ""
@@ -280,7 +290,7 @@ def _work(connection: Connection, options: argparse.Namespace, device: torch.dev
         nonlocal answer
         run = run.with_ingredients(data.of(run.experiment))
         try:
-            with locked(run.lock, wait=waits):
+            with all_locked(run.locks, wait=waits):
                 do(run, device, options.force)
         except Busy as holder:
             answer = "busy", str(holder)

@@ -111,11 +111,22 @@ class Run:
 
     @property
     def lock(self) -> Path:
-        """The lock of all that this run trains or stores; runs that share any of it share the lock."""
+        """The lock of what this run shares: runs that share a training, its feature epochs or embeddings have one."""
         shared = self.source.training if self.source else self.features or self.training
         if METHODS[self.method].source == "backbone":
             shared = "frozen-features"
         return lock_path(self.folder, shared)
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether the feature epochs that it shares are there, so that other lengths can go on beside it."""
+        return self.feature_checkpoint is not None and self.feature_checkpoint.exists()
+
+    @property
+    def locks(self) -> list[Path]:
+        """What is to be held while this run is done, in this order."""
+        shared = [] if self.stands_alone else [self.lock]
+        return [*shared, lock_path(self.folder, self.training)] if self.features else shared
 
     @property
     def embeddings(self) -> Path:
@@ -172,6 +183,11 @@ def pieces(runs: Sequence[Run]) -> dict[Path, float]:
     for run in runs:
         found[run.lock] = found.get(run.lock, 0.0) + (0.1 if METHODS[run.method].source else 1.0)
     return dict(sorted(found.items(), key=lambda piece: -piece[1]))
+
+
+def most_at_once(runs: Sequence[Run]) -> int:
+    """How many of these runs can ever go on beside each other: pieces, and lengths once they have their features."""
+    return len({run.training if run.features else run.lock for run in runs})
 
 
 def take_shard(runs: Sequence[Run], shard: tuple[int, int], turn: int = 0) -> list[Run]:

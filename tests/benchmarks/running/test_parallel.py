@@ -15,7 +15,7 @@ from benchmarks.records.store import read_record
 from benchmarks.running import parallel
 from benchmarks.running.locks import locked
 from benchmarks.running.parallel import carry_out_beside, how_many, memory_needed
-from benchmarks.running.plan import pieces, plan
+from benchmarks.running.plan import most_at_once, pieces, plan
 from benchmarks.setting.building import read_ingredients
 from benchmarks.setting.experiment import load_experiment
 from dpq import InputError
@@ -116,6 +116,28 @@ def test_a_fault_of_ours_is_shown_whole(configs, tmp_path, caplog):
         carry_out_beside([run], 1, CPU, OPTIONS, faulty, print)
     assert f"{run.identity}: KeyError: 'a fault of ours'" in caplog.messages
     assert f"{run.identity}: its process has failed" in caplog.messages
+
+
+def met(run, device, force):
+    """Stands for a length that is done when another one of the same features goes on beside it."""
+    if not run.stands_alone:
+        run.feature_checkpoint.parent.mkdir(parents=True)
+        run.feature_checkpoint.touch()
+        print("features are there")
+    (run.output / f"{os.getpid()}.pid").touch()
+    wait_until(lambda: len(list(run.output.glob("*.pid"))) == 2)
+
+
+def test_lengths_go_on_beside_each_other_once_their_features_are_there(configs, tmp_path, caplog):
+    caplog.set_level("INFO")
+    runs = planned(tmp_path, 0, methods=("dqn",))
+    assert (len(pieces(runs)), most_at_once(runs)) == (1, 2)
+    assert [len(run.locks) for run in runs] == [2, 2]
+    done = []
+    carry_out_beside(runs, 2, CPU, OPTIONS, met, done.append)
+    assert set(done) == set(runs)
+    assert [len(run.locks) for run in runs] == [1, 1]
+    assert runs[0].locks != runs[1].locks
 
 
 def endless(run, device, force):
