@@ -12,14 +12,16 @@ from typing import Any
 
 import torch
 from tabulate import tabulate
+from tqdm import tqdm
 
 from benchmarks.records.record import Record
 from benchmarks.records.store import read_record
 from benchmarks.running.environment import check_writable, keep_freed_memory, loaded_commit, resolve_device
 from benchmarks.running.jobs import submit
-from benchmarks.running.loading import load_data
-from benchmarks.running.locks import in_turn, locked
-from benchmarks.running.plan import Run, plan, plan_ablations, take_shard
+from benchmarks.running.loading import load_data, reading_of
+from benchmarks.running.locks import all_locked, in_turn
+from benchmarks.running.parallel import carry_out_beside, how_many
+from benchmarks.running.plan import Run, pieces, plan, plan_ablations, take_shard
 from benchmarks.running.runner import assist, carry_out
 from benchmarks.setting.building import check_setting, check_sizes, read_ingredients
 from benchmarks.setting.experiment import Experiment, with_settings
@@ -35,7 +37,7 @@ from dpq.learning.graphs import WARM_UP
 from dpq.learning.on_embeddings import BATCH
 from dpq.learning.settings import Execution
 from dpq.learning.training import Trainer
-from dpq.protocols import Dataset, ReadOptions
+from dpq.protocols import Dataset
 
 log = logging.getLogger(__name__)
 
@@ -65,34 +67,43 @@ def carry_out_call(options: argparse.Namespace, experiment: Experiment, methods:
         return
     loaded_commit()  # before hours in which sources may change
     device = resolve_device(options.device)
-    if not options.dry_run and distributed.start(device) and not distributed.leads():
-        logging.getLogger().setLevel(logging.ERROR)  # the first process says it all
+    if not options.dry_run and distributed.start(device):
+        if (options.parallel or 1) > 1:
+            raise InputError("several processes train together here, one run after the other; leave out --parallel")
+        if not distributed.leads():
+            logging.getLogger().setLevel(logging.ERROR)  # the first process says it all
     keep_freed_memory()
-    reading = ReadOptions(
-        allow_missing=options.allow_missing, strip_prefix=options.strip_prefix, workers=options.workers
-    )
+    reading = reading_of(options)
     with distributed.ended_with_others():
         # All of them before the first is run: an unusable one is refused at once.
         with distributed.leader_first():
             datasets = [
                 load_data(one, options.data_root, replace(reading, check=partial(check_sizes, one))) for one in splits
             ]
-        for turn, (one, ablated, dataset) in enumerate(zip(splits, ablations, datasets, strict=True)):
-            if len(splits) > 1:
-                log.info("split seed %d", one.split_seed)
-            _run_split(one, dataset, methods, ablated, device, options, turn)
+        by_split = [
+            _plan_split(one, dataset, methods, ablated, options, turn)
+            for turn, (one, ablated, dataset) in enumerate(zip(splits, ablations, datasets, strict=True))
+        ]
+        by_split = [runs for runs in by_split if runs]
+        if not by_split:
+            if distributed.leads():
+                shard = "%s: there are fewer trainings than shards, and shard %d/%d has none"
+                log.info(shard, experiment.name, *options.shard)
+        elif distributed.leads():
+            _carry_out_plan(experiment, by_split, methods, device, options)
+        else:
+            assist([run for runs in by_split for run in runs], device)
     distributed.stop()
 
 
-def _run_split(
+def _plan_split(
     experiment: Experiment,
     dataset: Dataset,
     methods: list[str],
     ablations: dict[str, Experiment] | None,
-    device: torch.device,
     options: argparse.Namespace,
     turn: int,
-) -> None:
+) -> list[Run]:
     methods = _suited(methods, dataset, experiment.codebook_size, named=options.method != ["all"])
     ingredients = read_ingredients(experiment, dataset)
     check_enough(len(dataset.train), experiment.codebook_size)
@@ -107,47 +118,66 @@ def _run_split(
     )
     if ablations is not None:
         runs = plan_ablations(runs, ablations)
-    if options.shard is not None:
-        runs = take_shard(runs, options.shard, turn)
-    if not distributed.leads():
-        if runs:
-            assist(runs, device)
-        return
-    if not runs:
-        log.info("%s: there are fewer trainings than shards, and shard %d/%d has none", experiment.name, *options.shard)
-        return
+    return runs if options.shard is None else take_shard(runs, options.shard, turn)
+
+
+def _carry_out_plan(
+    experiment: Experiment,
+    by_split: list[list[Run]],
+    methods: list[str],
+    device: torch.device,
+    options: argparse.Namespace,
+) -> None:
+    runs = [run for each in by_split for run in each]
     missing = runs if options.force else [one for one in runs if not exists(one.record)]
+    count = how_many(options.parallel, device, missing) if distributed.processes() == 1 else 1
     if options.dry_run:
-        print_plan(runs, missing, device)
+        for each in by_split:
+            print_plan(each, [run for run in each if run in missing], device, count)
         return
     if missing:  # a backbone that cannot be built is refused before anything is written
-        create_body(experiment.backbone.name, ingredients.weights, experiment.training.image_size)
+        create_body(experiment.backbone.name, missing[0].ingredients.weights, experiment.training.image_size)
     check_writable(options.output)
-    log.info("%s: %d of %d runs are to be done on %s", experiment.name, len(missing), len(runs), device)
+    at_once = f", {count} at once" if count > 1 else ""
+    log.info("%s: %d of %d runs are to be done on %s%s", experiment.name, len(missing), len(runs), device, at_once)
     if not missing:
         log.info("nothing to do: every record exists (--force does them again)")
     if options.force:
-        for lock in dict.fromkeys(run.lock for run in runs):  # before the first of those that share a training
-            with locked(lock):  # never under another process
-                for run in runs:
-                    if run.lock == lock:
-                        run.forget()
+        for lock in pieces(runs):  # before the first of those that share a training
+            alike = [run for run in runs if run.lock == lock]
+            with all_locked(list(dict.fromkeys([lock, *(one for run in alike for one in run.locks)]))):
+                for run in alike:  # never under another process
+                    run.forget()
         # Controls whose records are of a training that is made anew without them.
         left = [name for name, entry in METHODS.own.items() if entry.source in methods and name not in methods]
-        if left and ablations is None:
+        if left and not options.ablation:
             log.info("records of %s stay as they are; name them with --method to make them anew too", ", ".join(left))
+    if count > 1 and missing:
 
-    def do(one: Run) -> None:
-        log.info("run %d of %d: %s", runs.index(one) + 1, len(runs), one.identity)
-        if one.record.exists() and not options.force:
-            log.info("another process has done it meanwhile")
-        print(summary(one, carry_out(one, device, force=options.force)))
+        def finished(one: Run) -> None:
+            tqdm.write(summary(one, read_record(one.record)))
 
-    in_turn(missing, lambda one: one.lock, do)
+        carry_out_beside(missing, count, device, options, _finish, finished)
+    else:
+
+        def do(one: Run) -> None:
+            log.info("run %d of %d: %s", runs.index(one) + 1, len(runs), one.identity)
+            print(summary(one, _finish(one, device, options.force)))
+
+        in_turn(missing, lambda one: one.locks, do)
     distributed.tell("")  # that was all: the others may go on
     if not missing and len(runs) == 1:
         print(summary(runs[0], read_record(runs[0].record)))
-    print(overview(runs))
+    for each in by_split:
+        if len(by_split) > 1:
+            print(f"split seed {each[0].experiment.split_seed}")
+        print(overview(each))
+
+
+def _finish(run: Run, device: torch.device, force: bool) -> Record:
+    if run.record.exists() and not force:
+        log.info("another process has done it meanwhile")
+    return carry_out(run, device, force=force)
 
 
 def _suited(methods: Sequence[str], dataset: Dataset, codebook_size: int, *, named: bool) -> list[str]:
@@ -203,7 +233,7 @@ def _grid(rows: list[dict[str, Any]]) -> str:
     return str(tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True))
 
 
-def print_plan(runs: list[Run], missing: list[Run], device: torch.device) -> None:
+def print_plan(runs: list[Run], missing: list[Run], device: torch.device, at_once: int = 1) -> None:
     """Print every run, whether it is done, and an estimate of the time that the `missing` ones need."""
     for run in runs:
         state = "done" if run not in missing else "resume" if run.checkpoint.exists() else "train"
@@ -235,6 +265,12 @@ def print_plan(runs: list[Run], missing: list[Run], device: torch.device) -> Non
         f"encoding, {total / 60:.0f} min in all (less where runs resume or share feature epochs; k-means "
         "and evaluation come on top)"
     )
+    if at_once > 1:
+        shared = "the GPU's time is shared" if device.type == "cuda" else "the cores are divided"
+        print(
+            f"{at_once} runs at once: {shared}, so that the sum of trainings stays what it is; k-means and evaluation "
+            "of one go on beside the training of another"
+        )
 
 
 def estimate_seconds(run: Run, device: torch.device) -> tuple[float, float]:

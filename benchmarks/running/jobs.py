@@ -46,6 +46,8 @@ def submit(options: argparse.Namespace, folder: Path) -> None:
 def _executor(options: argparse.Namespace, folder: Path) -> Any:
     if options.jobs is None or options.jobs < 1 or options.shard is not None or options.dry_run:
         raise InputError("--submit needs --jobs N, a positive number, and goes with neither --shard nor --dry-run")
+    if options.submit == "local" and (options.parallel or 1) > 1:
+        raise InputError("--submit local has its jobs go on at once; leave out --parallel, or take it without --submit")
     try:
         import submitit
     except ImportError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,11 @@ from benchmarks.records.record import Record, Setting
 from benchmarks.setting.experiment import Experiment
 from dpq.errors import InputError
 from dpq.protocols import Dataset, ReadOptions, load_protocol
+
+
+def reading_of(options: argparse.Namespace) -> ReadOptions:
+    """How the options of `run` have images read."""
+    return ReadOptions(allow_missing=options.allow_missing, strip_prefix=options.strip_prefix, workers=options.workers)
 
 
 def load_data(experiment: Experiment, data_root: Path | None, reading: ReadOptions | None = None) -> Dataset:

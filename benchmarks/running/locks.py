@@ -6,7 +6,7 @@ import logging
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -73,16 +73,26 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
         lock.release()
 
 
-def in_turn(items: Sequence[T], lock_of: Callable[[T], Path], do: Callable[[T], None]) -> None:
-    """Do each item inside its lock; those that another process works on come last, and are waited for."""
+@contextmanager
+def all_locked(paths: Sequence[Path], *, wait: bool = True) -> Iterator[None]:
+    """Hold several locks, taken in their order, or none; as for `locked`."""
+    with ExitStack() as held:
+        for path in paths:
+            held.enter_context(locked(path, wait=wait))
+        yield
+
+
+def in_turn(items: Sequence[T], locks_of: Callable[[T], Sequence[Path]], do: Callable[[T], None]) -> None:
+    """Do each item inside its locks; those that another process works on come last, and are waited for."""
     busy = []
     for item in items:
+        locks = locks_of(item)
         try:
-            with locked(lock_of(item), wait=False):
+            with all_locked(locks, wait=False):
                 do(item)
         except Busy as holder:
-            log.info("%s works on %s; going on with what else there is", holder, lock_of(item).stem)
+            log.info("%s works on %s; going on with what else there is", holder, locks[0].stem)
             busy.append(item)
     for item in busy:
-        with locked(lock_of(item)):
+        with all_locked(locks_of(item)):
             do(item)

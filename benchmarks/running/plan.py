@@ -56,6 +56,11 @@ class Run:
         table["label_vectors"] = self.ingredients.label_vectors_source
         return table
 
+    def with_ingredients(self, ingredients: Any) -> Run:
+        """The same run of the same images as another process has them; None for the way there."""
+        source = self.source and self.source.with_ingredients(ingredients)
+        return replace(self, ingredients=ingredients, source=source)
+
     def forget(self) -> None:
         """Delete what the training has left, so that it starts anew; the record stays until it is replaced."""
         for checkpoint in (self.checkpoint, self.feature_checkpoint):
@@ -106,11 +111,22 @@ class Run:
 
     @property
     def lock(self) -> Path:
-        """The lock of all that this run trains or stores; runs that share any of it share the lock."""
+        """The lock of what this run shares: runs that share a training, its feature epochs or embeddings have one."""
         shared = self.source.training if self.source else self.features or self.training
         if METHODS[self.method].source == "backbone":
             shared = "frozen-features"
         return lock_path(self.folder, shared)
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether the feature epochs that it shares are there, so that other lengths can go on beside it."""
+        return self.feature_checkpoint is not None and self.feature_checkpoint.exists()
+
+    @property
+    def locks(self) -> list[Path]:
+        """What is to be held while this run is done, in this order."""
+        shared = [] if self.stands_alone else [self.lock]
+        return [*shared, lock_path(self.folder, self.training)] if self.features else shared
 
     @property
     def embeddings(self) -> Path:
@@ -158,6 +174,22 @@ def plan_ablations(base: Sequence[Run], settings: Mapping[str, Experiment]) -> l
     return made
 
 
+def pieces(runs: Sequence[Run]) -> dict[Path, float]:
+    """What must be done by one process at a time, the longest first: locks, and the trainings behind each.
+
+    Runs that share a training or stored embeddings share a lock; a run without a training takes about a tenth of one.
+    """
+    found: dict[Path, float] = {}
+    for run in runs:
+        found[run.lock] = found.get(run.lock, 0.0) + (0.1 if METHODS[run.method].source else 1.0)
+    return dict(sorted(found.items(), key=lambda piece: -piece[1]))
+
+
+def most_at_once(runs: Sequence[Run]) -> int:
+    """How many of these runs can ever go on beside each other: pieces, and lengths once they have their features."""
+    return len({run.training if run.features else run.lock for run in runs})
+
+
 def take_shard(runs: Sequence[Run], shard: tuple[int, int], turn: int = 0) -> list[Run]:
     """The runs of a shard, in their order; runs that share a training or stored embeddings stay together.
 
@@ -170,13 +202,10 @@ def take_shard(runs: Sequence[Run], shard: tuple[int, int], turn: int = 0) -> li
         shard: which one, from 1, and of how many.
         turn: of several lists of runs, which this is; shards take turns at what comes first.
     """
-    pieces: dict[Path, float] = {}  # by lock: trainings; a run without one takes about a tenth of one
-    for run in runs:
-        pieces[run.lock] = pieces.get(run.lock, 0.0) + (0.1 if METHODS[run.method].source else 1.0)
     index, count = shard
     loads = [0.0] * count
     mine: set[Path] = set()
-    for lock, load in sorted(pieces.items(), key=lambda piece: -piece[1]):
+    for lock, load in pieces(runs).items():
         least = loads.index(min(loads))
         loads[least] += load
         if (least + turn) % count == index - 1:

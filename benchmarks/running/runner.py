@@ -38,13 +38,14 @@ def carry_out(run: Run, device: torch.device, *, force: bool = False) -> Record:
     """Do what is left of a run and return its record.
 
     A run whose record exists is only read, unless `force` asks for a new one. An interrupted training goes on from
-    its checkpoint. Only inside the run's lock, if another process may write to the same output.
+    its checkpoint. Only inside the run's locks, if another process may write to the same output.
     """
     if run.record.exists() and not force:
         return read_record(run.record)
     # What was being written when a process was killed; `StoredSource` deletes it for stored embeddings.
-    files = [run.record, run.record.with_suffix(".npz"), run.checkpoint, run.feature_checkpoint]
-    for path in [*files, run.source.checkpoint if run.source else None]:
+    files = [run.record, run.record.with_suffix(".npz"), run.checkpoint]
+    shared = None if run.stands_alone else run.feature_checkpoint  # another length may read it, and nobody writes it
+    for path in [*files, shared, run.source.checkpoint if run.source else None]:
         if path is not None:
             sweep(path)
     environment = describe_environment(device)

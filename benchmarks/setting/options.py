@@ -66,6 +66,11 @@ def shard(text: str) -> tuple[int, int]:
     return index, count
 
 
+def at_once(text: str) -> int | None:
+    """A number of runs, or `auto`, for which None stands."""
+    return None if text == "auto" else positive(text)
+
+
 def listed(several: tuple[int, ...]) -> str:
     """Integers as `numbers` reads them."""
     return ",".join(map(str, several))
@@ -215,6 +220,13 @@ SHARD = Option(
     "I/N",
     shard,
 )
+PARALLEL = Option(
+    "--parallel",
+    "train N runs beside each other, in processes that divide the cores; auto (default) takes 2 on a GPU that has the "
+    "memory, so that k-means and evaluation of one hide behind the training of another, and 1 elsewhere",
+    "N|auto",
+    at_once,
+)
 SUBMISSION = (  # a job is given all others
     Option(
         "--submit",
@@ -240,7 +252,7 @@ GROUPS = {
     "what to run": WHAT,
     "changes to the experiment's setting": SETTING,
     "where and how": WHERE,
-    "parts of the work, and jobs that do them": (SHARD, *SUBMISSION),
+    "parts of the work, and jobs that do them": (PARALLEL, SHARD, *SUBMISSION),
 }
 OPTIONS = {option.flag: option for option in (*NAMED, *(option for group in GROUPS.values() for option in group))}
 

@@ -57,7 +57,7 @@ def test_what_another_process_works_on_comes_last(held, caplog):
             child.tell("let go")
 
     with caplog.at_level("INFO"):
-        in_turn([path, path.with_name("one.lock"), path.with_name("two.lock")], lambda item: item, do)
+        in_turn([path, path.with_name("one.lock"), path.with_name("two.lock")], lambda item: [item], do)
     assert done == ["one", "two", "some"]
     assert f"process {child.pid} on {platform.node()} works on some; going on" in caplog.text
 
