@@ -172,6 +172,7 @@ def _measure(
         score,
         precision,
         further_cuts=dataset.further_cuts,
+        coarse=dataset.facts.get("coarse", ()),
         progress=True,
     )
     float_map = evaluate_embeddings(queries, labels[0], embeddings, labels[1], dataset.cut, score, progress=True)
