@@ -125,6 +125,14 @@ def test_n_counts_splits_each_a_mean_over_its_seeds_and_the_deviation_is_over_th
     assert "n is the number of class splits, each a mean over its seeds" in describe_setting(found)
 
 
+def test_splits_whose_databases_and_coarse_classes_differ_are_one_setting():
+    made = [class_split(split, 0, (0.5, 0.5)) for split in (0, 1)]
+    for split, record in enumerate(made):
+        record["data"] |= {"database": 14740 + split, "coarse": ["fish", "trees"][split:]}
+    (found,) = sections(*made)
+    assert main_table(found).iloc[0]["source"] == "ours, n = 2 in 2 class splits"
+
+
 def test_table_figure_and_claim_agree_on_what_a_repetition_is():
     """Two class splits of two seeds each, and a third of one: n is 3, however many runs a split has."""
     maps = {(0, 0): 0.50, (0, 1): 0.60, (1, 0): 0.70, (1, 1): 0.90, (2, 0): 0.66}
