@@ -67,15 +67,26 @@ def reproduce_digits(session: nox.Session) -> None:
     _reproduce(session, "digits", list(session.posargs))
 
 
+def _reproduce_on_this_device(session: nox.Session, experiment: str) -> None:
+    """As `_reproduce`, in the setting of that name with a GPU, and without one in that of `<name>-cpu`."""
+    _install(session, "benchmarks,figures")
+    named, arguments = _take(session.posargs, "--experiment")
+    if named is None:
+        named = experiment if _has_gpu(session) else f"{experiment}-cpu"
+        session.log(f"setting {named}, which suits this device; -- --experiment NAME takes another")
+    _reproduce(session, named, arguments)
+
+
 @nox.session(name="reproduce-cifar10")
 def reproduce_cifar10(session: nox.Session) -> None:
     """Reproduce the CIFAR-10 table; what follows `--` goes to `python -m benchmarks run`."""
-    _install(session, "benchmarks,figures")
-    experiment, arguments = _take(session.posargs, "--experiment")
-    if experiment is None:
-        experiment = "cifar10" if _has_gpu(session) else "cifar10-cpu"
-        session.log(f"setting {experiment}, which suits this device; -- --experiment NAME takes another")
-    _reproduce(session, experiment, arguments)
+    _reproduce_on_this_device(session, "cifar10")
+
+
+@nox.session(name="reproduce-cifar100")
+def reproduce_cifar100(session: nox.Session) -> None:
+    """Make the CIFAR-100 table; `-- --experiment cifar100-unseen` searches classes that training has not seen."""
+    _reproduce_on_this_device(session, "cifar100")
 
 
 def _reproduce_own_images(session: nox.Session, experiment: str) -> None:

@@ -104,6 +104,7 @@ def check_fits(raw: RawResult, record: Record) -> None:
         ("codewords per level", size, record.config.codebook_size),
         ("dimensions", width, record.backbone.embedding_dim),
         ("bits", levels * int(math.log2(size)), longest),
+        ("labels", raw.query_labels.shape[1], len(record.data.coarse) or raw.query_labels.shape[1]),
     )
     for what, found, wanted in chain(sizes, _uses(raw, record)):
         if found != wanted:

@@ -51,12 +51,14 @@ class Length:
     queries_without_relevant: Whole = 0  # of this length's ranking
     bytes_per_image: Amount
     map_at: Mapping[str, Share] = field(default_factory=dict)  # at further cuts
+    map_coarse: Share | None = None  # where images of a common coarse class are relevant; None without such classes
     reconstruction_mse: Amount  # mean squared distance of database embeddings to their reconstruction
 
     @property
     def table(self) -> dict[str, Any]:
-        """As the file has it: without `map_at` where no further cut is asked for."""
-        return {key: value for key, value in json.loads(json.dumps(asdict(self))).items() if key != "map_at" or value}
+        """As the file has it: without `map_at` and `map_coarse` where these are not asked for."""
+        values = json.loads(json.dumps(asdict(self)))
+        return {key: value for key, value in values.items() if value not in ({}, None)}
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ class Data:
     side: Size | None = None  # in pixels, to which images were resized once
     classes: tuple[str, ...] = ()  # of own images
     layout: Literal["classes", "splits", "manifest"] | None = None  # of the folder of own images
-    copies_left_out: Whole = 0  # own images that are copies of others
+    copies_left_out: Whole = 0  # images that are copies of others
+    coarse: tuple[str, ...] = ()  # of each class of the queries, the coarse class that it belongs to
     queries_in_database: Whole = 0  # of own images
 
     @property

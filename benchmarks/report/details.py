@@ -85,6 +85,7 @@ def detail_tables(section: Section) -> str:
     summary = pd.concat([part.assign(name=title) for title, part in section.rows])
     rows = pd.DataFrame({"method": summary["name"], "bits": summary["bits"]})
     further = {c: f"mAP@{c.removeprefix('map_at_')}" for c in summary.columns if c.startswith("map_at_")}
+    further |= {"map_coarse": "mAP of coarse classes"} if "map_coarse" in summary.columns else {}
     further |= {c: c for c in COLUMNS if c not in (*MAPS, *OTHERS)}
     shown = {column: (title, "{:.4f}") for column, title in (MAPS | further).items()} | OTHERS
     precision = {f"P@{k}": summary[f"precision_at_{k}"].map("{:.3f}".format) for k in KS}

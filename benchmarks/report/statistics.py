@@ -104,6 +104,7 @@ def tidy(records: Sequence[Record]) -> pd.DataFrame:
                 **{name: value(length) for name, value in COLUMNS.items()},
                 **{f"precision_at_{k}": value for k, value in length.precision_at.items()},
                 **{f"map_at_{cut}": value for cut, value in length.map_at.items()},
+                **({} if length.map_coarse is None else {"map_coarse": length.map_coarse}),
             }
             for record, training, length in entries(records)
         ]

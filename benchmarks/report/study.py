@@ -20,7 +20,7 @@ from dpq.errors import InputError
 
 E = TypeVar("E", Ties, Projection, Gallery)
 _OF_THE_METHOD = ("methods", "bits", "source")
-_OF_THE_CLASS_SPLIT = ("fingerprint", "seen", "unseen")
+_OF_THE_CLASS_SPLIT = ("fingerprint", "seen", "unseen", "coarse", "database")  # copies lie in some classes alone
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ VIEWS = {
 }
 ABLATIONS_CSV = "ablations.csv"
 LAYOUTS = {"classes": "drawn class by class", "splits": "those of its folders", "manifest": "those of its manifest"}
+_COARSE = "mAP of coarse classes (`map_coarse` in table.csv): images of one coarse class are relevant to each other."
 DENOMINATORS = {
     "hits": "divided by the relevant images inside the cut",
     "total": "divided by all relevant images",
@@ -147,6 +148,7 @@ def describe_setting(section: Section) -> str:
     splits = {r.config.split_seed: ", ".join(r.data.unseen) for r in records if r.data.unseen is not None}
     listed = "; ".join(f"{classes} (split {seed})" for seed, classes in sorted(splits.items()))
     cut = "the whole database" if first.cut is None else f"the first {first.cut} ranks"
+    copies = f" Copies of others, left out: {data.copies_left_out:,}." if data.copies_left_out else ""
     uncommon = {
         f"**Queries and database are of classes that training has not seen:** {listed}. The numbers of images are "
         "those of one split.": bool(splits),
@@ -164,7 +166,7 @@ def describe_setting(section: Section) -> str:
     lines = [
         *(line for line, said in uncommon.items() if said),
         f"Data: `{data.variant}`, {data.train:,} training, {data.query:,} query, {data.database:,} database images "
-        f"(fingerprint `{data.images[:12]}`).",
+        f"(fingerprint `{data.images[:12]}`).{copies}",
         f"Backbone of all methods: `{backbone.name}` at {backbone.image_size} pixels, weights `{backbone.weights}`, "
         f"{config.backbone.embedding_dim}-d embedding (frozen features: the network's pooled width); label vectors: "
         f"{config.label_vectors.source}.",
@@ -172,6 +174,7 @@ def describe_setting(section: Section) -> str:
         f"{VIEWS[config.training.evaluation_views]}",
         f"mAP over {cut}, expected value over tie orders, {DENOMINATORS[first.ap_denominator]}; "
         f"n is the number of {_counted(section)}, ± the standard deviation over them.",
+        *([_COARSE] if data.coarse else []),
     ]
     return "\n".join(f"- {line}" for line in lines)
 
@@ -188,7 +191,6 @@ def _own_images(data: Data) -> str:
     """That the images are somebody's own, and what was wrong with them."""
     counted = {
         "Images that could not be read": sum(data.missing.values()),
-        "Copies of others, left out": data.copies_left_out,
         "Queries that are in the database too": data.queries_in_database,
     }
     said = "".join(f" {what}: {count:,}." for what, count in counted.items() if count)
@@ -222,14 +224,15 @@ _PIXELS = {
     "cifar10-jpeg": "The papers used the original CIFAR-10 pixels.",
     "cifar10-restored": "Of `cifar10-restored`, 59,889 of the 60,000 images have the original CIFAR-10 pixels; 111 "
     "(105 ships, 6 horses) are decoded from JPEG re-encodings.",
+    "cifar100-restored": "All images of `cifar100-restored` have the original CIFAR-100 pixels.",
 }
 
 
 def marks_note(text: str) -> str:
-    """What the marks of printed values in a text mean; empty where there is none."""
+    """What the marks of printed values in a text mean, and what its images are; empty where there is neither."""
     notes = [f"{MARKS[status]} {meaning}." for status, meaning in MEANINGS.items() if MARKS[status] in text]
-    notes += [said for name, said in _PIXELS.items() if f"`{name}`" in text]
-    return "Values of the papers carry their status: " + " ".join(notes) if notes else ""
+    pixels = [said for name, said in _PIXELS.items() if f"`{name}`" in text]
+    return ("Values of the papers carry their status: " if notes else "") + " ".join(notes + pixels)
 
 
 def _markdown(section: Section) -> str:
@@ -238,8 +241,8 @@ def _markdown(section: Section) -> str:
     if not section.records:
         return f"{described}\n\n{ablations}"
     table = as_markdown(main_table(section))
-    marks = marks_note(described + table) if reported_methods(section.first.protocol) else ""
-    parts = [described, "mAP:", table, marks, order_notes(section), ablations, detail_tables(section)]
+    notes = [marks_note(described + table), order_notes(section)]
+    parts = [described, "mAP:", table, *notes, ablations, detail_tables(section)]
     return "\n\n".join(part for part in parts if part)
 
 

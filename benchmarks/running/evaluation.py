@@ -25,6 +25,7 @@ def evaluate_lengths(
     query_precision: str,
     *,
     further_cuts: Sequence[int] = (),
+    coarse: Sequence[str] = (),
     progress: bool = False,
     device: torch.device | None = None,
 ) -> tuple[Length, ...]:
@@ -38,12 +39,14 @@ def evaluate_lengths(
         score: "inner" or "l2".
         query_precision: "float16" rounds the queries, as the released code does.
         further_cuts: cuts at which mAP is reported as well.
+        coarse: the coarse class of each label, for which mAP is reported as well; none for no such mAP.
         progress: show a bar on a terminal.
         device: a GPU to rank on; None stands for the CPU.
     """
     queries = ranked_queries(raw, query_precision)
     codes, codebooks = torch.from_numpy(raw.codes), torch.from_numpy(raw.codebooks)
     labels = torch.from_numpy(raw.query_labels), torch.from_numpy(raw.database_labels)
+    coarse_labels = [_coarse_labels(each, coarse) for each in labels]
     lengths = []
     for bits, error in errors.items():
         levels = levels_for(bits, codebooks.shape[1])
@@ -66,8 +69,19 @@ def evaluate_lengths(
         }
         ranks = min(cut or len(codes), len(codes))
         measured |= {"map_at_r": result.map, "r": ranks, "bytes_per_image": bits / 8, "reconstruction_mse": error}
+        if coarse:
+            asked, there = coarse_labels
+            again = evaluate_codes(queries, asked, codes[:, :levels], there, codebooks[:levels], cut, KS, score)
+            measured["map_coarse"] = again.map
         lengths.append(Length(bits=bits, **measured))
     return tuple(lengths)
+
+
+def _coarse_labels(labels: Tensor, coarse: Sequence[str]) -> Tensor:
+    """Labels [N, L] as those of the coarse classes, [N, C] bool."""
+    names = sorted(set(coarse))
+    members = torch.tensor([[of == name for name in names] for of in coarse])  # [L, C]
+    return labels.float() @ members.float() > 0 if names else labels
 
 
 def evaluate_again(record: Record, raw: RawResult) -> tuple[Length, ...]:
@@ -79,6 +93,7 @@ def evaluate_again(record: Record, raw: RawResult) -> tuple[Length, ...]:
         record.score,
         recorded_query_precision(record),
         further_cuts=record.further_cuts,
+        coarse=record.data.coarse,
         progress=True,
     )
 

@@ -175,6 +175,7 @@ def _measure(
         score,
         precision,
         further_cuts=dataset.further_cuts,
+        coarse=dataset.facts.get("coarse", ()),
         progress=True,
         device=gpu,
     )

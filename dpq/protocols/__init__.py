@@ -41,10 +41,24 @@ def _published(name: str, data_root: Path | None, cache: _Cache, options: ReadOp
     return dataset
 
 
+def _cifar(name: str, data_root: Path | None, cache: _Cache, options: ReadOptions, split_seed: int) -> Dataset:
+    cifar = _file("cifar")
+    dataset: Dataset = cifar.load_cifar(cifar.SETS[name], data_root, cache(), split_seed)
+    return dataset
+
+
+def _cifar_unseen(name: str, data_root: Path | None, cache: _Cache, options: ReadOptions, split_seed: int) -> Dataset:
+    kind = _file("cifar").SETS[name]
+    dataset: Dataset = _file("cifar_unseen").load_cifar_unseen(kind, data_root, cache(), split_seed)
+    return dataset
+
+
 PROTOCOLS: dict[str, Callable[[Path | None, _Cache, ReadOptions, int], Dataset]] = {
     "digits": lambda root, cache, options, seed: _file("digits").load_digits_protocol(seed),
-    "cifar10": lambda root, cache, options, seed: _file("cifar10").load_cifar10(root, cache(), seed),
-    "cifar10-unseen": lambda root, cache, _, seed: _file("cifar10_unseen").load_cifar10_unseen(root, cache(), seed),
+    "cifar10": partial(_cifar, "cifar10"),
+    "cifar10-unseen": partial(_cifar_unseen, "cifar10"),
+    "cifar100": partial(_cifar, "cifar100"),
+    "cifar100-unseen": partial(_cifar_unseen, "cifar100"),
     **{name: partial(_published, name) for name in ("nuswide21", "imagenet100", "imagenet100-hashnet")},
     "folder": lambda root, cache, options, seed: _file("folder.load").load_folder(root, cache(), options, seed),
 }
@@ -61,7 +75,7 @@ def load_protocol(
 
     Args:
         name: a key of `PROTOCOLS`.
-        data_root: where the images are; `digits` needs none, CIFAR-10 is downloaded without one.
+        data_root: where the images are; `digits` needs none, CIFAR is downloaded without one.
         cache: folder for downloads and decoded pixels. None takes the environment's `DPQ_CACHE`, or else
             the user's cache folder.
         options: for images that come in sizes of their own, how they are read.

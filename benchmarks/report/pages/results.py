@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.records.reported import reported_methods
 from benchmarks.report.claims import HEADINGS, Finding, verdict_table
 from benchmarks.report.details import ablation_table, as_markdown, ties_section
 from benchmarks.report.generated import BENCH_PAGE
@@ -116,7 +115,7 @@ def _experiment(study: Study, files: Sequence[str], captions: Mapping[str, str])
             parts += ["mAP:", _link_rows(section, main_table(section), "method", page)]
         if section.ablated:
             parts += ["Ablations of DPQ:", _link_rows(section, ablation_table(section), "ablation", page)]
-        if section.records and reported_methods(section.first.protocol):
+        if section.records:
             parts.append(marks_note("\n".join(parts)))
         if number == 0:
             parts.append(ties_section(section))

@@ -158,3 +158,6 @@ def test_raw_results_of_another_run_are_refused(caplog):
     ):
         with pytest.raises(InputError, match=words):
             check_fits(replace(raw(), **changes), record)
+    record.raw["data"]["coarse"] = ["fish", "trees", "trees"]
+    with pytest.raises(InputError, match="2 labels, the record has 3"):
+        check_fits(own, as_record(record.raw))

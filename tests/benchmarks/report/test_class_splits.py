@@ -15,9 +15,9 @@ from benchmarks.report.study import sections_of
 from benchmarks.report.tables import describe_setting, main_table
 from benchmarks.report.verdicts import OPEN
 from dpq.protocols import PROTOCOLS
-from dpq.protocols.cifar10_unseen import load_cifar10_unseen, unseen_classes
+from dpq.protocols.cifar_unseen import load_cifar_unseen, unseen_classes
 from tests.benchmarks.conftest import TINY, make_record
-from tests.dpq.protocols.test_cifar10 import SIZES, files, write_folder
+from tests.dpq.protocols.test_cifar import MINI, files, write_folder
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def run(configs, tmp_path, monkeypatch):
     root = write_folder(tmp_path / "data" / "cifar10-jpeg", files()).parent
     monkeypatch.setenv("DPQ_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(
-        PROTOCOLS, "cifar10-unseen", lambda root, cache, options, seed: load_cifar10_unseen(root, cache(), seed, SIZES)
+        PROTOCOLS, "cifar10-unseen", lambda root, cache, options, seed: load_cifar_unseen(MINI, root, cache(), seed)
     )
     text = TINY.replace('"digits"', '"cifar10-unseen"\nsplit_seeds = [0, 2]').replace("size = 50", "size = 10")
     (configs / "unseen.toml").write_text(text)
@@ -49,7 +49,7 @@ def test_every_split_is_run_and_the_table_averages_over_them(run, tmp_path, capl
         (method, seed) for method in ("dpq", "label-code", "rq") for seed in (0, 2)
     ]
     for record in made:
-        assert record.data.unseen == unseen_classes(record.config.split_seed)
+        assert record.data.unseen == unseen_classes(MINI, record.config.split_seed)
         assert (record.data.train, record.data.query, record.data.database) == (21, 6, 15)
         assert record.classification_accuracy is None
         assert record.queries_without_relevant == 0
@@ -79,7 +79,7 @@ def test_every_split_is_run_and_the_table_averages_over_them(run, tmp_path, capl
 def test_one_split_can_be_run_alone(run, tmp_path):
     assert run("--method", "rq", "--split-seeds", "1") == 0
     (record,) = records(tmp_path)
-    assert record.data.unseen == unseen_classes(1)
+    assert record.data.unseen == unseen_classes(MINI, 1)
     assert main(["table", "unseen", "--output", str(tmp_path / "results")]) == 0
     assert "| ours, n = 1 " in (tmp_path / "results/unseen/table.md").read_text()
 
@@ -96,7 +96,8 @@ BOTH = ("dpq", "rq")
 def class_split(split, seed, maps, method="dpq"):
     record = make_record(method, seed=seed, maps=maps) | {"protocol": "cifar10-unseen"}
     record |= {"id": f"{method}-split{split}-seed{seed}"}
-    own = {"fingerprint": str(split), "fingerprint_of_all": "a", "seen": [], "unseen": list(unseen_classes(split))}
+    unseen = list(unseen_classes(MINI, split))
+    own = {"fingerprint": str(split), "fingerprint_of_all": "a", "seen": [], "unseen": unseen}
     return record | {"data": record["data"] | own, "config": record["config"] | {"split_seed": split}}
 
 
@@ -122,6 +123,14 @@ def test_n_counts_splits_each_a_mean_over_its_seeds_and_the_deviation_is_over_th
         assert len(row["records"].split()) == 9
     assert main_table(found).iloc[0]["source"] == "ours, n = 3 in 3 class splits"
     assert "n is the number of class splits, each a mean over its seeds" in describe_setting(found)
+
+
+def test_splits_whose_databases_and_coarse_classes_differ_are_one_setting():
+    made = [class_split(split, 0, (0.5, 0.5)) for split in (0, 1)]
+    for split, record in enumerate(made):
+        record["data"] |= {"database": 14740 + split, "coarse": ["fish", "trees"][split:]}
+    (found,) = sections(*made)
+    assert main_table(found).iloc[0]["source"] == "ours, n = 2 in 2 class splits"
 
 
 def test_table_figure_and_claim_agree_on_what_a_repetition_is():

@@ -1,5 +1,6 @@
 import csv
 import io
+import re
 import subprocess
 import sys
 from dataclasses import asdict
@@ -139,6 +140,30 @@ def test_a_further_metric_is_a_line_in_the_list_of_columns(tmp_path, monkeypatch
     assert [row["half_map"] for row in csv.DictReader(io.StringIO(tables["table.csv"]))] == ["0.300000"] * 2
     (header,) = (line for line in tables["table.md"].splitlines() if "argsort order" in line)
     assert [cell.strip() for cell in header.split("|")][8:10] == ["argsort order", "half_map"]
+
+
+def test_coarse_classes_have_a_column_where_there_are_any(tmp_path):
+    record = make_record()
+    plain = put(tmp_path / "plain", record) or make_tables(Study.read(tmp_path / "plain", "cifar10"))
+    record["data"] |= {"variant": "cifar100-restored", "coarse": ["fish", "trees"], "copies_left_out": 26}
+    record["lengths"] = [length | {"map_coarse": 0.75} for length in record["lengths"]]
+    put(tmp_path, record)
+    tables = make_tables(Study.read(tmp_path, "cifar10"))
+    assert [row["map_coarse"] for row in csv.DictReader(io.StringIO(tables["table.csv"]))] == ["0.750000"] * 2
+    assert tables["table.md"].count("mAP of coarse classes") == 2
+    assert "left out: 26." in tables["table.md"]
+    assert not any("coarse" in text for text in plain.values())
+
+
+@pytest.mark.parametrize("protocol", ["cifar100", "cifar100-unseen"])
+def test_a_protocol_that_no_paper_has_shows_no_printed_value(tmp_path, protocol):
+    record = make_record(protocol=protocol)
+    record["data"]["variant"] = "cifar100-restored"
+    put(tmp_path, record)
+    tables = make_tables(Study.read(tmp_path, "cifar10"))
+    assert "All images of `cifar100-restored` have the original CIFAR-100 pixels." in tables["table.md"]
+    assert not re.search(r"Values of the papers|\| (paper|difference|missing)", tables["table.md"])
+    assert {row["paper_map"] for row in csv.DictReader(io.StringIO(tables["table.csv"]))} == {""}
 
 
 def test_no_records_is_said(tmp_path):

@@ -40,6 +40,16 @@ def test_unseen_classes_are_searched_in_the_setting_of_the_seen_ones():
     assert [one.split_seed for one in ours.splits()] == [0, 1, 2]
 
 
+def test_cifar100_has_the_setting_of_cifar10_and_one_for_cpus():
+    ours, theirs = load_experiment("cifar100"), load_experiment("cifar10")
+    assert dataclasses.replace(ours, name="cifar10", protocol="cifar10") == theirs
+    small, unseen = load_experiment("cifar100-cpu"), load_experiment("cifar100-unseen")
+    own = ("name", "protocol", "split_seeds", "seeds")
+    assert dataclasses.replace(unseen, **{name: getattr(small, name) for name in own}) == small
+    assert [one.split_seed for one in unseen.splits()] == [0, 1, 2, 3, 4]
+    assert small.backbone == ours.backbone
+
+
 def test_values_are_read_and_defaults_kept():
     experiment = parse_experiment(
         "x", MINIMAL + "learning_rate = 1\n[methods.dpq]\ntau = 0.5\nhard_choice = 'cosine'\n"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import noxfile
 from benchmarks.__main__ import main, make_parser
 from benchmarks.records.store import read_record
 from benchmarks.report.pages.commands import command_of
@@ -131,6 +132,16 @@ def test_a_record_keeps_its_arguments_and_they_make_it_again(run_tiny):
     assert (path.read_bytes(), len(list(path.parent.glob("*.json")))) == (before, 1)
 
 
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+@pytest.mark.parametrize("gpu", [True, False])
+def test_a_session_takes_the_setting_that_suits_the_device(monkeypatch, name, gpu):
+    monkeypatch.setattr(noxfile, "_has_gpu", lambda session: gpu)
+    commands = session_commands(f"reproduce-{name}")
+    assert [command[3:] for command in commands] == [
+        [what, name if gpu else f"{name}-cpu"] for what in ("run", "table", "figures")
+    ]
+
+
 def test_the_sessions_pass_options_on():
     output = ["--output=there", "--epochs", "1"]
     assert session_commands("reproduce-digits", output) == [
@@ -147,5 +158,8 @@ def test_the_sessions_pass_options_on():
         ]
     _, *made = session_commands("reproduce-cifar10", ["--protocol", "folder", "--data-root", "photos"])
     assert [command[3:] for command in made] == [["figures", "own"], ["table", "own"]]
+    run, *made = session_commands("reproduce-cifar100", ["--experiment", "cifar100-unseen", "--seeds", "0"])
+    assert run[3:] == ["run", "cifar100-unseen", "--seeds", "0"]
+    assert [command[3:] for command in made] == [["figures", "cifar100-unseen"], ["table", "cifar100-unseen"]]
     with pytest.raises(Stopped, match="no images"):
         session_commands("reproduce-imagenet", ["--data", "here"])

@@ -10,6 +10,7 @@ import random
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,11 +24,13 @@ from torchvision.datasets import CIFAR10
 from dpq.errors import InputError
 from dpq.protocols import Dataset, Split, load_protocol
 from dpq.protocols.base import fingerprint
-from dpq.protocols.cifar10 import CLASSES, Cifar10Sizes, load_cifar10
-from dpq.protocols.cifar10_unseen import load_cifar10_unseen
+from dpq.protocols.cifar import CIFAR10 as FULL
+from dpq.protocols.cifar import load_cifar
+from dpq.protocols.cifar_unseen import load_cifar_unseen
 
 PER_SPLIT = {"train": 5, "test": 2}
-SIZES = Cifar10Sizes(query=2, train=3, per_split=PER_SPLIT)
+MINI = replace(FULL, query=2, train=3, per_split=PER_SPLIT)
+CLASSES = MINI.classes
 KEYS = [f"{split}/{name}/{i:04d}" for split, count in PER_SPLIT.items() for name in CLASSES for i in range(count)]
 PACKERS: dict[str, Callable[[bytes], bytes]] = {"tar": bytes, "tar.gz": gzip.compress, "tar.xz": lzma.compress}
 Official = Callable[[Path], Path]
@@ -72,7 +75,7 @@ def write_tar(path: Path, content: dict[str, bytes], pack: Callable[[bytes], byt
 
 
 def load(data_root: Path | None, cache: Path, seed: int = 0) -> Dataset:
-    return load_cifar10(data_root, cache, seed, SIZES)
+    return load_cifar(MINI, data_root, cache, seed)
 
 
 def refusal(data_root: Path | None, cache: Path) -> str:
@@ -315,7 +318,7 @@ def test_unseen_classes_are_drawn_alike_from_official_and_other_images(
     official: Official, folder: Path, tmp_path: Path, seed: int
 ) -> None:
     root = official(tmp_path / "official").parent
-    data, expected = (load_cifar10_unseen(path, tmp_path / "cache", seed, SIZES) for path in (root, folder))
+    data, expected = (load_cifar_unseen(MINI, path, tmp_path / "cache", seed) for path in (root, folder))
     assert (data.name, data.fingerprint, data.facts) == ("cifar10", expected.fingerprint, expected.facts)
 
 

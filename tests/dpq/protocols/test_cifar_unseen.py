@@ -6,9 +6,8 @@ import torch
 from dpq.errors import InputError
 from dpq.protocols import load_protocol
 from dpq.protocols.base import Split, fingerprint
-from dpq.protocols.cifar10 import CLASSES
-from dpq.protocols.cifar10_unseen import load_cifar10_unseen, unseen_classes
-from tests.dpq.protocols.test_cifar10 import KEYS, PACKERS, SIZES, files, keys_of, load, write_folder, write_tar
+from dpq.protocols.cifar_unseen import load_cifar_unseen, unseen_classes
+from tests.dpq.protocols.test_cifar import CLASSES, KEYS, MINI, PACKERS, files, keys_of, load, write_folder, write_tar
 
 SEEDS = (0, 1, 2)
 
@@ -29,7 +28,7 @@ def named(split: Split, names: tuple[str, ...]) -> list[str]:
 
 
 def test_three_splits_hold_out_disjoint_triples() -> None:
-    triples = [unseen_classes(seed) for seed in SEEDS]
+    triples = [unseen_classes(MINI, seed) for seed in SEEDS]
     held_out = [name for triple in triples for name in triple]
     assert [len(triple) for triple in triples] == [3, 3, 3]
     assert set(CLASSES) - set(held_out) == {"cat"}
@@ -40,8 +39,8 @@ def test_three_splits_hold_out_disjoint_triples() -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_training_sees_no_image_of_an_unseen_class(root: Path, tmp_path: Path, seed: int) -> None:
-    data, whole = load_cifar10_unseen(root, tmp_path, seed, SIZES), load(root, tmp_path)
-    unseen = unseen_classes(seed)
+    data, whole = load_cifar_unseen(MINI, root, tmp_path, seed), load(root, tmp_path)
+    unseen = unseen_classes(MINI, seed)
     seen = tuple(name for name in CLASSES if name not in unseen)
     train, query, database = (keys_of(split) for split in (data.train, data.query, data.database))
     assert train == of_classes(keys_of(whole.train), seen)
@@ -55,7 +54,7 @@ def test_training_sees_no_image_of_an_unseen_class(root: Path, tmp_path: Path, s
 
 
 def test_what_the_data_set_says_about_itself(root: Path, tmp_path: Path) -> None:
-    splits = [load_cifar10_unseen(root, tmp_path, seed, SIZES) for seed in SEEDS]
+    splits = [load_cifar_unseen(MINI, root, tmp_path, seed) for seed in SEEDS]
     data, whole = splits[1], load(root, tmp_path)
     assert (data.protocol, data.name, data.cut, data.denominator) == ("cifar10-unseen", whole.name, None, "hits")
     assert data.unseen
@@ -70,13 +69,13 @@ def test_what_the_data_set_says_about_itself(root: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize("suffix", PACKERS)
 def test_a_tar_is_the_folder(root: Path, tmp_path: Path, suffix: str) -> None:
     archive = write_tar(tmp_path / f"cifar10-jpeg.{suffix}", files(), PACKERS[suffix])
-    expected = load_cifar10_unseen(root, tmp_path / "a", 2, SIZES)
-    data = load_cifar10_unseen(archive.parent, tmp_path / "b", 2, SIZES)
+    expected = load_cifar_unseen(MINI, root, tmp_path / "a", 2)
+    data = load_cifar_unseen(MINI, archive.parent, tmp_path / "b", 2)
     assert (data.fingerprint, data.facts) == (expected.fingerprint, expected.facts)
 
 
 def test_a_subset_has_as_many_of_every_class_that_a_split_holds(root: Path, tmp_path: Path) -> None:
-    data = load_cifar10_unseen(root, tmp_path, 0, SIZES).limited(7)
+    data = load_cifar_unseen(MINI, root, tmp_path, 0).limited(7)
     assert data.train.labels.sum(dim=0).tolist() == [1] * 7
     assert data.query.labels.sum(dim=0).tolist() == data.database.labels.sum(dim=0).tolist() == [2] * 3
     assert data.unseen
@@ -84,7 +83,7 @@ def test_a_subset_has_as_many_of_every_class_that_a_split_holds(root: Path, tmp_
 
 def test_there_is_no_validation_part(root: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cifar10-unseen has no validation part"):
-        load_cifar10_unseen(root, tmp_path, 0, SIZES).validation()
+        load_cifar_unseen(MINI, root, tmp_path, 0).validation()
 
 
 @pytest.mark.parametrize("seed", [-1, 3])
