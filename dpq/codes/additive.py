@@ -175,9 +175,9 @@ def _on_host(x: Tensor) -> bool:
     return not x.is_cuda
 
 
-def coded_at_once(x: Tensor) -> int:
+def coded_at_once(device: torch.device) -> int:
     """How many embeddings are coded at once: on a GPU, which waits for the host at each level of each block, more."""
-    return BLOCK if _on_host(x) else 8 * BLOCK
+    return 8 * BLOCK if device.type == "cuda" else BLOCK
 
 
 @torch.no_grad()
@@ -201,7 +201,7 @@ def encode(x: Numbers, codebooks: Numbers, choice: Choice = "l2") -> Tensor:
     codebooks = usable_codebooks(codebooks)
     x = usable_embeddings(x, codebooks)
     codes = torch.empty(len(x), len(codebooks), dtype=torch.uint8, device=x.device)
-    step = coded_at_once(x)
+    step = coded_at_once(x.device)
     for start in range(0, len(x), step):
         residual = x[start : start + step]
         for level, codebook in enumerate(codebooks):

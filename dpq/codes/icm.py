@@ -42,7 +42,7 @@ def icm_encode(x: Numbers, codebooks: Numbers, sweeps: int = 3, start: Numbers |
     x, codebooks = centred(x, codebooks)
     norms = codebooks.square().sum(dim=2)  # [M, K]
     products = torch.einsum("mkd,nld->mnkl", codebooks, codebooks)  # [M, M, K, K]
-    step = coded_at_once(x)
+    step = coded_at_once(x.device)
     for first in range(0, len(x), step):
         block = slice(first, first + step)
         # Half of the objective, less ||x||^2 / 2: own cost of each codeword, and its products with the others.
