@@ -32,7 +32,7 @@ from benchmarks.running.plan import Run, most_at_once, pieces
 from benchmarks.setting.advice import OPTIONS
 from benchmarks.setting.building import Ingredients, read_ingredients
 from benchmarks.setting.experiment import Experiment
-from dpq.cli.interrupts import NOT_BEGUN, interruption
+from dpq.cli.interrupts import interruption
 from dpq.cli.parser import status_of
 from dpq.errors import InputError
 
@@ -199,9 +199,10 @@ def _which_speak(workers: Sequence[_Worker]) -> list[_Worker]:
 
 def _say_ended(run: Run, status: int) -> bool:
     """Say of a run that its process has ended; returns whether that is a fault of ours."""
-    how = f"was killed ({signal.Signals(-status).name}), perhaps for want of memory" if status < 0 else "has failed"
+    number = -status if status < 0 else max(0, status - 128)  # of the signal, which it may have answered
+    how = f"was killed ({signal.Signals(number).name}), perhaps for want of memory" if number else "has failed"
     log.warning("%s: its process %s", run.identity, how)
-    return status >= 0
+    return not number
 
 
 def _end(workers: Sequence[_Worker]) -> None:
@@ -298,9 +299,9 @@ def _work(connection: Connection, options: argparse.Namespace, device: torch.dev
             answer = "done", ""
 
     interruption.install()
-    with suppress(KeyboardInterrupt), interruption.interruptible(NOT_BEGUN):
+    with suppress(KeyboardInterrupt), interruption.interruptible("the same command goes on from there"):
         while (order := connection.recv()) is not None:
             answer = "refused", ""
-            if status_of(partial(attempt, *order), OPTIONS) not in (0, 2):
-                return
+            if (status := status_of(partial(attempt, *order), OPTIONS)) not in (0, 2):
+                sys.exit(status)
             say(*answer)

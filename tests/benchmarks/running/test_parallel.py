@@ -118,6 +118,16 @@ def test_a_fault_of_ours_is_shown_whole(configs, tmp_path, caplog):
     assert f"{run.identity}: its process has failed" in caplog.messages
 
 
+@pytest.mark.parametrize(
+    ("status", "how", "fault"),
+    [(-9, "was killed (SIGKILL)", False), (143, "was killed (SIGTERM)", False), (1, "has failed", True)],
+)
+def test_how_a_process_ended_is_told(configs, tmp_path, caplog, status, how, fault):
+    (run,) = planned(tmp_path, 0)
+    assert parallel._say_ended(run, status) == fault
+    assert caplog.messages[0].startswith(f"{run.identity}: its process {how}")
+
+
 def met(run, device, force):
     """Stands for a length that is done when another one of the same features goes on beside it."""
     if not run.stands_alone:
