@@ -152,9 +152,6 @@ def describe_setting(section: Section) -> str:
     uncommon = {
         f"**Queries and database are of classes that training has not seen:** {listed}. The numbers of images are "
         "those of one split.": bool(splits),
-        f"**Training images are of {', '.join(data.seen or ())} alone; queries and database are of others too.**": (
-            data.seen is not None and data.unseen is None
-        ),
         _own_images(data): data.layout is not None,
         f"**Has methods that this project does not ship: of {packages}. No published page has them.**": bool(packages),
         f"**A subset of about {config.limit} images a split; not comparable with any paper.**": bool(config.limit),

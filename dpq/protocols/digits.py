@@ -32,7 +32,7 @@ def load_digits_protocol(split_seed: int = 0) -> Dataset:
 
     Returns:
         The data set; images are [N, 3, 8, 8] with three equal channels, 0..16 stretched to 0..255. All splits have the
-        ten label columns. Its `facts` name the classes that training sees.
+        ten label columns.
     """
     from sklearn.datasets import load_digits
 
@@ -48,8 +48,6 @@ def load_digits_protocol(split_seed: int = 0) -> Dataset:
         train=TRAIN_PER_CLASS,
         seed=split_seed,
     )
-    seen = seen_classes(split_seed)
-    columns = [CLASSES.index(name) for name in seen]
+    columns = [CLASSES.index(name) for name in seen_classes(split_seed)]
     train = drawn.take(torch.nonzero(drawn.labels[:, columns].any(dim=1)).flatten())
-    digest = fingerprint(train, query, database)
-    return Dataset("digits", "digits", CLASSES, train, query, database, digest, facts={"seen": list(seen)})
+    return Dataset("digits", "digits", CLASSES, train, query, database, fingerprint(train, query, database))
