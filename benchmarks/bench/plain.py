@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import cycle
+from typing import Any
 
 import timm
 import torch
@@ -19,9 +20,9 @@ from dpq.protocols.base import Split
 RATE, SIZE, MOMENTUM, DECAY, SMOOTHING = 0.1, 256, 0.9, 2e-5, 0.1
 ABOUT = (
     "The loop of timm is the step of its train.py with --channels-last, where the precision is bf16 --amp --amp-dtype "
-    "bfloat16, and else its defaults: a classifier, SGD with Nesterov momentum, label smoothing, cuDNN's autotuning; no mixup, no "
-    "average of weights, no compilation. Its images lie on the device and take the input that ours do, so its loader, "
-    "which decodes and augments on the CPU, costs it nothing here."
+    "bfloat16, and else its defaults: a classifier, SGD with Nesterov momentum, label smoothing, cuDNN's autotuning; "
+    "no mixup, no average of weights, no compilation. Its images lie on the device and take the input that ours do, so "
+    "its loader, which decodes and augments on the CPU, costs it nothing here."
 )
 
 
@@ -29,11 +30,12 @@ def timm_step(experiment: Experiment, split: Split, device: torch.device) -> Wor
     """A training step of train.py on the next batch at each call: classify the images of a split."""
     training, classes = experiment.training, split.labels.shape[1]
     batch = training.batch_size
-    model = timm.create_model(experiment.backbone.name, num_classes=classes)
-    model = model.to(device=device, memory_format=torch.channels_last).train()
+    model: Any = timm.create_model(experiment.backbone.name, num_classes=classes)
+    model = model.to(device, memory_format=torch.channels_last).train()
     rate = RATE * batch / SIZE
     optimizer = create_optimizer_v2(model, opt="sgd", lr=rate, weight_decay=DECAY, momentum=MOMENTUM)
-    loss_of, preprocessing = LabelSmoothingCrossEntropy(smoothing=SMOOTHING), Preprocessing()
+    loss_of: Any = LabelSmoothingCrossEntropy(smoothing=SMOOTHING)  # type: ignore[no-untyped-call]
+    preprocessing = Preprocessing()
     images, targets = split.images[:].to(device), split.labels.int().argmax(dim=1).to(device)
     crops = send(draw_crops(batch, training.augmentation, torch.Generator().manual_seed(0)), device)
     order = torch.arange(len(images) // batch * batch, device=device)
