@@ -28,7 +28,7 @@ def measure(options: Options) -> Report:
     images = generated_split(count).images[:]
     method = generated_method("dpq", experiment, generated_split(size))
     method.training_config = replace(training, evaluation_views="centre")
-    method.to(device, memory_format=torch.channels_last)
+    method.to(device, memory_format=torch.channels_last).eval()  # as training leaves it: else it is copied first
     embeddings = method.embed(images)
     method.quantizer.codebooks.data.copy_(rough_codebooks(embeddings, *method.codebooks.shape[:2]))
     body, inputs = bare_backbone(experiment, device, size)

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from tqdm import tqdm
 
-from benchmarks.bench.calls import PHASES, WHOLE, Call, prepare, run, write_images
+from benchmarks.bench.calls import ALONE, PHASES, WHOLE, Call, prepare, run, write_images
 from benchmarks.bench.growth_figure import ONCE, exponent
 from benchmarks.bench.measure import extra_memory
 from benchmarks.bench.report import Options, Report, Row
@@ -68,7 +68,7 @@ def _measured(case: tuple[int, ...], device: str, folder: Path) -> dict[str, flo
     half, names = images // 2 // classes, [f"class{number:03}" for number in range(classes)]
     write_images(folder / "images", names, {"train": half, "query": QUERIES // classes, "database": half})
     asked = ("--method", "dpq", "--bits", str(bits), "--seeds", ",".join(map(str, range(seeds))))
-    call = Call("own", (*NETWORK, *asked), device, folder / "images", folder)
+    call = Call("own", (*NETWORK, *asked, *ALONE), device, folder / "images", folder)
     found, extra = extra_memory(prepare, (call,), run)
     costs = {cost: max(found[cost], LEAST) for cost in (WHOLE, *PHASES)} | {MEMORY: extra}
     return costs | {name: found[name] for name in found if name == GPU_MEMORY}

@@ -16,14 +16,14 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from benchmarks.bench.calls import COMMANDS, PHASES, WHOLE, Call, last_line, prepare, quietly, run, write_images
+from benchmarks.bench.calls import ALONE, COMMANDS, PHASES, WHOLE, Call, last_line, prepare, quietly, run, write_images
 from benchmarks.bench.measure import clock, extra_memory
 from benchmarks.bench.report import Options, Promise, Report, Row
 from benchmarks.running.environment import ROOT
 from dpq.protocols.cifar10 import CIFAR10_SIZES, CLASSES
 
 START = "import benchmarks.running.call"  # what a run imports before it begins
-LIMIT = 300  # seconds of a whole experiment, after which it is ended
+LIMITS = {"cpu": 900, "cuda": 120}  # seconds of a whole experiment, after which it is ended: a card is dear
 BETWEEN = 0.5  # seconds from one look at the card to the next
 NOT_MEASURED = "not measured"
 DECODED, OPENED = "images decoded, once", "decoded images opened, later"
@@ -67,7 +67,7 @@ def measure(options: Options) -> Report:
 def one_run(options: Options, folder: Path) -> Call:
     """A run of DPQ, and its images: the whole setting on a GPU, a part of it on a CPU, next to nothing where quick."""
     device, data = options.device.type, folder / "cifar10-generated"
-    asked = ("--method", "dpq", "--seeds", "0")
+    asked = ("--method", "dpq", "--seeds", "0", *ALONE)
     if options.quick:
         write_images(data, CLASSES, {"train": 30, "query": 2, "database": 30})
         small = ("--protocol", "folder", "--backbone", "test_resnet", "--image-size", "32", "--epochs", "2")
@@ -110,7 +110,7 @@ def timeline(call: Call) -> dict[str, float]:
 def busy(call: Call, device: torch.device) -> tuple[float, Row]:
     """Seconds of a call in a process of its own, and a row: how many records it made and how busy it kept the machine.
 
-    What takes longer than `LIMIT` seconds is interrupted.
+    What takes longer than `LIMITS` allow is interrupted.
 
     Raises:
         RuntimeError: it failed, with the last line that it printed.
@@ -123,7 +123,7 @@ def busy(call: Call, device: torch.device) -> tuple[float, Row]:
         command = [sys.executable, "-m", "benchmarks", *call.arguments]
         with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=stream, stderr=stream) as process:
             try:
-                while process.poll() is None and time.perf_counter() - started < LIMIT:
+                while process.poll() is None and time.perf_counter() - started < LIMITS[device.type]:
                     look = card_use(device)
                     used += [] if look is None else [look]
                     _wait(process, BETWEEN)

@@ -180,7 +180,9 @@ def _dtq_epochs(options: Options, experiment: Experiment, bare: Work, steps: flo
 
     def embed(**views: Any) -> Tensor:
         found: list[Tensor] = []
+        trainer.method.backbone.eval()  # as the training loop does: one in training mode is copied first
         embedding.append(clock(lambda: found.append(trainer.method.embed(trainer.images, **views))))
+        trainer.method.backbone.train()
         return found[0]
 
     def estimate(index: int) -> None:

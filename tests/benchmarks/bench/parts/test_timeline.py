@@ -73,7 +73,7 @@ def test_a_command_is_timed_with_its_records(apart, tmp_path):
 
 
 def test_what_takes_too_long_is_ended_and_says_so(apart, tmp_path, monkeypatch):
-    monkeypatch.setattr(timeline, "LIMIT", 0.2)
+    monkeypatch.setitem(timeline.LIMITS, "cpu", 0.2)
     monkeypatch.setattr(timeline, "BETWEEN", 0.1)
     row = timeline.busy(apart("import time; time.sleep(600)", tmp_path), CPU)[1]
     assert row["seconds"].endswith("(ended then)")
