@@ -34,9 +34,11 @@ BENCHMARKS = {
     "quantizers": "k-means, initialisation, codes and iterated conditional modes, against Faiss",
     "search": "our codes in Faiss, against our ranking and Faiss's own quantizers: queries per second, recall",
     "growth": "how each cost grows with the database, levels, codebooks and batch: a figure",
-    "training": "a step of each deep method and an epoch of DTQ, against the bare backbone, with where the time goes",
+    "training": "a step of each deep method and an epoch of DTQ, against the bare backbone and timm's own loop",
+    "runs": "how time and memory of a whole run grow with images, classes, bits and seeds: a figure",
+    "timeline": "where the time of a run goes, from start to figures; the whole of an experiment",
 }
-ON_GPU = ("encoding", "growth", "training")  # what the others measure is work of the CPU
+ON_GPU = ("encoding", "growth", "training", "runs", "timeline")  # what the others measure is work of the CPU
 ADVICE = "the reports of finished benchmarks are kept; name the others to run them alone"
 EXAMPLES = """examples:
   python -m benchmarks.bench                        everything, to results/bench

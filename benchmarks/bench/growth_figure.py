@@ -15,13 +15,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-POINTS = "Medians"  # title of the table that the figure is drawn from
+POINTS, ONCE = "Medians", "Seconds"  # titles of the tables that a figure is drawn from
 # Costs are no methods, so they share the palette and not the legend; markers tell them apart in grey.
 LOOKS = {
     "evaluation": ("#0072B2", "o"),
     "encoding": ("#D55E00", "s"),
     "initialisation": ("#009E73", "^"),
     "training step": ("#000000", "D"),
+    "whole run": ("#000000", "D"),
+    "train": ("#009E73", "^"),
+    "encode": ("#D55E00", "s"),
+    "evaluate": ("#0072B2", "o"),
 }
 # What costs grow with; the last letter is the symbol.
 LABELS = {
@@ -29,14 +33,18 @@ LABELS = {
     "levels": "levels M",
     "codewords": "codewords a level K",
     "batch": "images of a batch B",
+    "classes": "classes L",
+    "bits": "bits B",
+    "seeds": "seeds S",
 }
 
 
 def growth_figure(report: Mapping[str, Any]) -> Figure:
-    """Medians as points, a dotted line of the fitted exponent; a panel for each size that grows."""
-    curves = list(points_of(next(table["rows"] for table in report["tables"] if table["title"] == POINTS)))
+    """Seconds as points, a dotted line of the fitted exponent; a panel for each size that grows."""
+    drawn_from = next(table for table in report["tables"] if table["title"] in (POINTS, ONCE))
+    curves = list(points_of(drawn_from["rows"]))
     grown = [size for size in LABELS if any(curve[1] == size for curve in curves)]
-    title = "How each cost grows: medians, and the power that fits them best (dotted)"
+    title = f"How each cost grows: {drawn_from['title'].lower()}, and the power that fits them best (dotted)"
     figure, drawn = new_panels(9.2, 0, 7.2, title, len(grown), 2)
     for axes, size in zip(drawn, grown, strict=True):
         own = [curve for curve in curves if curve[1] == size]

@@ -29,8 +29,8 @@ Made by `nox -s bench` from generated data; every section is one report, `<name>
 medians over rounds in which both sides are timed in turns in one process, with the smallest and largest round: seconds
 depend on the machine and on what else it does, ratios far less.
 """
-DRAWN = "growth"  # the report that has a figure
-CAPTION = "How each cost grows: medians, and the power that fits them best."
+DRAWN = {"growth": "medians", "runs": "seconds"}  # the reports that have a figure, and what it shows
+CAPTION = "How each cost grows: {}, and the power that fits them best."
 
 Row = Mapping[str, Any]  # text and numbers by column
 
@@ -123,8 +123,9 @@ def make_pages(output: Path) -> dict[str, bytes]:
     sections, files = [HEAD], dict[str, bytes]()
     for name, report in read_reports(output).items():
         sections.append(f"## {name}\n\n{render(report)}\n")
-        if report["name"] == DRAWN:
-            sections.append(f"[![{CAPTION}]({name}.png)]({name}.svg)\n")
+        if report["name"] in DRAWN:
+            caption = CAPTION.format(DRAWN[report["name"]])
+            sections.append(f"[![{caption}]({name}.png)]({name}.svg)\n")
             with style(FOLDER):
                 drawn = files_of(name, growth_figure(report))
             files |= {f"{FOLDER}/{file}": content for file, content in drawn.items()}

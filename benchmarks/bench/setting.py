@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
+from timm.optim import param_groups_layer_decay
 from torch import nn
 from torch.nn import functional as F
 
@@ -13,6 +15,7 @@ from benchmarks.bench.measure import Work
 from benchmarks.bench.report import Options
 from benchmarks.setting.building import Ingredients, build_method
 from benchmarks.setting.experiment import Experiment, load_experiment
+from dpq.learning.graphs import Replayed
 from dpq.learning.settings import Execution, autocast
 from dpq.learning.training import Trainer
 from dpq.method.label_vectors import orthonormal_label_vectors
@@ -37,14 +40,14 @@ def setting(options: Options) -> Experiment:
     )
 
 
-def generated_split(images: int) -> Split:
-    """Images of the size of CIFAR-10's, of ten classes: smooth patterns with noise."""
+def generated_split(images: int, count: int = len(CLASSES)) -> Split:
+    """Images of the size of CIFAR-10's, of `count` classes in turns: smooth patterns with noise."""
     random = torch.Generator().manual_seed(0)
-    classes = torch.arange(images) % len(CLASSES)
-    coarse = torch.randint(NOISE, 256 - NOISE, (len(CLASSES), 3, 4, 4), generator=random).float()
+    classes = torch.arange(images) % count
+    coarse = torch.randint(NOISE, 256 - NOISE, (count, 3, 4, 4), generator=random).float()
     patterns = F.interpolate(coarse, size=(32, 32), mode="bilinear")[classes]
     noise = torch.randint(-NOISE, NOISE, (images, 3, 32, 32), generator=random)
-    return Split((patterns + noise).to(torch.uint8), F.one_hot(classes, len(CLASSES)).bool())
+    return Split((patterns + noise).to(torch.uint8), F.one_hot(classes, count).bool())
 
 
 def generated_method(name: str, experiment: Experiment, split: Split) -> Any:
@@ -54,11 +57,18 @@ def generated_method(name: str, experiment: Experiment, split: Split) -> Any:
     return build_method(name, experiment, Ingredients(dataset, None, vectors, {}), 0)
 
 
-def prepared_trainer(name: str, experiment: Experiment, split: Split, device: torch.device) -> Trainer:
+def in_precision(experiment: Experiment, precision: Any) -> Experiment:
+    """The same setting, trained and read in another precision."""
+    return replace(experiment, training=replace(experiment.training, precision=precision))
+
+
+def prepared_trainer(
+    name: str, experiment: Experiment, split: Split, device: torch.device, *, capture: bool = True
+) -> Trainer:
     """A trainer in the first epoch that has codes: as dear as the later ones, and dearer than those before."""
     method = generated_method(name, experiment, split)
     method.training_config = experiment.training
-    trainer = Trainer(method, split, experiment.training, 0, Execution(device))
+    trainer = Trainer(method, split, experiment.training, 0, Execution(device, capture=capture))
     trainer.epoch = method.codes_start(experiment.training.epochs)
     return trainer
 
@@ -82,3 +92,28 @@ def forward_backward(body: nn.Module, inputs: torch.Tensor, precision: str = "32
         loss.backward()
 
     return work
+
+
+def bare_step(experiment: Experiment, device: torch.device, *, update: bool = False, capture: bool = True) -> Work:
+    """`forward_backward` of a backbone of its own, on a batch that lies ready.
+
+    Args:
+        experiment: whose training says batch, size, precision and, for an update, rates.
+        device: where.
+        update: with a step of AdamW, in the groups that the methods have.
+        capture: replayed as one graph on CUDA, as the trainer replays its steps; launched one by one otherwise.
+    """
+    training = experiment.training
+    body, inputs = bare_backbone(experiment, device, training.batch_size)
+    both_ways = forward_backward(body, inputs, training.precision)
+    groups = param_groups_layer_decay(body, training.weight_decay, layer_decay=training.layer_decay)
+    groups = [{"lr": training.learning_rate * group.pop("lr_scale")} | group for group in groups]
+    optimizer = torch.optim.AdamW(groups, fused=True, capturable=device.type == "cuda")
+
+    def work() -> dict[str, torch.Tensor]:
+        both_ways()
+        if update:
+            optimizer.step()
+        return {}
+
+    return partial(Replayed(work, device), "bare") if capture else work
