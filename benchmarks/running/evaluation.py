@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.records.raw import RawResult
@@ -26,8 +28,8 @@ def evaluate_lengths(
     *,
     further_cuts: Sequence[int] = (),
     progress: bool = False,
-) -> tuple[Length, ...]:
-    """The metrics of each code length.
+) -> tuple[tuple[Length, ...], NDArray[np.float32]]:
+    """The metrics of each code length, and what `map` is the mean of: [T, Q], average precision by length and query.
 
     Args:
         raw: codes, codebooks, queries and labels.
@@ -42,7 +44,7 @@ def evaluate_lengths(
     queries = ranked_queries(raw, query_precision)
     codes, codebooks = torch.from_numpy(raw.codes), torch.from_numpy(raw.codebooks)
     labels = torch.from_numpy(raw.query_labels), torch.from_numpy(raw.database_labels)
-    lengths = []
+    lengths, averages = [], []
     for bits, error in errors.items():
         levels = levels_for(bits, codebooks.shape[1])
         result = evaluate_codes(
@@ -61,14 +63,15 @@ def evaluate_lengths(
             key: {str(rank): one for rank, one in value.items()} if isinstance(value, dict) else value
             for key, value in vars(result).items()  # with keys as JSON has them
         }
+        averages.append(measured.pop("average_precisions"))
         ranks = min(cut or len(codes), len(codes))
         measured |= {"map_at_r": result.map, "r": ranks, "bytes_per_image": bits / 8, "reconstruction_mse": error}
         lengths.append(Length(bits=bits, **measured))
-    return tuple(lengths)
+    return tuple(lengths), np.array(averages, dtype=np.float32)
 
 
-def evaluate_again(record: Record, raw: RawResult) -> tuple[Length, ...]:
-    """The metrics of a record, from its codes."""
+def evaluate_again(record: Record, raw: RawResult) -> tuple[tuple[Length, ...], NDArray[np.float32]]:
+    """The metrics of a record from its codes, as `evaluate_lengths` has them."""
     return evaluate_lengths(
         raw,
         {length.bits: length.reconstruction_mse for length in record.lengths},

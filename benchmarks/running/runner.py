@@ -165,7 +165,7 @@ def _measure(
     labels = dataset.query.labels, dataset.database.labels
     raw = RawResult(codes.numpy(), codebooks.numpy(), queries.numpy(), labels[0].numpy(), labels[1].numpy())
     by_level = reconstruction_errors(embeddings, codes, codebooks)
-    lengths = evaluate_lengths(
+    lengths, averages = evaluate_lengths(
         raw,
         {bits: by_level[levels_for(bits, run.experiment.codebook_size) - 1] for bits in run.experiment.bits},
         dataset.cut,
@@ -200,7 +200,7 @@ def _measure(
         "peak_memory_mb": peak_memory_mb(device),
         "training_log": trained.epochs,
         **_warnings(run, embeddings, codes, trained),
-    }, raw
+    }, replace(raw, average_precision=averages)
 
 
 def _warnings(run: Run, embeddings: Tensor, codes: Tensor, trained: TrainLog) -> dict[str, list[str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
@@ -69,11 +69,13 @@ class RankingResult(Metrics[float]):
         pr: (recall, precision) at `geometric_ranks(N)`, over the queries that have relevant images.
         distinct_codes: number of different codes U in the database.
         queries_without_relevant: queries with no relevant image in the whole database.
+        average_precisions: what `map` is the mean of, [Q] in the order of the queries.
     """
 
     pr: list[tuple[float, float]]
     distinct_codes: int
     queries_without_relevant: int
+    average_precisions: Floats = field(compare=False, repr=False)
 
 
 @torch.no_grad()
@@ -137,12 +139,15 @@ def evaluate_codes(
     parts = chain.from_iterable(in_threads(measure_alike, groups, "rank", progress))
     metrics, hits, relevant = zip(*parts, strict=True)
     totals = np.concatenate(relevant)
+    averages = np.empty(len(queries))
+    averages[np.concatenate(groups)] = np.concatenate([part.map for part in metrics])
     curve = average_curve(np.concatenate(hits), totals, ranks)
     return RankingResult(
-        **{field.name: _mean([getattr(part, field.name) for part in metrics]) for field in fields(Metrics)},
+        **{each.name: _mean([getattr(part, each.name) for part in metrics]) for each in fields(Metrics)},
         pr=list(zip(curve.recall.tolist(), curve.precision.tolist(), strict=True)),
         distinct_codes=len(distinct.codes),
         queries_without_relevant=int((totals == 0).sum()),
+        average_precisions=averages,
     )
 
 
