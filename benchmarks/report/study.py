@@ -202,7 +202,7 @@ def _keys(records: Sequence[Record]) -> dict[str, str]:
         table = own[record.id]
         alike = table | {"split_seed": None, "data": _without(table["data"], ("fingerprint",))}
         drawn.setdefault(key_of(alike), []).append(record)
-    keys = {}
+    keys: dict[str, str] = {}
     for group in drawn.values():
         first = min(group, key=lambda record: record.config.split_seed)
         found = {(record.config.split_seed, record.data.fingerprint) for record in group}

@@ -163,8 +163,8 @@ def describe_setting(section: Section) -> str:
 def _counted(section: Section) -> str:
     """What n counts."""
     if not section.first.has_unseen_classes:
-        several = "seeds, or of splits in rows that have several, each a mean over its seeds"
-        return several if len(section.splits) > 1 else "seeds"
+        by_split = "seeds, or of splits in rows that have several, each a mean over its seeds"
+        return by_split if len(section.splits) > 1 else "seeds"
     several = len({record.seed for record in section.every}) > 1
     return "class splits, each a mean over its seeds" if several else "class splits times seeds"
 

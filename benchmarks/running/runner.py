@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.records.raw import RawResult, run_of, write_raw
+from benchmarks.records.raw import COMPACT, RawResult, run_of, write_raw
 from benchmarks.records.record import SCHEMA_VERSION, Record, digest
 from benchmarks.records.store import read_record, write_record
 from benchmarks.running.environment import describe_environment, peak_memory_mb, with_parts
@@ -60,6 +60,7 @@ def carry_out(run: Run, device: torch.device, *, force: bool = False) -> Record:
     table = _header(run, method) | measured | {"environment": environment, "config": run.config}
     with locked(record_lock(run.record)):
         write_raw(run.record.with_suffix(".npz"), replace(raw, run=run_of(table)))
+        run.record.with_suffix(COMPACT).unlink(missing_ok=True)  # of the record that this one replaces
         return write_record(run.record, table)
 
 

@@ -166,6 +166,8 @@ def test_a_compact_file_stands_in_for_the_raw_codes(run_tiny, monkeypatch, capsy
     path.write_text(json.dumps(json.loads(text) | {"created": "2026-01-02"}))
     assert main(["evaluate", str(path)]) == 2
     assert "are of another run" in capsys.readouterr().err
+    run_tiny("--force")
+    assert not compact.exists()
 
 
 def test_a_compact_file_that_does_not_give_the_numbers_is_not_written(run_tiny, capsys):

@@ -91,6 +91,15 @@ def test_a_split_that_is_not_there_is_refused_before_the_others_are_run(run, tmp
     assert not (tmp_path / "results").exists()
 
 
+def test_drawn_splits_of_all_classes_stand_in_one_row(configs, tmp_path):
+    output = ["--output", str(tmp_path / "results")]
+    assert main(["run", "tiny", "--limit", "100", "--method", "rq", "--split-seeds", "0,1", *output]) == 0
+    assert main(["table", "tiny", *output]) == main(["figures", "tiny", *output]) == 0
+    assert (tmp_path / "results/tiny/table.md").read_text().count("ours, n = 2 in 2 splits") == 1
+    rows = list(csv.DictReader((tmp_path / "results/tiny/table.csv").open()))
+    assert {(row["seeds"], row["splits"], row["runs"]) for row in rows} == {("2", "2", "0:0 1:0")}
+
+
 BOTH = ("dpq", "rq")
 
 
