@@ -27,6 +27,6 @@ def measure_orders(record: Record, raw: RawResult) -> Ties:
     ):
         log.info("%s: %s database", record.id, name)
         ordered = replace(raw, codes=raw.codes[order], database_labels=raw.database_labels[order])
-        for length in evaluate_again(record, ordered):
+        for length in evaluate_again(record, ordered)[0]:
             orders[length.bits][name] = length.map_ties_index
     return Ties(run=record.id, shuffle_seed=SEED, lengths=tuple(map(Orders, orders, orders.values())))

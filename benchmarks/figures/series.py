@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.figures.style import look_of
 from benchmarks.records.record import Length, Record
-from benchmarks.report.intervals import Interval, interval_of_mean, per_unit
+from benchmarks.report.intervals import Interval, interval_of_mean, per_unit, repetitions
 from benchmarks.report.statistics import ROW, row_title
 from benchmarks.report.study import Section
 
@@ -70,9 +70,13 @@ def setting_line(record: Record, series: Sequence[Series] = (), spread: str = ""
     line = f"{record.data.variant}, {record.backbone.image_size} pixels, {record.config.training.epochs} epochs"
     if not series:
         return line
-    counts = {len({record.unit for record in records}) for one in series for records in one.records.values()}
+    averaged = [records for one in series for records in one.records.values()]
+    counts = {len(set(repetitions(record.unit for record in records))) for records in averaged}
+    drawn = [len({record.config.split_seed for record in records}) > 1 for records in averaged]
     fewest, most = min(counts), max(counts)
     plural = "s" if most > 1 else ""
-    unit = f"class split{plural} (each a mean over seeds)" if record.has_unseen_classes else f"seed{plural}"
+    unit = f"seed{plural}, or splits where there are several" if any(drawn) else f"seed{plural}"
+    if record.has_unseen_classes or all(drawn):
+        unit = f"{'class ' if record.has_unseen_classes else ''}split{plural} (each a mean over seeds)"
     line += f", n = {most} {unit}" if fewest == most else f", n = {fewest} to {most} {unit}"
     return line + (f"; {spread}" if spread and most > 1 else "")

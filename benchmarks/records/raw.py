@@ -1,12 +1,17 @@
-"""Raw results: what a run leaves besides its metrics, from which every one of them can be computed again."""
+"""Raw results: what a run leaves besides its metrics, from which every one of them can be computed again.
+
+`<id>.npz` beside a record has them in full and is not committed; `<id>.npz.xz` is its compact form, which is, for rows
+that readers rank again.
+"""
 
 from __future__ import annotations
 
 import io
 import logging
+import lzma
 import math
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -18,14 +23,22 @@ from numpy.lib import format as npy
 from benchmarks.records.record import Record
 from dpq.errors import InputError, one_line
 from dpq.files.atomic import write_atomically
+from dpq.files.json import read_bounded
 from dpq.files.places import is_file
 
 log = logging.getLogger(__name__)
 
+COMPACT = ".npz.xz"
+MOST_BYTES = 1 << 28  # that a compact file may unpack to; of 54,000 images it has 2 MB
+_WORKING_BYTES = 1 << 26  # that unpacking may take besides
+# In steps of two bytes, which is what half precision has.
+_PACKING = ({"id": lzma.FILTER_LZMA2, "preset": 6, "lp": 1, "pb": 1},)
+_HALVED = ("codebooks", "queries")  # in half precision, in the compact form
+
 
 @dataclass(frozen=True)
 class RawResult:
-    """What a run leaves besides its metrics (`<id>.npz`, not committed).
+    """What a run leaves besides its metrics.
 
     Annotations say type and axes of every array; an axis has one length wherever it occurs.
     """
@@ -35,13 +48,14 @@ class RawResult:
     queries: Annotated[np.ndarray, np.float32, "QD"]  # embeddings
     query_labels: Annotated[np.ndarray, np.bool_, "QL"]
     database_labels: Annotated[np.ndarray, np.bool_, "NL"]
+    average_precision: Annotated[np.ndarray | None, np.float32, "TQ"] = None  # by length; None of older files
     run: str | None = None  # whose it is (`run_of`); None of older files
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """What the file holds, by name."""
         run = {} if self.run is None else {"run": np.frombuffer(self.run.encode(), np.uint8)}
-        return {name: value for name, value in vars(self).items() if name != "run"} | run
+        return {name: value for name, value in vars(self).items() if name != "run" and value is not None} | run
 
 
 _FORM = {
@@ -49,6 +63,7 @@ _FORM = {
     for name, hint in get_type_hints(RawResult, include_extras=True).items()
     if hasattr(hint, "__metadata__")
 } | {"run": (np.uint8, "B")}  # in UTF-8
+_LATER = {"average_precision", "run"}  # which older files lack
 
 
 def run_of(table: Mapping[str, Any]) -> str:
@@ -57,14 +72,29 @@ def run_of(table: Mapping[str, Any]) -> str:
 
 
 def write_raw(path: Path, raw: RawResult) -> None:
-    """Write the raw result beside its record (`path` ends in `.npz`)."""
+    """Write the raw result beside its record: `path` ends in `.npz`, or in `COMPACT` for the compact form.
+
+    The compact form has codebooks and queries in half precision, each array with one step for all of its numbers, 2^-10
+    of the power of two above the largest, which compresses better. Nothing else is rounded.
+    """
+    arrays = raw.arrays
+    if path.name.endswith(COMPACT):
+        arrays |= {name: _halved(arrays[name]) for name in _HALVED}
     stream = io.BytesIO()
-    np.savez(stream, **raw.arrays)  # type: ignore[arg-type]
-    write_atomically(path, stream.getvalue())
+    np.savez(stream, **arrays)  # type: ignore[arg-type]
+    content = stream.getvalue()
+    write_atomically(path, lzma.compress(content, filters=_PACKING) if path.name.endswith(COMPACT) else content)
+
+
+def _halved(array: np.ndarray) -> np.ndarray:
+    step = 2.0 ** (int(np.frexp(np.abs(array).max())[1]) - 10)
+    return (np.round(array / step) * step).astype(np.float16)
 
 
 def read_raw(path: Path) -> RawResult:
-    """Read a raw result; nothing is unpickled, and never more is taken into memory than the file has bytes.
+    """Read a raw result, by the end of its name the full or the compact form, here in single precision.
+
+    Nothing is unpickled, and never more is taken into memory than the file has bytes, `MOST_BYTES` of a compact one.
 
     Raises:
         InputError: missing or damaged, or no raw result.
@@ -74,12 +104,14 @@ def read_raw(path: Path) -> RawResult:
             f"the raw codes {path} are not there (they are not committed); run the experiment again to make them"
         )
     try:
-        with zipfile.ZipFile(path) as archive:
-            arrays = _arrays(archive)
+        compact = path.name.endswith(COMPACT)
+        with zipfile.ZipFile(io.BytesIO(_unpacked(path)) if compact else path) as archive:
+            arrays = _arrays(archive, _HALVED if compact else ())
         _check(arrays)
     except Exception as error:  # zipfile and numpy raise nearly anything on damaged files
         raise InputError(f"{path} is damaged ({one_line(error)}); run the experiment again with --force") from error
     run = arrays.pop("run", None)
+    arrays |= {name: arrays[name].astype(np.float32) for name in _HALVED}
     return RawResult(**arrays, run=None if run is None else run.tobytes().decode(errors="replace"))
 
 
@@ -105,6 +137,7 @@ def check_fits(raw: RawResult, record: Record) -> None:
         ("dimensions", width, record.backbone.embedding_dim),
         ("bits", levels * int(math.log2(size)), longest),
         ("labels", raw.query_labels.shape[1], len(record.data.coarse) or raw.query_labels.shape[1]),
+        ("code lengths", len(record.lengths if (each := raw.average_precision) is None else each), len(record.lengths)),
     )
     for what, found, wanted in chain(sizes, _uses(raw, record)):
         if found != wanted:
@@ -128,21 +161,35 @@ def _uses(raw: RawResult, record: Record) -> Iterator[tuple[str, float, float]]:
         yield f"of perplexity at level {level}", said if near else round(perplexity, 1), said
 
 
-def _arrays(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
+def _unpacked(path: Path) -> bytes:
+    """The content of a file in xz, if it is whole and no larger than a compact result."""
+    unpack = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_WORKING_BYTES)
+    content = unpack.decompress(read_bounded(path, MOST_BYTES), MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"it unpacks to more than {MOST_BYTES} bytes")
+    if not unpack.eof or unpack.unused_data:
+        raise ValueError("it ends before what was packed, or goes on behind it")
+    return content
+
+
+def _arrays(archive: zipfile.ZipFile, halved: Collection[str]) -> dict[str, np.ndarray]:
     members = archive.infolist()
     names = sorted(member.filename for member in members)
     wanted = sorted(f"{name}.npy" for name in _FORM)
-    if names not in (wanted, [name for name in wanted if name != "run.npy"]):
+    lacking = {name.removesuffix(".npy") for name in set(wanted).difference(names)}
+    if not lacking <= _LATER or len(names) + len(lacking) != len(wanted):
         raise ValueError(f"it holds {', '.join(names[:8]) or 'nothing'}; needs {', '.join(wanted)}")
     for member in members:
         if member.compress_type != zipfile.ZIP_STORED:
             raise ValueError(f"{member.filename} is compressed")
-    return {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
+    return {member.filename.removesuffix(".npy"): _array(archive, member, halved) for member in members}
 
 
-def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, halved: Collection[str]) -> np.ndarray:
     """The array of a member whose header asks for just the bytes that are there."""
-    kind, axes = _FORM[member.filename.removesuffix(".npy")]
+    name = member.filename.removesuffix(".npy")
+    kind, axes = _FORM[name]
+    kind = np.float16 if name in halved else kind
     with archive.open(member) as stream:
         if npy.read_magic(stream) != (1, 0):  # type: ignore[no-untyped-call]
             raise ValueError(f"{member.filename} has another version of numpy's format")
@@ -166,5 +213,8 @@ def _check(arrays: Mapping[str, np.ndarray]) -> None:
             raise ValueError(f"{name} holds a number that is not finite")
         if kind is np.bool_ and array.view(np.uint8).max() > 1:
             raise ValueError(f"{name} holds what is neither true nor false")
+    averages = arrays.get("average_precision", np.zeros(1))
+    if averages.min() < 0 or averages.max() > 1:
+        raise ValueError("average_precision holds what is not from 0 to 1")
     if arrays["codes"].max() >= lengths["K"]:
         raise ValueError(f"codes go up to {arrays['codes'].max()}, but a level has {lengths['K']} codewords")

@@ -296,13 +296,14 @@ class Record:
         return self.config.split_seed, self.seed
 
     @property
-    def unit(self) -> int:
-        """The independent repetition that the run is of: one of the n that means, deviations and intervals are over.
+    def unit(self) -> tuple[int, int]:
+        """The split that the run is of, and what repeats in it: one of the n that means and intervals are over.
 
-        Where classes are held out that is the split: all its seeds share its classes, so their mean counts once. In
-        other protocols it is the seed, since runs of other draws of the images are another setting.
+        Within one split that is the seed; where classes are held out it is the split itself, whose seeds share its
+        classes, here with a 0. Of runs of several splits each split is one, whatever the protocol: its seeds share its
+        images, so their mean counts once (`benchmarks.report.intervals.repetitions`).
         """
-        return self.config.split_seed if self.has_unseen_classes else self.seed
+        return self.config.split_seed, 0 if self.has_unseen_classes else self.seed
 
     @property
     def longest(self) -> int:

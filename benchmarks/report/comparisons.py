@@ -19,6 +19,7 @@ from benchmarks.setting.methods import METHODS
 OWN = "dpq"
 # What counts as no loss, and as the printed value: one point of mAP, set before the runs that it judges were made.
 POINT = 0.01
+RUN = ["split_seed", "unit", "seed"]  # columns of `Section.table` by which two methods are paired
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,13 @@ class Side:
     """One side of a comparison: what every run of one training gave, or every set of one training for each length."""
 
     name: str  # as tables have it
-    values: pd.Series[float]  # by unit and seed
+    values: pd.Series[float]  # by what tells runs apart: split, unit and seed
     records: tuple[str, ...]  # identities
 
     @classmethod
     def of(cls, name: str, rows: pd.DataFrame, column: str) -> Side:
         """From rows of `Section.table`; those of one run are added up."""
-        return cls(name, rows.groupby(["unit", "seed"])[column].sum(), tuple(sorted(set(rows["id"]))))
+        return cls(name, rows.groupby(RUN)[column].sum(), tuple(sorted(set(rows["id"]))))
 
 
 def side(section: Section, method: str, bits: int, *, variant: str = "paper", trained: int | None = None) -> Side:
@@ -69,7 +70,8 @@ def compared(label: str, one: Side, other: Side, low: float, high: float = math.
 
 
 def _per_unit(values: pd.Series[float]) -> tuple[float, ...]:
-    return tuple(per_unit(zip(values.index.get_level_values("unit"), values, strict=True)).tolist())
+    units = (values.index.get_level_values(level) for level in RUN[:2])
+    return tuple(per_unit(zip(zip(*units, strict=True), values, strict=True)).tolist())
 
 
 def above(
@@ -143,7 +145,7 @@ def cheaper(section: Section, other: str) -> list[Comparison]:
     one = Side.of(METHODS[OWN].title, own[(own["trained_bits"] == longest) & (own["bits"] == longest)], "train_seconds")
     each = table[(table["method"] == other) & (table["variant"] == "paper") & (table["training"] == "each")]
     rows = own[own["trained_bits"] == own["bits"]] if other == OWN else each
-    complete = rows.groupby(["unit", "seed"]).filter(lambda part: part["bits"].nunique() == len(section.lengths))
+    complete = rows.groupby(RUN).filter(lambda part: part["bits"].nunique() == len(section.lengths))
     two = Side.of(f"{METHODS[other].title} trained for each length", complete, "train_seconds")
     one, two = (replace(half, values=half.values.map(math.log)) for half in (one, two))
     return [replace(compared("all lengths", one, two, -math.inf, 0.0), ratio=True)]

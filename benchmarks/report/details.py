@@ -95,7 +95,7 @@ def detail_tables(section: Section) -> str:
     runs: list[dict[str, Any]] = [
         {
             "run": f"[{r.id}](runs/{r.id}.json)",
-            **held_out(r),
+            **split_of(r, section),
             "seed": r.seed,
             "train s": f"{r.seconds.train:.1f}",
             "encode images/s": f"{r.images_per_second.encode:.0f}",
@@ -138,9 +138,11 @@ def cost_table(section: Section) -> list[dict[str, Any]]:
     return rows
 
 
-def held_out(record: Record) -> dict[str, str]:
-    """The column of a table of runs that tells class splits apart; none for other records."""
-    return {} if record.data.unseen is None else {"held out": ", ".join(record.data.unseen)}
+def split_of(record: Record, section: Section) -> dict[str, str]:
+    """The column of a table of runs that tells splits apart; none where there is one draw."""
+    if record.data.unseen is not None:
+        return {"held out": ", ".join(record.data.unseen)}
+    return {"split": str(record.config.split_seed)} if len(section.splits) > 1 else {}
 
 
 def _method_settings(section: Section) -> str:

@@ -29,16 +29,24 @@ class Interval:
         return [value for value in (self.mean, self.low, self.high) if value is not None]
 
 
-def per_unit(pairs: Iterable[tuple[int, Any]]) -> NDArray[np.float64]:
+def repetitions(units: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The repetition that each run counts for, by their `Record.unit`: of several splits the split, else the unit."""
+    several = list(units)
+    splits = {split for split, _ in several}
+    return [(split, 0) for split, _ in several] if len(splits) > 1 else several
+
+
+def per_unit(pairs: Iterable[tuple[tuple[int, int], Any]]) -> NDArray[np.float64]:
     """One value per repetition, [n, ...], in their order: what runs of one measured is averaged.
 
     Args:
-        pairs: `Record.unit` of a run, and a number or numbers that it gave.
+        pairs: `Record.unit` of a run, and a number or numbers that it gave; of all runs that are averaged.
     """
-    units: dict[int, list[Any]] = {}
-    for unit, value in pairs:
-        units.setdefault(unit, []).append(value)
-    return np.array([np.mean(units[unit], axis=0) for unit in sorted(units)], dtype=np.float64)
+    found = list(pairs)
+    values: dict[tuple[int, int], list[Any]] = {}
+    for one, (_, value) in zip(repetitions(unit for unit, _ in found), found, strict=True):
+        values.setdefault(one, []).append(value)
+    return np.array([np.mean(values[one], axis=0) for one in sorted(values)], dtype=np.float64)
 
 
 def interval_of_mean(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:

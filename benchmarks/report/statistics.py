@@ -93,8 +93,9 @@ def tidy(records: Sequence[Record]) -> pd.DataFrame:
                 "training": training,
                 "trained_bits": _trained_bits(record, training),
                 "split_seed": record.config.split_seed,
+                "run": record.repetition,
                 "seed": record.seed,
-                "unit": record.unit,
+                "unit": record.unit[1],
                 "id": record.id,
                 "float_map": record.float_map,
                 "train_seconds": record.seconds.train,
@@ -121,7 +122,8 @@ def _own_settings(record: Record) -> list[Any]:
 def summarise(records: Sequence[Record]) -> pd.DataFrame:
     """Means over repetitions, one row per row of the table and code length, in the order of the registry.
 
-    `seeds` is the number of repetitions: seeds, or class splits, and then `splits` counts them too. `map_sd` is the
+    `seeds` is the number of repetitions: seeds, or splits where there are several or classes are held out. Where a
+    table has several splits, `splits` counts those of the row, and `runs` lists its runs as split:seed. `map_sd` is the
     sample standard deviation (missing with one repetition); `paper_map`, `paper_status` and `difference` are missing
     where no value is reported, on validation parts and subsets, for truncated codes, for quantizers of another method's
     embeddings and for methods of other packages.
@@ -130,12 +132,14 @@ def summarise(records: Sequence[Record]) -> pd.DataFrame:
     table["method"] = pd.Categorical(table["method"], list(METHODS), ordered=True)
     table["training"] = pd.Categorical(table["training"], TRAININGS, ordered=True)
     keys = [*ROW, "bits"]
-    numbers = [c for c in table.columns if c not in (*keys, "split_seed", "seed", "unit", "id")]
+    numbers = [c for c in table.columns if c not in (*keys, "split_seed", "run", "seed", "unit", "id")]
     runs, repetitions = _grouped(table, keys, numbers)
     summary: pd.DataFrame = repetitions[numbers].mean()
     summary.insert(0, "seeds", repetitions.size())
     if table["split_seed"].nunique() > 1:
         summary["splits"] = runs["split_seed"].nunique().astype("Int64")  # empty where other settings have one
+        if table["seed"].nunique() > 1 or not records[0].has_unseen_classes:
+            summary["runs"] = runs["run"].agg(lambda each: " ".join("{}:{}".format(*run) for run in sorted(set(each))))
     summary.insert(2, "map_sd", repetitions["map"].std())
     summary["records"] = runs["id"].agg(lambda ids: " ".join(sorted(ids)))
     summary = summary.reset_index().astype({"method": str, "training": str})
@@ -153,7 +157,9 @@ def summarise(records: Sequence[Record]) -> pd.DataFrame:
 
 def _grouped(table: pd.DataFrame, keys: list[str], numbers: list[str]) -> tuple[Any, Any]:
     """Runs, and numbers of repetitions, each the mean of its runs; by the rows and lengths of a summary."""
-    units = [*keys, "unit"]
+    several = table.groupby(keys, observed=True)["split_seed"].transform("nunique") > 1
+    table = table.assign(unit=table["unit"].mask(several, 0))  # as `benchmarks.report.intervals.repetitions`
+    units = [*keys, "split_seed", "unit"]
     means = table.groupby(units, observed=True)[numbers].transform("mean")
     repetitions = table.assign(**means).drop_duplicates(units)
     return table.groupby(keys, sort=True, observed=True), repetitions.groupby(keys, sort=True, observed=True)
@@ -192,10 +198,11 @@ def summarise_ablations(ablated: Sequence[Record], plain: Sequence[Record]) -> p
     """
     before = {(record.id, length.bits): length.map for record in plain for length in record.lengths}
     changed = [(record, length) for record, _, length in entries(ablated)]
+    lowest = min(record.config.split_seed for record, _ in changed)
     table = tidy(ablated).assign(
         switch=[_switch(record) for record, _ in changed],
         ablation=pd.Categorical([record.ablation for record, _ in changed], list(ABLATIONS), ordered=True),
-        config=[key_of(_without_repetition(record)) for record, _ in changed],
+        config=[key_of(_without_repetition(record, lowest)) for record, _ in changed],
         difference=[length.map - before.get((r.ablation_of or "", length.bits), math.nan) for r, length in changed],
     )
     runs, repetitions = _grouped(table, [*ABLATION_ROW, "bits"], ["map", "difference", "float_map"])
@@ -212,10 +219,11 @@ def summarise_ablations(ablated: Sequence[Record], plain: Sequence[Record]) -> p
     return summary.reset_index().astype({"ablation": str})
 
 
-def _without_repetition(record: Record) -> dict[str, Any]:
-    """The configuration of an ablation, but for what repetitions and code lengths differ in."""
+def _without_repetition(record: Record, lowest: int) -> dict[str, Any]:
+    """The configuration of an ablation, but for code lengths, and with the lowest split for all."""
     own = ("bits", "split_seed") if record.has_unseen_classes else ("bits",)
-    return {key: value for key, value in record.raw["config"].items() if key not in own}
+    config = record.raw["config"] | {"split_seed": lowest}
+    return {key: value for key, value in config.items() if key not in own}
 
 
 def _switch(record: Record) -> str:

@@ -44,6 +44,19 @@ class Section:
         return self.every[0]
 
     @property
+    def splits(self) -> list[int]:
+        """Seeds of the splits."""
+        return sorted({record.config.split_seed for record in self.every})
+
+    @property
+    def fingerprints(self) -> str:
+        """Which images: the beginning of one fingerprint, or of that of each draw."""
+        found = {record.config.split_seed: record.data.images[:12] for record in self.every}
+        if len(set(found.values())) == 1:
+            return f"fingerprint `{self.first.data.images[:12]}`"
+        return "fingerprints " + ", ".join(f"`{found[split]}` (split {split})" for split in sorted(found))
+
+    @property
     def title(self) -> str:
         """What a heading calls the setting."""
         first = self.first
@@ -157,14 +170,15 @@ def sections_of(records: Sequence[Record], output: Path = Path("results")) -> tu
     Ablations stand with the run that they are an ablation of; where it is not there, by their own setting.
     """
     groups: dict[str, list[Record]] = {}
+    keys = _keys(records)
     for record in records:
         if record.ablation is None:
-            groups.setdefault(key_of(setting_of(record)), []).append(record)
+            groups.setdefault(keys[record.id], []).append(record)
     home = {record.id: key for key, group in groups.items() for record in group}
     ablated: dict[str, list[Record]] = {}
     for record in records:
         if record.ablation_of is not None:
-            ablated.setdefault(home.get(record.ablation_of) or key_of(setting_of(record)), []).append(record)
+            ablated.setdefault(home.get(record.ablation_of) or keys[record.id], []).append(record)
     name = records[0].experiment
     shipped = asdict(load_experiment(name).training)
 
@@ -176,8 +190,29 @@ def sections_of(records: Sequence[Record], output: Path = Path("results")) -> tu
     return tuple(Section(name, group, ablated.get(key, ()), key, output) for key, group in ordered.items())
 
 
+def _keys(records: Sequence[Record]) -> dict[str, str]:
+    """The digest of each record's setting, by identity: draws of the same images have that of the lowest split.
+
+    Nothing in a record says that two draws are of the same images. They are taken for it if all else is the same, but
+    where one split has two fingerprints, and so there are two sets of images under one name, each draw stands alone.
+    """
+    own = {record.id: setting_of(record) for record in records}
+    drawn: dict[str, list[Record]] = {}
+    for record in records:
+        table = own[record.id]
+        alike = table | {"split_seed": None, "data": _without(table["data"], ("fingerprint",))}
+        drawn.setdefault(key_of(alike), []).append(record)
+    keys: dict[str, str] = {}
+    for group in drawn.values():
+        first = min(group, key=lambda record: record.config.split_seed)
+        found = {(record.config.split_seed, record.data.fingerprint) for record in group}
+        clear = len(found) == len({split for split, _ in found})
+        keys |= {record.id: key_of(own[(first if clear else record).id]) for record in group}
+    return keys
+
+
 def setting_of(record: Record) -> dict[str, Any]:
-    """What records of one section share: all of the configuration but the method's own part, and the data.
+    """What records of one split share: all of the configuration but the method's own part, and the data.
 
     Class splits of the same images are one setting.
     """

@@ -70,8 +70,10 @@ def main_table(section: Section) -> pd.DataFrame:
     """
     first, lengths = section.first, section.lengths
     best = section.summary.groupby("bits")["map"].max()
+    kind = "class split" if first.has_unseen_classes else "split"
     blocks: list[tuple[int, list[dict[str, str]]]] = [
-        (METHODS[str(part["method"].iloc[0])].order, _block(title, part, lengths, best)) for title, part in section.rows
+        (METHODS[str(part["method"].iloc[0])].order, _block(title, part, lengths, best, kind))
+        for title, part in section.rows
     ]
     if first.comparable:
         ours = {METHODS[record.method].title for record in section.records if record.plugin is None}
@@ -100,7 +102,7 @@ def short_table(section: Section) -> str:
     return as_markdown(shown) if shown else ""
 
 
-def _block(title: str, part: pd.DataFrame, lengths: list[int], best: pd.Series[Any]) -> list[dict[str, str]]:
+def _block(title: str, part: pd.DataFrame, lengths: list[int], best: pd.Series[Any], kind: str) -> list[dict[str, str]]:
     def ours(r: pd.Series[Any]) -> str:
         return f"**{mean_map(r)}**" if r["map"] == best[r["bits"]] else mean_map(r)
 
@@ -112,7 +114,9 @@ def _block(title: str, part: pd.DataFrame, lengths: list[int], best: pd.Series[A
 
     fewest, most = int(part["seeds"].min()), int(part["seeds"].max())
     counted = f"n = {most}" if fewest == most else f"n = {fewest} to {most}"
-    counted += f" in {part['splits'].max()} class splits" if "splits" in part else ""
+    if "splits" in part:
+        few, many = int(part["splits"].min()), int(part["splits"].max())
+        counted += f" in {many if few == many else f'{few} to {many}'} {kind}" + ("s" if many > 1 else "")
     rows = [row_by_length(part, lengths, ours, method=title, source=f"ours, {counted}")]
     if part["paper_map"].notna().any():
         rows.append(row_by_length(part, lengths, printed, method="", source="paper"))
@@ -163,7 +167,7 @@ def describe_setting(section: Section) -> str:
     lines = [
         *(line for line, said in uncommon.items() if said),
         f"Data: `{data.variant}`, {data.train:,} training, {data.query:,} query, {data.database:,} database images "
-        f"(fingerprint `{data.images[:12]}`).{copies}",
+        f"({section.fingerprints}).{copies}",
         f"Backbone of all methods: `{backbone.name}` at {backbone.image_size} pixels, weights `{backbone.weights}`, "
         f"{config.backbone.embedding_dim}-d embedding (frozen features: the network's pooled width); label vectors: "
         f"{config.label_vectors.source}.",
@@ -179,7 +183,8 @@ def describe_setting(section: Section) -> str:
 def _counted(section: Section) -> str:
     """What n counts."""
     if not section.first.has_unseen_classes:
-        return "seeds"
+        by_split = "seeds, or of splits in rows that have several, each a mean over its seeds"
+        return by_split if len(section.splits) > 1 else "seeds"
     several = len({record.seed for record in section.every}) > 1
     return "class splits, each a mean over its seeds" if several else "class splits times seeds"
 

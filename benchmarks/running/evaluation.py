@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.records.raw import RawResult
@@ -28,8 +30,8 @@ def evaluate_lengths(
     coarse: Sequence[str] = (),
     progress: bool = False,
     device: torch.device | None = None,
-) -> tuple[Length, ...]:
-    """The metrics of each code length.
+) -> tuple[tuple[Length, ...], NDArray[np.float32]]:
+    """The metrics of each code length, and what `map` is the mean of: [T, Q], average precision by length and query.
 
     Args:
         raw: codes, codebooks, queries and labels.
@@ -47,7 +49,7 @@ def evaluate_lengths(
     codes, codebooks = torch.from_numpy(raw.codes), torch.from_numpy(raw.codebooks)
     labels = torch.from_numpy(raw.query_labels), torch.from_numpy(raw.database_labels)
     coarse_labels = [_coarse_labels(each, coarse) for each in labels]
-    lengths = []
+    lengths, averages = [], []
     for bits, error in errors.items():
         levels = levels_for(bits, codebooks.shape[1])
         result = evaluate_codes(
@@ -67,14 +69,17 @@ def evaluate_lengths(
             key: {str(rank): one for rank, one in value.items()} if isinstance(value, dict) else value
             for key, value in vars(result).items()  # with keys as JSON has them
         }
+        averages.append(measured.pop("average_precisions"))
         ranks = min(cut or len(codes), len(codes))
         measured |= {"map_at_r": result.map, "r": ranks, "bytes_per_image": bits / 8, "reconstruction_mse": error}
         if coarse:
             asked, there = coarse_labels
-            again = evaluate_codes(queries, asked, codes[:, :levels], there, codebooks[:levels], cut, KS, score)
+            again = evaluate_codes(
+                queries, asked, codes[:, :levels], there, codebooks[:levels], cut, KS, score, device=device
+            )
             measured["map_coarse"] = again.map
         lengths.append(Length(bits=bits, **measured))
-    return tuple(lengths)
+    return tuple(lengths), np.array(averages, dtype=np.float32)
 
 
 def _coarse_labels(labels: Tensor, coarse: Sequence[str]) -> Tensor:
@@ -84,8 +89,8 @@ def _coarse_labels(labels: Tensor, coarse: Sequence[str]) -> Tensor:
     return labels.float() @ members.float() > 0 if names else labels
 
 
-def evaluate_again(record: Record, raw: RawResult) -> tuple[Length, ...]:
-    """The metrics of a record, from its codes."""
+def evaluate_again(record: Record, raw: RawResult) -> tuple[tuple[Length, ...], NDArray[np.float32]]:
+    """The metrics of a record from its codes, as `evaluate_lengths` has them."""
     return evaluate_lengths(
         raw,
         {length.bits: length.reconstruction_mse for length in record.lengths},

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.records.raw import RawResult, run_of, write_raw
+from benchmarks.records.raw import COMPACT, RawResult, run_of, write_raw
 from benchmarks.records.record import SCHEMA_VERSION, Record, digest
 from benchmarks.records.store import read_record, write_record
 from benchmarks.running.environment import describe_environment, peak_memory_mb, with_parts
@@ -61,6 +61,7 @@ def carry_out(run: Run, device: torch.device, *, force: bool = False) -> Record:
     table = _header(run, method) | measured | {"environment": environment, "config": run.config}
     with locked(record_lock(run.record)):
         write_raw(run.record.with_suffix(".npz"), replace(raw, run=run_of(table)))
+        run.record.with_suffix(COMPACT).unlink(missing_ok=True)  # of the record that this one replaces
         return write_record(run.record, table)
 
 
@@ -168,7 +169,7 @@ def _measure(
     labels = dataset.query.labels, dataset.database.labels
     raw = RawResult(codes.numpy(), codebooks.numpy(), queries.numpy(), labels[0].numpy(), labels[1].numpy())
     by_level = reconstruction_errors(*(each.to(device) for each in (embeddings, codes, codebooks)))
-    lengths = evaluate_lengths(
+    lengths, averages = evaluate_lengths(
         raw,
         {bits: by_level[levels_for(bits, run.experiment.codebook_size) - 1] for bits in run.experiment.bits},
         dataset.cut,
@@ -207,7 +208,7 @@ def _measure(
         "peak_memory_mb": memory if gpu else peak_memory_mb(device),
         "training_log": trained.epochs,
         **_warnings(run, embeddings, codes, trained),
-    }, raw
+    }, replace(raw, average_precision=averages)
 
 
 def _warnings(run: Run, embeddings: Tensor, codes: Tensor, trained: TrainLog) -> dict[str, list[str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
@@ -70,11 +70,13 @@ class RankingResult(Metrics[float]):
         pr: (recall, precision) at `geometric_ranks(N)`, over the queries that have relevant images.
         distinct_codes: number of different codes U in the database.
         queries_without_relevant: queries with no relevant image in the whole database.
+        average_precisions: what `map` is the mean of, [Q] in the order of the queries.
     """
 
     pr: list[tuple[float, float]]
     distinct_codes: int
     queries_without_relevant: int
+    average_precisions: Floats = field(compare=False, repr=False)
 
 
 @torch.no_grad()
@@ -141,18 +143,22 @@ def evaluate_codes(
     parts: Iterable[tuple[Metrics[Any], Any, Any]]
     if device is None:
         groups = relevance.alike(min(block, 8 * at_once))  # short, so that Ctrl-C ends them soon
-        parts = chain.from_iterable(in_threads(measure_alike, groups, "rank", progress))
+        parts, order = chain.from_iterable(in_threads(measure_alike, groups, "rank", progress)), np.concatenate(groups)
     else:
+        order = np.arange(len(queries))
         scored = code_scores(tables, norms, distinct, device)
         parts = (_measure(one, cut, further, at, ranks) for one in ranked(scored, relevance, device, progress))
     metrics, hits, relevant = zip(*parts, strict=True)
     totals = _joined(relevant)
+    averages = np.empty(len(queries))
+    averages[order] = _joined([part.map for part in metrics])
     curve = average_curve(_joined(hits), totals, ranks)
     return RankingResult(
-        **{field.name: _mean([getattr(part, field.name) for part in metrics]) for field in fields(Metrics)},
+        **{each.name: _mean([getattr(part, each.name) for part in metrics]) for each in fields(Metrics)},
         pr=list(zip(curve.recall.tolist(), curve.precision.tolist(), strict=True)),
         distinct_codes=len(distinct.codes),
         queries_without_relevant=int((totals == 0).sum()),
+        average_precisions=averages,
     )
 
 

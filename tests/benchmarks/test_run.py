@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
+from benchmarks.commands import evaluate
 from benchmarks.records.raw import read_raw, write_raw
 from benchmarks.records.store import read_record
 from benchmarks.running import runner
@@ -127,6 +128,56 @@ def test_evaluate_renews_a_record_from_its_codes(run_tiny, capsys):
     assert main(["evaluate", str(path)]) == 0
     assert path.read_text() == right
     assert "renewed" in capsys.readouterr().out
+
+
+def test_average_precisions_stay_with_the_raw_codes_and_evaluate_adds_them_to_older_files(run_tiny):
+    (path,) = run_tiny()
+    raw, text = read_raw(path.with_suffix(".npz")), path.read_text()
+    maps = [length["map"] for length in json.loads(text)["lengths"]]
+    assert raw.average_precision.shape == (len(maps), len(raw.queries))
+    assert raw.average_precision.mean(axis=1, dtype=float) == pytest.approx(maps, abs=1e-7)
+    for other in (None, raw.average_precision / 2):
+        write_raw(path.with_suffix(".npz"), replace(raw, average_precision=other))
+        assert main(["evaluate", str(path)]) == 0
+        assert np.array_equal(read_raw(path.with_suffix(".npz")).average_precision, raw.average_precision)
+        assert path.read_text() == text
+
+
+def test_a_compact_file_stands_in_for_the_raw_codes(run_tiny, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "AGREES", 0.01)  # the embeddings of this run are all but one point
+    (path,) = run_tiny()
+    full, compact, text = path.with_suffix(".npz"), path.with_suffix(".npz.xz"), path.read_text()
+    write_raw(full, replace(read_raw(full), average_precision=None, run=None))  # as older versions wrote them
+    assert main(["evaluate", str(path), "--compact"]) == 0
+    record = read_record(path)
+    assert read_raw(compact).run == f"{record.id} {record.raw['created']}"
+    full.unlink()
+    capsys.readouterr()
+    assert main(["evaluate", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert f"agrees with {compact.name}" in printed
+    assert f"(record: {record.lengths[0].map:.6f})" in printed
+    assert path.read_text() == text
+    wrong = json.loads(text)
+    wrong["lengths"][-1]["map"] = 0.123
+    path.write_text(json.dumps(wrong))
+    assert main(["evaluate", str(path)]) == 2
+    assert f"does not give the mAP of {record.id}" in capsys.readouterr().err
+    path.write_text(json.dumps(json.loads(text) | {"created": "2026-01-02"}))
+    assert main(["evaluate", str(path)]) == 2
+    assert "are of another run" in capsys.readouterr().err
+    run_tiny("--force")
+    assert not compact.exists()
+
+
+def test_a_compact_file_that_does_not_give_the_numbers_is_not_written(run_tiny, capsys):
+    (path,) = run_tiny()
+    full, compact = path.with_suffix(".npz"), path.with_suffix(".npz.xz")
+    raw = read_raw(full)
+    write_raw(full, replace(raw, average_precision=raw.average_precision / 2))
+    assert main(["evaluate", str(path), "--compact"]) == 2
+    assert "evaluate the record from its full raw codes" in capsys.readouterr().err
+    assert not compact.exists()
 
 
 def test_evaluate_refuses_raw_codes_of_another_run(run_tiny, capsys):

@@ -174,7 +174,7 @@ def raw_files(draw):
 def test_raw_results(read, content):
     result = read("r.npz", content, read_raw)
     if result is not None:
-        (entry,) = evaluate_lengths(result, {2: 0.0}, None, "inner", "float32")
+        ((entry,), _) = evaluate_lengths(result, {2: 0.0}, None, "inner", "float32")
         assert math.isnan(entry.map) or 0 <= entry.map <= 1
 
 

@@ -20,7 +20,7 @@ from benchmarks.bench.calls import ALONE, COMMANDS, PHASES, WHOLE, Call, last_li
 from benchmarks.bench.measure import clock, extra_memory
 from benchmarks.bench.report import Options, Promise, Report, Row
 from benchmarks.running.environment import ROOT
-from dpq.protocols.cifar10 import CIFAR10_SIZES, CLASSES
+from dpq.protocols.cifar import CIFAR10
 
 START = "import benchmarks.running.call"  # what a run imports before it begins
 LIMITS = {"cpu": 900, "cuda": 120}  # seconds of a whole experiment, after which it is ended: a card is dear
@@ -69,10 +69,10 @@ def one_run(options: Options, folder: Path) -> Call:
     device, data = options.device.type, folder / "cifar10-generated"
     asked = ("--method", "dpq", "--seeds", "0", *ALONE)
     if options.quick:
-        write_images(data, CLASSES, {"train": 30, "query": 2, "database": 30})
+        write_images(data, CIFAR10.classes, {"train": 30, "query": 2, "database": 30})
         small = ("--protocol", "folder", "--backbone", "test_resnet", "--image-size", "32", "--epochs", "2")
         return Call("cifar10-cpu", (*asked, *small, "--bits", "8,16"), device, data, folder)
-    write_images(data, CLASSES, CIFAR10_SIZES.per_split)
+    write_images(data, CIFAR10.classes, CIFAR10.per_split)
     if device == "cuda":
         return Call("cifar10", asked, device, data, folder)
     return Call("cifar10-cpu", (*asked, "--limit", "2000", "--epochs", "2"), device, data, folder)

@@ -85,7 +85,7 @@ def _runs(studies: Sequence[Study]) -> str:
         titles = ", ".join(dict.fromkeys(METHODS[name].title for name in METHODS if name in used))
         ablations = {record.ablation for record in section.ablated}
         seeds = sorted({record.seed for record in runs})
-        splits = {record.config.split_seed for record in runs if record.has_unseen_classes}
+        unseen, splits = section.first.has_unseen_classes, len(section.splits)
         rows.append(
             {
                 "setting": f"[{section.experiment}](#{section.experiment})",
@@ -93,7 +93,7 @@ def _runs(studies: Sequence[Study]) -> str:
                 "methods": titles + (f"; {len(ablations)} ablations of DPQ" if ablations else ""),
                 "runs": str(len(runs)),
                 "repetitions": (f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}")
-                + (f", {len(splits)} class splits" if splits else ""),
+                + (f", {splits} class splits" if unseen else f", {splits} splits" if splits > 1 else ""),
                 "hours of training": f"{sum(r.seconds.train for r in runs) / 3600:.1f}",
                 "device": "; ".join(sorted({r.environment.processor for r in runs})),
             }

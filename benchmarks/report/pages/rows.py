@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from benchmarks.records.record import Record
-from benchmarks.report.details import as_markdown, held_out
+from benchmarks.report.details import as_markdown, split_of
 from benchmarks.report.pages.anchors import anchored_rows
 from benchmarks.report.pages.commands import checkout_of, command_of
 from benchmarks.report.study import Section, Study
@@ -29,18 +28,18 @@ def make_row_page(study: Study) -> str:
 
 
 def _section(section: Section) -> str:
-    by_id = {record.id: record for record in section.every}
-    parts = [_row(anchor, title, part, by_id) for anchor, title, part in anchored_rows(section)]
+    parts = [_row(section, anchor, title, part) for anchor, title, part in anchored_rows(section)]
     backbone, data = section.first.backbone, section.first.data
     listed = (
         f"Setting `{section.key}`{' of [table.csv](table.csv)' if section.records else ''}: data `{data.variant}` "
-        f"(fingerprint `{data.images[:12]}`), backbone `{backbone.name}`, weights `{backbone.weights}`"
+        f"({section.fingerprints}), backbone `{backbone.name}`, weights `{backbone.weights}`"
         f"{f' (SHA-256 `{backbone.weights_sha256[:12]}`)' if backbone.weights_sha256 else ''}."
     )
     return "\n\n".join([f"## {section.title}", listed, *parts])
 
 
-def _row(anchor: str, title: str, part: pd.DataFrame, by_id: dict[str, Record]) -> str:
+def _row(section: Section, anchor: str, title: str, part: pd.DataFrame) -> str:
+    by_id = {record.id: record for record in section.every}
     ids_at = {int(bits): ids.split() for bits, ids in zip(part["bits"], part["records"], strict=True)}
     records = [by_id[one] for one in {one for ids in ids_at.values() for one in ids}]
     records.sort(key=lambda r: (r.repetition, r.longest, r.id))
@@ -48,7 +47,7 @@ def _row(anchor: str, title: str, part: pd.DataFrame, by_id: dict[str, Record]) 
         [
             {
                 "record": f"[{r.id}](runs/{r.id}.json)",
-                **held_out(r),
+                **split_of(r, section),
                 "seed": str(r.seed),  # then mAP at the lengths for which the row reads the record
                 **{f"{bits} bits": f"{r.at(bits).map:.4f}" if r.id in ids else "" for bits, ids in ids_at.items()},
                 "commit": r.environment.short_commit,

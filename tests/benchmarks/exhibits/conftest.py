@@ -30,7 +30,7 @@ def coded(score="inner", cut=None, precision="float32", items=90, queries=12):
 
 
 def record_of(raw, score="inner", cut=None, precision="float32"):
-    lengths = evaluate_lengths(raw, dict.fromkeys(BITS, 1.0), cut, score, precision)
+    lengths, _ = evaluate_lengths(raw, dict.fromkeys(BITS, 1.0), cut, score, precision)
     tables = [length.table for length in lengths]
     record = make_record(bits=BITS, maps=[0.5] * len(BITS), score=score, cut=cut, lengths=tables)
     record["config"]["methods"]["dpq"]["query_precision"] = precision

@@ -1,4 +1,5 @@
 import io
+import lzma
 import re
 import zipfile
 from dataclasses import replace
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.records.raw import RawResult, check_fits, read_raw, run_of, write_raw
+from benchmarks.records.raw import COMPACT, RawResult, check_fits, read_raw, run_of, write_raw
 from benchmarks.records.store import as_record
 from dpq import InputError
 from dpq.method.dpq import codeword_usage
@@ -32,6 +33,79 @@ def test_raw_results_come_back_as_they_were(tmp_path, order):
     for name, value in raw().arrays.items():
         assert np.array_equal(getattr(again, name), value)
         assert getattr(again, name).dtype == value.dtype
+
+
+def whole():
+    """With all that is not in older files."""
+    averages = np.random.default_rng(1).random((2, 4)).astype(np.float32)
+    return replace(raw(), average_precision=averages, run="dpq-paper-seed0-0123456789 2026-01-01")
+
+
+def test_the_compact_form_has_everything_and_rounds_what_is_in_half_precision_alone(tmp_path):
+    made = whole()
+    write_raw(tmp_path / f"r{COMPACT}", made)
+    again = read_raw(tmp_path / f"r{COMPACT}")
+    assert again.run == made.run
+    for name in ("codes", "query_labels", "database_labels", "average_precision"):
+        assert np.array_equal(getattr(again, name), getattr(made, name))
+    for name in ("codebooks", "queries"):
+        largest = np.abs(getattr(made, name)).max()
+        assert getattr(again, name).dtype == np.float32
+        assert 0 < np.abs(getattr(again, name) - getattr(made, name)).max() <= largest / 2**10
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
+def test_the_compact_form_keeps_ten_bits_at_any_scale(tmp_path, scale):
+    queries = np.linspace(-1, 1, 12).reshape(4, 3).astype(np.float32)
+    write_raw(tmp_path / f"r{COMPACT}", replace(raw(), queries=queries * np.float32(scale)))
+    again = read_raw(tmp_path / f"r{COMPACT}").queries / scale
+    assert again == pytest.approx(queries, abs=2**-10)
+
+
+def test_the_compact_form_is_read_by_numpy_alone(tmp_path):
+    write_raw(tmp_path / f"r{COMPACT}", whole())
+    with lzma.open(tmp_path / f"r{COMPACT}") as file, np.load(file) as arrays:
+        assert arrays["queries"].dtype == arrays["codebooks"].dtype == np.float16
+        assert np.array_equal(arrays["average_precision"], whole().average_precision)
+
+
+def test_what_half_precision_cannot_hold_is_refused(tmp_path):
+    with np.errstate(over="ignore"):
+        write_raw(tmp_path / f"r{COMPACT}", replace(raw(), queries=raw().queries * 1e6))
+    with pytest.raises(InputError, match="queries holds a number that is not finite"):
+        read_raw(tmp_path / f"r{COMPACT}")
+
+
+def packed(path, content):
+    (path / f"r{COMPACT}").write_bytes(content)
+    return path / f"r{COMPACT}"
+
+
+def test_compact_files_that_are_not_whole_are_refused(tmp_path, monkeypatch):
+    write_raw(tmp_path / f"r{COMPACT}", whole())
+    content = (tmp_path / f"r{COMPACT}").read_bytes()
+    middle = len(content) // 2
+    for damaged, words in (
+        (content[:middle], "it ends before what was packed"),
+        (content + b"more", "or goes on behind it"),
+        (content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :], "is damaged"),
+        (b"", "it ends before"),
+        (lzma.compress(b"no archive"), "is damaged .*not a zip file"),
+    ):
+        with pytest.raises(InputError, match=words):
+            read_raw(packed(tmp_path, damaged))
+    write_raw(tmp_path / "r.npz", whole())  # whose arrays are in single precision
+    with pytest.raises(InputError, match=r"codebooks.npy is float32 .*needs float16"):
+        read_raw(packed(tmp_path, lzma.compress((tmp_path / "r.npz").read_bytes())))
+    monkeypatch.setattr("benchmarks.records.raw.MOST_BYTES", len(content) + 100)
+    with pytest.raises(InputError, match="unpacks to more than"):
+        read_raw(packed(tmp_path, lzma.compress(bytes(len(content) + 101))))
+
+
+def test_average_precisions_are_shares(tmp_path):
+    put(tmp_path / "r.npz", [*members(), ("average_precision.npy", as_bytes(np.full((2, 4), 1.5, np.float32)))])
+    with pytest.raises(InputError, match="average_precision holds what is not from 0 to 1"):
+        read_raw(tmp_path / "r.npz")
 
 
 def put(path, members, compression=zipfile.ZIP_STORED):
@@ -103,7 +177,7 @@ def nonfinite():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"extra": np.zeros(1)}, "it holds codebooks.npy, .*extra.npy.* needs codebooks.npy"),
+        ({"extra": np.zeros(1)}, "it holds codebooks.npy, .*extra.npy.* needs .*codebooks.npy"),
         ({"codes": raw().codes.astype(np.int16)}, r"codes.npy is int16 \[9, 2\]; needs uint8 \[N, M\]"),
         ({"codes": raw().codes[0]}, r"codes.npy is uint8 \[2\]"),
         ({"codes": raw().codes[:0]}, r"codes.npy is uint8 \[0, 2\]"),
@@ -153,6 +227,7 @@ def test_raw_results_of_another_run_are_refused(caplog):
         ({"codebooks": raw().codebooks[:, :8]}, "8 codewords per level, the record has 16"),
         ({"codebooks": raw().codebooks[:, :, :2]}, "2 dimensions, the record has 3"),
         ({"codebooks": raw().codebooks[:1]}, "4 bits, the record has 8"),
+        ({"average_precision": np.zeros((1, 4), np.float32)}, "1 code lengths, the record has 2"),
         ({"codes": raw().codes % 2}, "2 different codes of 4 bits, the record has"),
         ({"codes": raw().codes[[0, *range(8)]]}, "different codes of|perplexity at|codewords of"),
     ):

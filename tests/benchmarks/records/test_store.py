@@ -168,7 +168,7 @@ def raw_results(draw):
 
 @given(raw_results(), st.none() | st.integers(1, 70), st.sampled_from(["inner", "l2"]))
 def test_a_record_of_any_result_is_written_and_read(tmp_path_factory, raw, cut, score):
-    lengths = evaluate_lengths(raw, {2: 1.0, 4: 0.5, 6: 0.0}, cut, score, "float32", further_cuts=(3, 50))
+    lengths, _ = evaluate_lengths(raw, {2: 1.0, 4: 0.5, 6: 0.0}, cut, score, "float32", further_cuts=(3, 50))
     measured = [length.table for length in lengths]
     embeddings = torch.from_numpy(raw.codebooks.sum(0)[raw.codes[:, 0]])
     exact = evaluate_embeddings(

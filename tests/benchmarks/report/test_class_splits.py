@@ -10,6 +10,7 @@ from benchmarks.figures.ablations import differences
 from benchmarks.figures.series import series_of, setting_line
 from benchmarks.records.store import as_record, read_record
 from benchmarks.report.comparisons import above, components
+from benchmarks.report.details import detail_tables
 from benchmarks.report.intervals import interval_of_mean
 from benchmarks.report.study import sections_of
 from benchmarks.report.tables import describe_setting, main_table
@@ -88,6 +89,15 @@ def test_a_split_that_is_not_there_is_refused_before_the_others_are_run(run, tmp
     assert run("--method", "rq", "--split-seeds", "0,3") == 2
     assert "class splits 0 to 2; got 3" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
+
+
+def test_drawn_splits_of_all_classes_stand_in_one_row(configs, tmp_path):
+    output = ["--output", str(tmp_path / "results")]
+    assert main(["run", "tiny", "--limit", "100", "--method", "rq", "--split-seeds", "0,1", *output]) == 0
+    assert main(["table", "tiny", *output]) == main(["figures", "tiny", *output]) == 0
+    assert (tmp_path / "results/tiny/table.md").read_text().count("ours, n = 2 in 2 splits") == 1
+    rows = list(csv.DictReader((tmp_path / "results/tiny/table.csv").open()))
+    assert {(row["seeds"], row["splits"], row["runs"]) for row in rows} == {("2", "2", "0:0 1:0")}
 
 
 BOTH = ("dpq", "rq")
@@ -170,10 +180,109 @@ def test_class_splits_of_other_images_are_other_settings():
     assert len(sections(one, other)) == 2
 
 
-def test_other_draws_of_the_same_classes_are_other_settings():
-    """Nothing says that they are of the same images."""
-    other = make_record()
-    other["config"]["split_seed"] = 1
-    found = sections(make_record(), other)
-    assert len(found) == 2
-    assert not any("classes that training has not seen" in describe_setting(section) for section in found)
+def draw(split, seed, maps, method="dpq", **changes):
+    """A run on another draw of the images, all classes of which are searched."""
+    record = make_record(method, seed=seed, maps=maps) | {"id": f"{method}-split{split}-seed{seed}"} | changes
+    return record | {
+        "data": record["data"] | {"fingerprint": f"f{split}"},
+        "config": record["config"] | {"split_seed": split},
+    }
+
+
+def frozen(split, seed, maps):
+    record = draw(split, seed, maps)
+    record["config"]["methods"]["dpq"] |= {"train_backbone": False}
+    return record | {"id": f"frozen-{record['id']}", "ablation": "frozen", "ablation_of": record["id"]}
+
+
+BY_SPLIT = "n = 3 in 3 splits", "3 splits (each a mean over seeds)"
+DRAWS = [  # mAP by split and seed, and by hand the value of each repetition
+    ({(0, seed): 0.5 + seed / 10 for seed in range(5)}, [0.5, 0.6, 0.7, 0.8, 0.9], "n = 5", "5 seeds"),
+    (
+        {(0, 0): 0.5, (1, 0): 0.7, (2, 0): 0.6},
+        [0.5, 0.7, 0.6],
+        *BY_SPLIT,
+    ),
+    (
+        {(0, 0): 0.5, (0, 1): 0.6, (1, 0): 0.7, (1, 1): 0.9, (2, 0): 0.6, (2, 1): 0.7},
+        [0.55, 0.8, 0.65],
+        *BY_SPLIT,
+    ),
+    (
+        {(0, seed): 0.5 + seed / 10 for seed in range(5)} | {(1, 0): 0.6, (2, 0): 0.5},
+        [0.7, 0.6, 0.5],
+        *BY_SPLIT,
+    ),
+]
+
+
+@pytest.mark.parametrize(("maps", "by_hand", "counted", "drawn"), DRAWS)
+def test_table_figure_and_claim_agree_on_the_repetitions_of_drawn_splits(maps, by_hand, counted, drawn):
+    (found,) = sections(
+        *(draw(*repetition, (m, m)) for repetition, m in reversed(maps.items())),
+        *(draw(*repetition, (m / 2, 0.25), "rq") for repetition, m in maps.items()),
+        *(frozen(*repetition, (m - 0.25, m - 0.25)) for repetition, m in maps.items()),
+    )
+    row = found.summary[found.summary["method"] == "dpq"].iloc[0]
+    dpq = next(one for one in series_of(found) if one.method == "dpq")
+    n = len(by_hand)
+    assert (row["seeds"], row["map"], row["map_sd"]) == (n, pytest.approx(mean(by_hand)), pytest.approx(stdev(by_hand)))
+    assert dpq.values(8, lambda _, length: length.map).tolist() == pytest.approx(by_hand)
+    assert dpq.interval(8).n == n
+    assert above(found, "rq")[0].values == pytest.approx([value / 2 for value in by_hand])
+    assert components(found, ("frozen",))[0].values == pytest.approx([-0.25] * n)
+    assert [one.interval.n for one in differences(found)] == [n]
+    assert found.ablations["seeds"].tolist() == found.ablations["pairs"].tolist() == [n, n]
+    assert main_table(found)["source"].tolist().count(f"ours, {counted}") == 2
+    assert setting_line(found.first, [dpq]).endswith(f"n = {drawn}")
+    splits = {split for split, _ in maps}
+    assert ("runs" in found.summary) == (len(splits) > 1)
+    if len(splits) > 1:
+        assert row["splits"] == len(splits)
+        assert row["runs"] == " ".join(f"{split}:{seed}" for split, seed in sorted(maps))
+        assert "n is the number of seeds, or of splits in rows that have several" in describe_setting(found)
+        assert "fingerprints `f0` (split 0), `f1` (split 1), `f2` (split 2)" in describe_setting(found)
+    assert "classes that training has not seen" not in describe_setting(found)
+
+
+def test_methods_are_paired_by_split_and_seed():
+    """RQ has the first split alone: there its seeds are what repeats, for its row and for what it is compared in."""
+    (found,) = sections(
+        *(draw(0, seed, (0.5 + seed / 10,) * 2) for seed in (0, 1)),
+        draw(1, 0, (0.9, 0.9)),
+        *(draw(0, seed, (0.25, 0.25), "rq") for seed in (0, 1)),
+    )
+    counted = dict(zip(found.summary["method"], found.summary["seeds"], strict=True))
+    assert counted == {"rq": 2, "dpq": 2}
+    assert above(found, "rq")[0].values == pytest.approx([0.25, 0.35])
+    sources = [source for source in main_table(found)["source"] if source.startswith("ours")]
+    assert sorted(sources) == ["ours, n = 2 in 1 split", "ours, n = 2 in 2 splits"]
+    assert "seeds, or splits where there are several" in setting_line(found.first, series_of(found))
+
+
+def test_the_lowest_split_names_the_setting_whatever_is_drawn_later():
+    (one,) = sections(draw(0, 0, (0.5, 0.5)))
+    (several,) = sections(draw(2, 0, (0.5, 0.5)), draw(0, 0, (0.5, 0.5)), draw(1, 3, (0.5, 0.5)))
+    assert several.key == one.key
+    (ablated,) = sections(draw(0, 0, (0.5, 0.5)), *(frozen(split, 0, (0.4, 0.4)) for split in (0, 1)))
+    assert ablated.ablations["pairs"].tolist() == [1, 1]
+    assert ablated.ablations["seeds"].tolist() == [2, 2]
+
+
+def test_two_sets_of_images_under_one_name_are_other_settings():
+    """Both are split 0, so one of them is of other images, and nothing says of which split 1 is."""
+    other = draw(0, 1, (0.5, 0.5))
+    other["data"]["fingerprint"] = "other"
+    assert len(sections(draw(0, 0, (0.5, 0.5)), other, draw(1, 0, (0.5, 0.5)))) == 3
+
+
+def test_draws_of_other_sizes_are_other_settings():
+    other = draw(1, 0, (0.5, 0.5))
+    other["data"]["database"] += 1
+    assert len(sections(draw(0, 0, (0.5, 0.5)), other)) == 2
+
+
+def test_runs_of_several_splits_say_which():
+    (found,) = sections(draw(0, 0, (0.5, 0.5)), draw(1, 0, (0.5, 0.5)))
+    header = next(line for line in detail_tables(found).splitlines() if line.startswith("| run "))
+    assert [cell.strip() for cell in header.split("|")[1:4]] == ["run", "split", "seed"]

@@ -65,7 +65,7 @@ def test_several_labels_of_one_coarse_class_count_once():
 def test_a_cut_beyond_the_database_is_its_end():
     raw = made_up(np.eye(3, dtype=bool)[np.random.default_rng(3).integers(3, size=40)])
     entries = [
-        evaluate_lengths(raw, {4: 0.0}, cut, "inner", "float32", further_cuts=(10,))[0] for cut in (None, 5000, 7)
+        evaluate_lengths(raw, {4: 0.0}, cut, "inner", "float32", further_cuts=(10,))[0][0] for cut in (None, 5000, 7)
     ]
     assert [entry.r for entry in entries] == [40, 40, 7]
     assert entries[0].map == entries[1].map != entries[2].map

@@ -86,6 +86,18 @@ def test_further_cuts_measure_as_the_full_matrix(multi_label, cut, device):
     assert replace(result, map_at={}) == evaluate_codes(*arguments, cut, device=device)
 
 
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("block", [1, 4, 64])
+def test_average_precisions_are_those_of_the_queries_in_their_order(multi_label, block):
+    """Queries are ranked in groups of like labels, which is another order."""
+    arguments = data(11, multi_label)
+    result = evaluate_codes(*arguments, 17, block=block)
+    scores, relevant = full(*arguments)
+    each = [mean_average_precision(scores[[q]], relevant[[q]], 17) for q in range(len(scores))]
+    assert result.average_precisions == pytest.approx(np.array(each), abs=1e-12)
+    assert result.average_precisions.mean() == pytest.approx(result.map, abs=1e-12)
+
+
 @pytest.mark.parametrize("score", ["inner", "l2"])
 @BOTH
 def test_embeddings_measure_as_the_full_matrix(score, device):
