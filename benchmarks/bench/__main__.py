@@ -61,7 +61,7 @@ def make_parser() -> Parser:
     parser.add_argument("names", nargs="*", type=known, metavar="BENCHMARK", help="which to run (default: all)")
     parser.add_argument("--device", default="cpu", metavar="cpu|cuda|auto", help="default: cpu")
     parser.add_argument("--threads", type=positive, metavar="T", help="on the CPU; default: as many as there are cores")
-    parser.add_argument("--quick", action="store_true", help="small sizes, in a minute; written only with --output")
+    parser.add_argument("--quick", action="store_true", help="small sizes, in minutes; written only with --output")
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="folder of results (default: results); reports go to DIR/bench"
     )
