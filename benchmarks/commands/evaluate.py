@@ -6,11 +6,14 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from benchmarks.commands import Command
-from benchmarks.records.record import Record
 from benchmarks.setting.options import Option, shared
 from dpq.errors import InputError
+
+if TYPE_CHECKING:
+    from benchmarks.records.record import Record
 
 AGREES = 1e-3  # how far mAP of a compact file may be from the record's; of 1,000 queries it is by some 1e-6
 
