@@ -21,7 +21,7 @@ from dpq.inputs.values import label_tensor
 from dpq.learning.backbone import Backbone
 from dpq.learning.deep import AlternatingMethod
 from dpq.learning.entry import MethodEntry
-from dpq.learning.settings import CodesOn, Fraction, Score, Weight, added_later
+from dpq.learning.settings import CodesOn, Fraction, Score, Weight
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class DTQConfig(Bounded):
     sweeps: Annotated[int, Interval(ge=0, le=10**4)] = 3  # of iterated conditional modes
     feature_epochs: Fraction = 0.5  # of the epochs, which train features alone
     score: Score = "inner"  # rank by "inner" product or by "l2" distance
-    codes_on: CodesOn = added_later("centre")  # or "seen", as the released code has it: see `AlternatingMethod`
+    codes_on: CodesOn = "seen"  # as the released code has it, or "centre": see `AlternatingMethod`
 
     def released(self) -> DTQConfig:
         """As in the released code: no penalty, and quantization that does not reach the features."""

@@ -16,7 +16,7 @@ from tests.dpq.conftest import BACKBONE
 CPU = torch.device("cpu")
 KINDS = {
     "dqn": (DQN, DQNConfig(quantization=0.01)),
-    "dtq": (DTQ, DTQConfig(quantization=0.01)),
+    "dtq": (DTQ, DTQConfig(quantization=0.01, codes_on="centre")),
     "dqn on seen": (DQN, DQNConfig(quantization=0.01, codes_on="seen")),
     "dtq on seen": (DTQ, DTQConfig(quantization=0.01, codes_on="seen")),
 }

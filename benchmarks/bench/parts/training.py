@@ -161,7 +161,7 @@ def whole_step(trainer: Trainer) -> Work:
 def _around(trainer: Trainer, index: int, embed: Callable[..., Tensor] | None = None) -> Epoch:
     order = torch.arange(len(trainer.images), device=trainer.labels.device)
     trained = trainer.steps * trainer.batch_size
-    embed = embed or partial(trainer.method.embed, trainer.images)
+    embed = embed or partial(trainer.method.embed, trainer.images, stay=True)
     return Epoch(index, trainer.config.epochs, 0, embed, order, trained)
 
 
@@ -172,7 +172,8 @@ def _over(seconds: Seconds, name: str, other: str) -> float:
 def _dtq_epochs(options: Options, experiment: Experiment, bare: Work, steps: float) -> dict[str, dict[str, float]]:
     """Rows of epochs by kind; `steps` is what a step is, as a multiple of the bare backbone's time for a batch.
 
-    An epoch is its steps and what comes before them: embeddings of all training images, codebooks and codes.
+    An epoch is its steps and what comes before them: codebooks and codes, and embeddings of all training images where
+    those are not made on what steps have seen.
     """
     batches = options.size(16, 2)
     trainer = prepared_trainer("dtq", experiment, generated_split(options.size(5000, 512)), options.device)
@@ -181,7 +182,7 @@ def _dtq_epochs(options: Options, experiment: Experiment, bare: Work, steps: flo
     def embed(**views: Any) -> Tensor:
         found: list[Tensor] = []
         trainer.method.backbone.eval()  # as the training loop does: one in training mode is copied first
-        embedding.append(clock(lambda: found.append(trainer.method.embed(trainer.images, **views))))
+        embedding.append(clock(lambda: found.append(trainer.method.embed(trainer.images, stay=True, **views))))
         trainer.method.backbone.train()
         return found[0]
 
@@ -194,13 +195,15 @@ def _dtq_epochs(options: Options, experiment: Experiment, bare: Work, steps: flo
     whole = median(seconds[BARE]) / batches * trainer.steps
     embeddings = median(embedding) / whole
     fresh = first / whole - embeddings
-    again = _over(seconds, "codes again", BARE) * batches / trainer.steps - embeddings
     coded = count - start + 1  # times that codes are made: before each epoch that has them, and after the last
+    # Embedded for each of them, or for the first and the last.
+    anew, times = (embeddings, coded) if len(embedding) > 1 else (0.0, 2)
+    again = _over(seconds, "codes again", BARE) * batches / trainer.steps - anew
     kinds = {
         "features alone": (0.0, 0.0),
         "the first with codes, by k-means": (embeddings, fresh),
-        TYPICAL: (embeddings, again),
-        f"mean of all {count}": (coded * embeddings / count, (fresh + (coded - 1) * again) / count),
+        TYPICAL: (anew, again),
+        f"mean of all {count}": (times * embeddings / count, (fresh + (coded - 1) * again) / count),
     }
     return {
         kind: {
