@@ -27,7 +27,7 @@ def numbers(result):
         result = list(result.values())
     if isinstance(result, list | tuple):
         return np.concatenate([numbers(each) for each in result])
-    return np.array([result])
+    return np.ravel(result)
 
 
 def data(size, labels="several", seed=0):
