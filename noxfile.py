@@ -62,7 +62,7 @@ def _reproduce(session: nox.Session, experiment: str, arguments: list[str]) -> N
 
 @nox.session(name="reproduce-digits")
 def reproduce_digits(session: nox.Session) -> None:
-    """Train, evaluate and tabulate on the bundled digits: minutes, nothing to download."""
+    """Train, evaluate and tabulate on the bundled digits: about three minutes, nothing to download."""
     _install(session, "benchmarks,figures")
     _reproduce(session, "digits", list(session.posargs))
 

@@ -28,7 +28,8 @@ from dpq.learning.on_embeddings import FrozenFeatures
 from dpq.learning.settings import Execution, TrainingConfig
 from dpq.method.dpq import DPQMethod
 from dpq.method.label_vectors import orthonormal_label_vectors
-from dpq.protocols import Dataset, load_protocol
+from dpq.protocols import Dataset
+from dpq.protocols.digits import load_digits_protocol
 from dpq.seeds import derive_seed, seeded
 
 CODEBOOK_SIZE = 16  # codewords per level: 4 bits
@@ -103,8 +104,8 @@ def subject_of(entry: MethodEntry) -> Subject:
 
 @cache
 def small_dataset() -> Dataset:
-    """60 digits in every split."""
-    return load_protocol("digits").limited(60)
+    """60 digits in every split, of all ten classes."""
+    return load_digits_protocol(seen=10).limited(60)
 
 
 def _require(kept: Any, promise: str) -> None:

@@ -18,17 +18,18 @@ SEEN = 6
 _BRIGHTEST = 16  # the bundled images count ink in 4x4 blocks of bits
 
 
-def seen_classes(split_seed: int) -> tuple[str, ...]:
+def seen_classes(split_seed: int, seen: int = SEEN) -> tuple[str, ...]:
     """The classes of the training images, in the order of `CLASSES`."""
     order = seeded_order(CLASSES, split_seed)
-    return tuple(CLASSES[c] for c in sorted(order[:SEEN]))
+    return tuple(CLASSES[c] for c in sorted(order[:seen]))
 
 
-def load_digits_protocol(split_seed: int = 0) -> Dataset:
+def load_digits_protocol(split_seed: int = 0, seen: int = SEEN) -> Dataset:
     """The bundled digits: 300 training images of six classes; of all ten 200 queries, and a database of 1,097.
 
     Args:
         split_seed: seed of the draw of images, and of that of the classes.
+        seen: how many classes training sees; ten are the images without the protocol's difficulty.
 
     Returns:
         The data set; images are [N, 3, 8, 8] with three equal channels, 0..16 stretched to 0..255. All splits have the
@@ -48,6 +49,6 @@ def load_digits_protocol(split_seed: int = 0) -> Dataset:
         train=TRAIN_PER_CLASS,
         seed=split_seed,
     )
-    columns = [CLASSES.index(name) for name in seen_classes(split_seed)]
+    columns = [CLASSES.index(name) for name in seen_classes(split_seed, seen)]
     train = drawn.take(torch.nonzero(drawn.labels[:, columns].any(dim=1)).flatten())
     return Dataset("digits", "digits", CLASSES, train, query, database, fingerprint(train, query, database))
