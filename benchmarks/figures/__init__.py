@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from benchmarks.figures.ablations import ablations_figure
+from benchmarks.figures.data import data_figure
 from benchmarks.figures.gallery import gallery_figure
 from benchmarks.figures.lengths import map_figure
 from benchmarks.figures.levels import levels_figure
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # How a figure is drawn, None where there is nothing to draw it from, and what it shows; in the order of the page.
 FIGURES: dict[str, tuple[Callable[[Section], Figure | None], str]] = {
     "map": (map_figure, "mAP against code length, with 95 % intervals over repetitions; dotted: as printed."),
+    "data": (data_figure, "mAP of DPQ on several copies of the same images, with 95 % intervals; all else is equal."),
     "ablations": (ablations_figure, "What each change to DPQ does to mAP, with 95 % intervals, paired over seeds."),
     "precision_recall": (precision_recall_figure, "Precision and recall at each code length."),
     "precision_at_k": (precision_at_k_figure, "Precision among the first K at each code length."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +32,7 @@ class Section:
     ablated: Sequence[Record] = ()  # of ablations of DPQ
     key: str = ""  # digest of the setting
     output: Path = Path("results")  # folder of all results
+    beside: Sequence[Section] = ()  # of the same setting on other copies of the images
 
     @property
     def every(self) -> list[Record]:
@@ -187,7 +188,10 @@ def sections_of(records: Sequence[Record], output: Path = Path("results")) -> tu
         return not first.comparable, first.raw["config"]["training"] != shipped, -len(groups[key]), key
 
     ordered = {key: groups[key] for key in sorted(groups, key=rank)} | {key: [] for key in ablated if key not in groups}
-    return tuple(Section(name, group, ablated.get(key, ()), key, output) for key, group in ordered.items())
+    made = [Section(name, group, ablated.get(key, ()), key, output) for key, group in ordered.items()]
+    first = _without(setting_of(made[0].first), ("data",))
+    others = [one for one in made[1:] if one.records and _without(setting_of(one.first), ("data",)) == first]
+    return replace(made[0], beside=others), *made[1:]
 
 
 def _keys(records: Sequence[Record]) -> dict[str, str]:

@@ -26,7 +26,9 @@ def files(*names):
 @pytest.fixture
 def everything(put, put_ties, put_projection, put_gallery, tmp_path):
     record = make_record(training_log=LOG)
-    put(record, make_record("rq", seed=0), no_margin(0, (0.4, 0.6)))
+    copy = make_record(id="dpq-paper-seed0-copy")
+    copy["data"] |= {"variant": "cifar10-restored"}
+    put(record, make_record("rq", seed=0), no_margin(0, (0.4, 0.6)), copy)
     for write in (put_ties, put_projection, put_gallery):
         write(record)
     return tmp_path
@@ -76,7 +78,7 @@ def test_every_axis_is_labelled_and_no_print_is_small(everything):
     for name, (draw, _) in FIGURES.items():
         figure = draw(material)
         figure.canvas.draw()
-        assert "cifar10-jpeg, 224 pixels, 4 epochs" in figure.get_suptitle()
+        assert ("" if name == "data" else "cifar10-jpeg, ") + "224 pixels, 4 epochs" in figure.get_suptitle()
         sizes = [text.get_fontsize() for text in figure.findobj(mpl.text.Text) if text.get_text()]
         assert min(size for size in sizes if size) >= 5.6  # exponents of 8 points
         if name == "gallery":
