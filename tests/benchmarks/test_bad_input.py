@@ -65,7 +65,7 @@ def refuse(configs, tmp_path, capsys):
             ["--limit", "5"],
             "some of the 10 classes; raise it; on the command line: --limit N",
         ),
-        (["--limit", "10"], "16 codewords per level need at least as many training images; got 10"),
+        (["--limit", "10"], "16 codewords per level need at least as many training images; got 6"),
         (
             ["--weights", "nowhere.safetensors"],
             "or none to start from scratch; on the command line: --weights FILE",
@@ -183,7 +183,7 @@ def test_a_loss_that_is_not_finite(configs, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(DPQMethod, "losses", poisoned)
     only = ["--limit", "100", "--method", "dpq"]
     assert main(["run", "tiny", *only, "--output", str(tmp_path / "results")]) == 2
-    assert "at step 3; the checkpoint of epoch 1 is kept" in capsys.readouterr().err
+    assert "at step 2; the checkpoint of epoch 1 is kept" in capsys.readouterr().err
     assert not (tmp_path / "results/tiny/runs").exists()
     assert len(list((tmp_path / "results/tiny/checkpoints").iterdir())) == 1
 

@@ -73,7 +73,7 @@ def test_the_second_process_does_what_the_first_does_not_and_waits_for_the_rest(
 def test_force_waits_for_a_training_that_goes_on(whole, tmp_path):
     expected = whole("dpq")
     output = tmp_path / "results"
-    first = Child(tmp_path, command, arguments(output, "dpq"), pause, 3)
+    first = Child(tmp_path, command, arguments(output, "dpq"), pause, 1)
     assert first.hear() == "paused"
     second = Child(tmp_path, command, [*arguments(output, "dpq"), "--force"], say_locks)
     assert f"waiting for process {first.pid} on " in second.hear()

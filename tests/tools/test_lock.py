@@ -47,7 +47,7 @@ def test_the_committed_results_of_cpus_were_made_with_it():
     paths = sorted((ROOT / "results").glob("cifar10*/runs/*.json"))
     environments = {path: json.loads(path.read_text(encoding="utf-8"))["environment"] for path in paths}
     of_cpus = {path: environment for path, environment in environments.items() if environment["device"] == "cpu"}
-    assert len(of_cpus) > 100
+    assert len(of_cpus) > 40
     for path, environment in of_cpus.items():
         for package in ("numpy", "scikit_learn", "timm", "torch"):
             version = PINS[canonicalize_name(package)].version

@@ -209,10 +209,23 @@ DECISIVE = ("id", "experiment", "protocol", "method", "variant", "seed", "ablati
 PARTS = {"data": ["name", "fingerprint"], "backbone": ["name", "weights", "weights_sha256", "image_size"]}
 
 
-@pytest.mark.parametrize("begins", ["dpq-paper-seed0", "pq-dpq-paper-seed1", "dpq-paper-no-soft", "dpq-released-seed0"])
-def test_a_record_that_was_changed_in_one_field_of_its_identity_is_refused(tmp_path, begins):
-    record = committed(begins)
+def no_soft():
+    """A committed record as that of an ablation of the run that it is of."""
+    plain = copy.deepcopy(committed("dpq-paper-seed0"))
+    plain["config"]["methods"]["dpq"]["soft_terms"] = False
+    return sealed(plain | {"ablation": "no-soft", "ablation_of": plain["id"]})
+
+
+@pytest.mark.parametrize("kind", ["dpq-paper-seed0", "pq-dpq-paper-seed1", "no-soft", "released"])
+def test_a_record_that_was_changed_in_one_field_of_its_identity_is_refused(tmp_path, kind):
+    if kind == "no-soft":
+        record = no_soft()
+    else:
+        released = kind == "released"
+        record = committed("dpq-paper-seed0" if released else kind)
+        record = sealed(record | {"variant": "released"}) if released else record
     path = put(tmp_path, record)
+    read_record(path)
     decisive = {key: record[key] for key in DECISIVE if key in record}
     decisive |= {table: {key: record[table][key] for key in keys} for table, keys in PARTS.items()}
     for (*inner, last), value in leaves(decisive):
@@ -229,7 +242,7 @@ def test_a_record_that_was_changed_in_one_field_of_its_identity_is_refused(tmp_p
 
 
 def test_an_ablation_is_one_of_a_run_of_its_own_seed(tmp_path):
-    record = committed("dpq-paper-no-soft-seed0")
+    record = no_soft()
     path = put(tmp_path, record)
     path.write_text(json.dumps(record | {"ablation_of": record["ablation_of"].replace("seed0", "seed1")}))
     with pytest.raises(InputError, match="ablation_of must be a run of dpq-paper-seed0"):

@@ -44,9 +44,9 @@ def test_coarse_classes_are_a_second_relevance():
     merged = np.array([["animal", "plant", "thing"].index(coarse[c]) for c in fine])
     raw = made_up(np.eye(5, dtype=bool)[fine])
     for cut in (None, 7):
-        of_coarse = evaluate_lengths(made_up(np.eye(3, dtype=bool)[merged]), {2: 0.0, 4: 0.0}, cut, "l2", "float32")
-        both = evaluate_lengths(raw, {2: 0.0, 4: 0.0}, cut, "l2", "float32", coarse=coarse)
-        without = evaluate_lengths(raw, {2: 0.0, 4: 0.0}, cut, "l2", "float32")
+        of_coarse, _ = evaluate_lengths(made_up(np.eye(3, dtype=bool)[merged]), {2: 0.0, 4: 0.0}, cut, "l2", "float32")
+        both, _ = evaluate_lengths(raw, {2: 0.0, 4: 0.0}, cut, "l2", "float32", coarse=coarse)
+        without, _ = evaluate_lengths(raw, {2: 0.0, 4: 0.0}, cut, "l2", "float32")
         assert [one.map_coarse for one in both] == [one.map for one in of_coarse]
         assert [replace(one, map_coarse=None) for one in both] == list(without)
         assert both[0].table == without[0].table | {"map_coarse": both[0].map_coarse}
@@ -55,7 +55,7 @@ def test_coarse_classes_are_a_second_relevance():
 def test_several_labels_of_one_coarse_class_count_once():
     labels = np.random.default_rng(2).random((40, 4)) < 0.4
     merged = np.stack([labels[:, [0, 2]].any(axis=1), labels[:, [1, 3]].any(axis=1)], axis=1)
-    ((one,), (other,)) = (
+    (((one,), _), ((other,), _)) = (
         evaluate_lengths(made_up(labels), {4: 0.0}, None, "inner", "float32", coarse=("b", "a", "b", "a")),
         evaluate_lengths(made_up(merged), {4: 0.0}, None, "inner", "float32"),
     )
@@ -70,5 +70,5 @@ def test_a_cut_beyond_the_database_is_its_end():
     assert [entry.r for entry in entries] == [40, 40, 7]
     assert entries[0].map == entries[1].map != entries[2].map
     assert set(entries[0].map_at) == {"10"}
-    (other,) = evaluate_lengths(raw, {4: 0.0}, 7, "inner", "float32", further_cuts=(10,), device=torch.device("cpu"))
+    (other,), _ = evaluate_lengths(raw, {4: 0.0}, 7, "inner", "float32", further_cuts=(10,), device=torch.device("cpu"))
     assert not differ(other.table, entries[2].table)

@@ -103,7 +103,7 @@ def test_what_cannot_be_done_is_said_in_a_line_and_the_others_go_on(configs, tmp
     assert done == good[::-1]
     lines = caplog.messages
     assert f"{killed.identity}: its process was killed (SIGKILL), perhaps for want of memory" in lines
-    reason = "error: the loss became nan of 500; on the command line: --epochs N"
+    reason = "error: the loss became nan of 300; on the command line: --epochs N"
     assert f"{refused.identity}: {reason}" in lines
     assert any(f"process {os.getpid()} on " in line and "going on with what else there is" in line for line in lines)
     assert dict(os.environ) == before
