@@ -15,11 +15,10 @@ from PIL import Image
 
 from benchmarks.bench.measure import clock
 from benchmarks.bench.setting import generated_split
-from benchmarks.setting.options import OPTIONS
 
 COMMANDS = "benchmarks.__main__"  # which is imported where it is called, as are all commands with it
 PHASES = ("train", "encode", "evaluate")
-ALONE = ("--parallel", "1") if "--parallel" in OPTIONS else ()  # one after the other, in the process that is called
+ALONE = ("--parallel", "1")  # one after the other, in the process that is called
 DRAWN = 512  # images of a class; more take memory
 WHOLE = "whole run"  # from the parsed command to the last record
 

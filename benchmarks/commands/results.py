@@ -15,7 +15,7 @@ from dpq.files.places import matching
 log = logging.getLogger(__name__)
 
 # The order of the page; experiments that are not named here follow by name.
-ORDER = ("cifar10-cpu", "cifar10", "cifar10-unseen", "cifar100-cpu", "cifar100", "cifar100-unseen")
+ORDER = ("cifar10", "cifar10-cpu", "cifar10-unseen", "cifar100-cpu", "cifar100", "cifar100-unseen")
 
 
 def run(options: argparse.Namespace) -> None:
