@@ -124,6 +124,12 @@ def quietly(work, *args):
         return interruption.say()
 
 
+def heard(work):
+    """As `quietly`, also where tests are run by what ignores that a terminal is closed."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    return quietly(work)
+
+
 def decode(root):
     """Decode with two workers that never finish."""
 
@@ -186,7 +192,7 @@ def test_pressing_again_does_not_cut_tidying_up_short(configs, tmp_path):
 
 
 def test_a_closed_terminal_ends_a_command(configs, tmp_path):
-    child = Child(tmp_path, quietly, fail_after_the_signal)
+    child = Child(tmp_path, heard, fail_after_the_signal)
     child.hear()
     os.kill(child.pid, signal.SIGHUP)
     assert child.end() == 128 + signal.SIGHUP
