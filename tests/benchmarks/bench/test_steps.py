@@ -44,7 +44,8 @@ def step_on(device, name, batch_size=16):
         trainer.method._seen = torch.zeros(64, EXPERIMENT.backbone.embedding_dim, device=device)
         trainer.method._codes = torch.zeros(64, trainer.method.quantizer.levels, dtype=torch.uint8, device=device)
     else:
-        trainer.method._reconstructions = torch.zeros(64, EXPERIMENT.backbone.embedding_dim, device=device)
+        for kept in ("_reconstructions", "_seen"):
+            setattr(trainer.method, kept, torch.zeros(64, EXPERIMENT.backbone.embedding_dim, device=device))
     crops = torch.eye(2, 3, device=device).repeat(batch_size, 1, 1)
     to_input(trainer.images[:1], 8, trainer.method.preprocessing, training.augmentation)  # what is sent once
     with Watch() as watch:
