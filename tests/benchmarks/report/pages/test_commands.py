@@ -135,8 +135,8 @@ def test_the_command_of_a_committed_row_plans_its_records_and_no_others(experime
 
 
 def test_a_plain_row_has_the_short_command():
-    records = [committed(f"dpq-paper-seed{seed}-1d5b66853c") for seed in range(2)]
-    assert command_of(records) == "python -m benchmarks run cifar10-cpu --method dpq --seeds 0,1"
+    records = [committed(f"dpq-paper-seed{seed}-1d5b66853c") for seed in range(3)]
+    assert command_of(records) == "python -m benchmarks run cifar10-cpu --method dpq --seeds 0,1,2"
 
 
 def test_the_order_of_the_records_is_all_the_same():
