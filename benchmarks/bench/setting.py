@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from timm.optim import param_groups_layer_decay
 from torch import nn
 from torch.nn import functional as F
 
@@ -15,6 +14,7 @@ from benchmarks.bench.measure import Work
 from benchmarks.bench.report import Options
 from benchmarks.setting.building import Ingredients, build_method
 from benchmarks.setting.experiment import Experiment, load_experiment
+from dpq.learning.deep import body_groups
 from dpq.learning.graphs import Replayed
 from dpq.learning.settings import Execution, autocast
 from dpq.learning.training import Trainer
@@ -106,9 +106,7 @@ def bare_step(experiment: Experiment, device: torch.device, *, update: bool = Fa
     training = experiment.training
     body, inputs = bare_backbone(experiment, device, training.batch_size)
     both_ways = forward_backward(body, inputs, training.precision)
-    groups = param_groups_layer_decay(body, training.weight_decay, layer_decay=training.layer_decay)
-    groups = [{"lr": training.learning_rate * group.pop("lr_scale")} | group for group in groups]
-    optimizer = torch.optim.AdamW(groups, fused=True, capturable=device.type == "cuda")
+    optimizer = torch.optim.AdamW(body_groups(body, training), fused=True, capturable=device.type == "cuda")
 
     def work() -> dict[str, torch.Tensor]:
         both_ways()

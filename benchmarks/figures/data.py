@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from benchmarks.figures.series import Series, series_of, setting_line
-from benchmarks.figures.style import dodged, draw_intervals, legend_below, new_figure, style_of
+from benchmarks.figures.style import dodged, draw_intervals, legend_below, narrowest, new_figure, style_of
 from benchmarks.report.study import Section
 
 if TYPE_CHECKING:
@@ -26,10 +25,9 @@ def data_figure(section: Section) -> Figure | None:
     figure = new_figure(5.6, 4.2, f"DPQ on copies of the same images\n{rest}")
     axes = figure.add_subplot(xlabel="code length [bits]", ylabel="mAP")
     lengths = sorted({bits for _, series in found for bits in series.records})
-    step = min((b - a for a, b in pairwise(lengths)), default=8)
     colour, _ = style_of(METHOD)
     for index, (one, series) in enumerate(found):
-        places = dodged(list(series.records), index, len(found), 0.2 * step)
+        places = dodged(list(series.records), index, len(found), 0.2 * narrowest(lengths))
         look = {"color": colour, "markerfacecolor": "white" if index else colour, "marker": MARKERS[index % 4]}
         intervals = [series.interval(bits) for bits in series.records]
         draw_intervals(axes, places, intervals, label=one.first.data.variant, linestyle="--" if index else "-", **look)

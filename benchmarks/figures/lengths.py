@@ -7,7 +7,7 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from benchmarks.figures.series import Series, series_of, setting_line
-from benchmarks.figures.style import LINES, dodged, draw_intervals, legend_below, new_figure, style_of
+from benchmarks.figures.style import LINES, dodged, draw_intervals, legend_below, narrowest, new_figure, style_of
 from benchmarks.report.study import Section
 from benchmarks.setting.methods import METHODS
 
@@ -98,9 +98,8 @@ def _mark_break(stacked: Sequence[Axes]) -> None:
 
 def _draw(axes: Axes, series: Sequence[Series], printed: pd.DataFrame) -> None:
     lengths = sorted({bits for one in series for bits in one.records})
-    step = min((b - a for a, b in pairwise(lengths)), default=8)
     for index, one in enumerate(series):
-        places = dodged(list(one.records), index, len(series), 0.45 * step)
+        places = dodged(list(one.records), index, len(series), 0.45 * narrowest(lengths))
         intervals = [one.interval(bits) for bits in one.records]
         draw_intervals(axes, places, intervals, linestyle=LINES[one.training], **one.look)
     for name, part in printed.groupby("method", sort=False):

@@ -7,6 +7,7 @@ import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.report.intervals import Interval
@@ -148,6 +149,11 @@ def look_of(method: str, variant: str, title: str, training: str = "") -> dict[s
         "zorder": 4 if method == "dpq" else 3,
         "label": title,
     }
+
+
+def narrowest(lengths: Sequence[int]) -> int:
+    """The smallest step from one code length to the next, ascending; a byte where there is one length."""
+    return min((b - a for a, b in pairwise(lengths)), default=8)
 
 
 def dodged(values: Sequence[float], index: int, count: int, width: float) -> list[float]:

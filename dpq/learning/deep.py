@@ -280,15 +280,20 @@ def _kept(place: Tensor, values: Tensor) -> Tensor:
     return place.copy_(values) if place.shape == values.shape else values.clone()
 
 
-def decayed_groups(backbone: Backbone, config: TrainingConfig) -> list[dict[str, Any]]:
+def body_groups(body: nn.Module, config: TrainingConfig) -> list[dict[str, Any]]:
     """Each earlier layer learns by `layer_decay` slower; no weight decay on biases and normalisation."""
     from timm.optim import param_groups_layer_decay
 
-    groups = param_groups_layer_decay(backbone.body, config.weight_decay, layer_decay=config.layer_decay)
+    groups = param_groups_layer_decay(body, config.weight_decay, layer_decay=config.layer_decay)
+    return [{"lr": config.learning_rate * group.pop("lr_scale")} | group for group in groups]
+
+
+def decayed_groups(backbone: Backbone, config: TrainingConfig) -> list[dict[str, Any]]:
+    """Those of the body (`body_groups`) and of the heads, which learn by `head_multiplier` faster."""
     heads = backbone.heads
     rate = config.learning_rate * config.head_multiplier
     return [
-        *({"lr": config.learning_rate * group.pop("lr_scale")} | group for group in groups),
+        *body_groups(backbone.body, config),
         {"params": [h.bias for h in heads], "weight_decay": 0.0, "lr": rate},
         {"params": [h.weight for h in heads], "weight_decay": config.weight_decay, "lr": rate},
     ]

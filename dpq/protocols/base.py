@@ -86,6 +86,10 @@ class Split:
         """The images at `rows` ([n] int64), in that order; what is on disk stays there."""
         return Split(take_images(self.images, rows), self.labels[rows])
 
+    def having(self, columns: Sequence[int]) -> Split:
+        """The images that have one of these labels, in the order of the split, with all label columns."""
+        return self.take(torch.nonzero(self.labels[:, columns].any(dim=1)).flatten())
+
     def balanced(self, limit: int) -> Split:
         """The first `limit // L` images of every class, in the order of the split.
 

@@ -78,5 +78,5 @@ def load_cifar_unseen(kind: CifarSet, data_root: Path | None, cache: Path, split
 
 def _with_labels(split: Split, columns: list[int]) -> Split:
     """The images that have one of these labels, in the order of the split, with these columns alone."""
-    part = split.take(torch.nonzero(split.labels[:, columns].any(dim=1)).flatten())
+    part = split.having(columns)
     return Split(part.images, part.labels[:, columns])

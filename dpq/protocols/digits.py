@@ -50,5 +50,5 @@ def load_digits_protocol(split_seed: int = 0, seen: int = SEEN) -> Dataset:
         seed=split_seed,
     )
     columns = [CLASSES.index(name) for name in seen_classes(split_seed, seen)]
-    train = drawn.take(torch.nonzero(drawn.labels[:, columns].any(dim=1)).flatten())
+    train = drawn.having(columns)
     return Dataset("digits", "digits", CLASSES, train, query, database, fingerprint(train, query, database))
