@@ -30,6 +30,7 @@ class Interruption:
         self.status = 128 + signal.SIGINT  # exit status of an interrupted command
         self._advice = NOT_BEGUN
         self._raises = self._arrived = self._said = False
+        self._forking = self._held = False
         self._saying = threading.Lock()
 
     def install(self) -> None:
@@ -47,7 +48,7 @@ class Interruption:
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         threading.Thread(target=self._watch, args=(reading,), name="interrupts", daemon=True).start()
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_leave_to_the_parent)
+            os.register_at_fork(before=self._fork, after_in_parent=self._forked, after_in_child=_leave_to_the_parent)
 
     @contextmanager
     def interruptible(self, advice: str) -> Iterator[None]:
@@ -76,6 +77,9 @@ class Interruption:
         return self.status
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._forking:  # what is raised there is printed and lost
+            self._held = True
+            return
         if self._arrived:  # the end is near already
             return
         self._arrived, self.status = True, 128 + number
@@ -88,8 +92,18 @@ class Interruption:
         while number not in _SIGNALS:  # libraries handle others, which wake this thread too
             number = os.read(reading, 1)[0]
         self.status = 128 + number
+        while self._forking:
+            time.sleep(0.01)
+        if self._held:
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
         time.sleep(_GRACE)
         self._end()
+
+    def _fork(self) -> None:
+        self._forking = True
+
+    def _forked(self) -> None:
+        self._forking = False
 
     def _end(self) -> None:
         """End the process from any thread, whatever the main one is doing: it may hold the lock of `sys.stderr`."""

@@ -151,6 +151,25 @@ def test_workers_end_with_the_command(configs, tmp_path, terminal):
     assert child.err == "interrupted: advice\n"
 
 
+def decode_beside_a_library(root):
+    """One that has work of its own to do in every fork, before ours."""
+
+    def tidy():
+        say("forked")
+        time.sleep(0.5)
+
+    os.register_at_fork(after_in_child=tidy)
+    return quietly(decode, root)
+
+
+def test_a_worker_that_is_just_being_forked_ends_too(configs, tmp_path):
+    child = Child(tmp_path, decode_beside_a_library, tmp_path)
+    assert child.hear() == "forked"
+    os.killpg(child.pid, signal.SIGINT)
+    assert child.end() == 130
+    assert child.err == "interrupted: advice\n"
+
+
 def fail_after_the_signal():
     try:
         say("ready")
