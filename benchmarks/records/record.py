@@ -81,6 +81,7 @@ class Data:
     classes: tuple[str, ...] = ()  # of own images
     layout: Literal["classes", "splits", "manifest"] | None = None  # of the folder of own images
     copies_left_out: Whole = 0  # images that are copies of others
+    re_encoded: Mapping[str, Whole] = field(default_factory=dict)  # images without their original pixels, by class
     coarse: tuple[str, ...] = ()  # of each class of the queries, the coarse class that it belongs to
     queries_in_database: Whole = 0  # of own images
 

@@ -20,6 +20,7 @@ from dpq.errors import InputError
 
 E = TypeVar("E", Ties, Projection, Gallery)
 _OF_THE_METHOD = ("methods", "bits", "source")
+_SAID_LATER = ("re_encoded",)  # of the data, which older records lack
 _OF_THE_CLASS_SPLIT = ("fingerprint", "seen", "unseen", "coarse", "database")  # copies lie in some classes alone
 
 
@@ -224,7 +225,7 @@ def setting_of(record: Record) -> dict[str, Any]:
     own = (*_OF_THE_METHOD, "split_seed") if unseen else _OF_THE_METHOD
     # Frozen features have the network's own width; what the experiment asks for is in the configuration.
     return _without(table["config"], own) | {
-        "data": _without(table["data"], _OF_THE_CLASS_SPLIT if unseen else ()),
+        "data": _without(table["data"], (*_SAID_LATER, *(_OF_THE_CLASS_SPLIT if unseen else ()))),
         "backbone": _without(table["backbone"], ("embedding_dim",)),
     }
 

@@ -107,6 +107,9 @@ CIFAR100 = CifarSet(
 )
 SETS = {kind.name: kind for kind in (CIFAR10, CIFAR100)}
 
+# Images of a known variant that lack their original pixels, by class: they are decoded from JPEG re-encodings.
+RE_ENCODED = {"cifar10-restored": {"horse": 6, "ship": 105}}
+
 
 @dataclass(frozen=True)
 class _Source:
@@ -136,7 +139,8 @@ def load_cifar(kind: CifarSet, data_root: Path | None, cache: Path, split_seed: 
     Returns:
         The data set, named as the set (official), `<name>-<variant>` as its folder or tar is, or `<name>-folder`;
         with `-jpeg` behind it where the files are JPEG and the name does not say so. Its database is in an order drawn
-        by the seed. Its `facts` count the copies where there are any, and name the coarse class of each class.
+        by the seed. Its `facts` count the copies and the images that are known to be re-encoded, where there are any, and
+        name the coarse class of each class.
 
     Raises:
         InputError: nothing is found, or what is found is damaged, incomplete or another set.
@@ -157,6 +161,8 @@ def load_cifar(kind: CifarSet, data_root: Path | None, cache: Path, split_seed: 
     database = database.take(torch.tensor(seeded_order([str(i) for i in range(len(database))], split_seed)))
     left_out = len(keys) - len(kept)
     facts: dict[str, Any] = {"copies_left_out": left_out} if left_out else {}
+    if source.name in RE_ENCODED:
+        facts["re_encoded"] = RE_ENCODED[source.name]
     if kind.coarse:
         facts["coarse"] = list(kind.coarse)
     known = kept_fingerprint(cache, train, query, database)

@@ -155,6 +155,14 @@ def test_coarse_classes_have_a_column_where_there_are_any(tmp_path):
     assert not any("coarse" in text for text in plain.values())
 
 
+def test_what_newer_records_say_of_the_same_images_is_no_other_setting(tmp_path):
+    older, newer = make_record(seed=0), make_record(seed=1)
+    newer["data"]["re_encoded"] = {"horse": 6, "ship": 105}
+    put(tmp_path, older, newer)
+    (section,) = Study.read(tmp_path, "cifar10").sections
+    assert len(section.records) == 2
+
+
 @pytest.mark.parametrize("protocol", ["cifar100", "cifar100-unseen"])
 def test_a_protocol_that_no_paper_has_shows_no_printed_value(tmp_path, protocol):
     record = make_record(protocol=protocol)

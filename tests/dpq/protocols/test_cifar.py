@@ -437,3 +437,9 @@ def test_real_data(tmp_path: Path) -> None:
         assert split.labels.sum(dim=0).tolist() == [count] * 10
     # No two images of CIFAR-10 have the same pixels.
     assert len({image.numpy().tobytes() for split, _ in parts for image in split.images}) == 60_000
+
+
+def test_what_is_known_of_a_variant_is_said_of_it_alone(tmp_path):
+    restored = load(write_folder(tmp_path / "cifar10-restored", files()), tmp_path / "cache")
+    assert restored.facts == {"re_encoded": {"horse": 6, "ship": 105}}
+    assert load(write_folder(tmp_path / "cifar10-other", files()), tmp_path / "cache").facts == {}
