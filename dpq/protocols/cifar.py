@@ -139,8 +139,8 @@ def load_cifar(kind: CifarSet, data_root: Path | None, cache: Path, split_seed: 
     Returns:
         The data set, named as the set (official), `<name>-<variant>` as its folder or tar is, or `<name>-folder`;
         with `-jpeg` behind it where the files are JPEG and the name does not say so. Its database is in an order drawn
-        by the seed. Its `facts` count the copies and the images that are known to be re-encoded, where there are any, and
-        name the coarse class of each class.
+        by the seed. Its `facts` count the copies and the images that are known to be re-encoded, where there are any,
+        and name the coarse class of each class.
 
     Raises:
         InputError: nothing is found, or what is found is damaged, incomplete or another set.
