@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 
 # How a figure is drawn, None where there is nothing to draw it from, and what it shows; in the order of the page.
 FIGURES: dict[str, tuple[Callable[[Section], Figure | None], str]] = {
-    "map": (map_figure, "mAP against code length, with 95 % intervals over repetitions; dotted: as printed."),
+    "map": (
+        map_figure,
+        "mAP against code length, with 95 % intervals over repetitions; lines join equal n; dotted: as printed.",
+    ),
     "data": (data_figure, "mAP of DPQ on several copies of the same images, with 95 % intervals; all else is equal."),
     "ablations": (ablations_figure, "What each change to DPQ does to mAP, with 95 % intervals, paired over seeds."),
-    "precision_recall": (precision_recall_figure, "Precision and recall at each code length."),
-    "precision_at_k": (precision_at_k_figure, "Precision among the first K at each code length."),
+    "precision_recall": (precision_recall_figure, "Precision and recall of the longest codes."),
+    "precision_at_k": (precision_at_k_figure, "Precision among the first K, by the longest codes."),
     "levels": (levels_figure, "Reconstruction error and use of the codewords, level by level."),
     "training": (training_figure, "Loss terms of the deep methods, epoch by epoch."),
     "ties": (

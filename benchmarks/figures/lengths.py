@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.figures.series import Series, series_of, setting_line
 from benchmarks.figures.style import LINES, dodged, draw_intervals, legend_below, narrowest, new_figure, style_of
+from benchmarks.report.intervals import Interval
 from benchmarks.report.study import Section
 from benchmarks.setting.methods import METHODS
 
@@ -47,9 +48,7 @@ def map_figure(section: Section) -> Figure:
     if columns == 2:
         axes = figure.add_subplot(grid[:, 1], xlabel="code length [bits]", ylabel="mAP")
         axes.set_title("Close-up: DPQ and its controls")
-        _draw(axes, close, printed.iloc[:0])
-        inside = [v for one in close for v in _extent(one)]
-        axes.set_ylim(*_padded(min(inside), max(inside)))
+        _draw_close(axes, close, printed.iloc[:0])
     legend_below(figure, stacked[0], columns)
     return figure
 
@@ -57,6 +56,21 @@ def map_figure(section: Section) -> Figure:
 def _extent(one: Series) -> list[float]:
     """Everything that a curve reaches: means and ends of intervals."""
     return [value for bits in one.records for value in one.interval(bits).known]
+
+
+def _draw_close(axes: Axes, series: Sequence[Series], printed: pd.DataFrame) -> None:
+    """All that is reached but a lone point, further below the others than they span: that is said at the edge."""
+    _draw(axes, series, printed)
+    points = sorted(
+        ((one.interval(bits), bits, one) for one in series for bits in one.records), key=lambda p: p[0].mean
+    )
+    lowest, bits, its = points[0]
+    others = [value for interval, _, _ in points[1:] for value in interval.known]
+    low, high = min(others, default=lowest.mean), max(others, default=lowest.mean)
+    if lone := low - max(lowest.known) > high - low > 0:
+        edge = axes.get_xaxis_transform()
+        axes.text(bits, 0.01, f"\u2193 {lowest.mean:.3f}", transform=edge, ha="center", color=its.look["color"])
+    axes.set_ylim(*_padded(low if lone else min(*lowest.known, low), max(*lowest.known, high)))
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:
@@ -96,12 +110,23 @@ def _mark_break(stacked: Sequence[Axes]) -> None:
             )
 
 
+def _join_equal(axes: Axes, places: Sequence[float], intervals: Sequence[Interval], one: Series) -> None:
+    """Lines between neighbours that are means over equally many repetitions."""
+    for (x, left), (next_x, right) in pairwise(zip(places, intervals, strict=True)):
+        if left.n == right.n:
+            ends = [x, next_x], [left.mean, right.mean]
+            axes.plot(*ends, color=one.look["color"], linestyle=LINES[one.training], label=f"_{one.title}")
+
+
 def _draw(axes: Axes, series: Sequence[Series], printed: pd.DataFrame) -> None:
     lengths = sorted({bits for one in series for bits in one.records})
     for index, one in enumerate(series):
         places = dodged(list(one.records), index, len(series), 0.45 * narrowest(lengths))
         intervals = [one.interval(bits) for bits in one.records]
-        draw_intervals(axes, places, intervals, linestyle=LINES[one.training], **one.look)
+        line = LINES[one.training] if len({interval.n for interval in intervals}) == 1 else "none"
+        draw_intervals(axes, places, intervals, linestyle=line, **one.look)
+        if line == "none" != LINES[one.training]:
+            _join_equal(axes, places, intervals, one)
     for name, part in printed.groupby("method", sort=False):
         colour, marker = style_of(str(name))
         axes.plot(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
@@ -66,10 +68,10 @@ def _csv(summaries: list[pd.DataFrame]) -> str:
 def main_table(section: Section) -> pd.DataFrame:
     """MAP by method and length, in the papers' order: our rows, under each the paper's and the difference.
 
-    The best of our values at each length is bold, in Markdown.
+    The best of our values at each length is bold, in Markdown, unless it is a mean over fewer repetitions than others.
     """
     first, lengths = section.first, section.lengths
-    best = section.summary.groupby("bits")["map"].max()
+    best = {bits: _best(part) for bits, part in section.summary.groupby("bits")}
     kind = "class split" if first.has_unseen_classes else "split"
     blocks: list[tuple[int, list[dict[str, str]]]] = [
         (METHODS[str(part["method"].iloc[0])].order, _block(title, part, lengths, best, kind))
@@ -83,6 +85,12 @@ def main_table(section: Section) -> pd.DataFrame:
                 cells = {f"{b} bits": marked(reported_value(first.protocol, name, b)) for b in lengths}
                 blocks.append((places.get(name, LAST), [{"method": name, "source": "paper"} | cells]))
     return pd.DataFrame([row for _, block in sorted(blocks, key=lambda b: b[0]) for row in block])
+
+
+def _best(part: pd.DataFrame) -> float:
+    """The highest mAP of one length; none where a mean over more repetitions cannot be compared with it."""
+    top = part.sort_values("map").iloc[-1]
+    return float(top["map"]) if top["seeds"] == part["seeds"].max() else math.nan
 
 
 def short_table(section: Section) -> str:
@@ -102,7 +110,9 @@ def short_table(section: Section) -> str:
     return as_markdown(shown) if shown else ""
 
 
-def _block(title: str, part: pd.DataFrame, lengths: list[int], best: pd.Series[Any], kind: str) -> list[dict[str, str]]:
+def _block(
+    title: str, part: pd.DataFrame, lengths: list[int], best: Mapping[Any, float], kind: str
+) -> list[dict[str, str]]:
     def ours(r: pd.Series[Any]) -> str:
         return f"**{mean_map(r)}**" if r["map"] == best[r["bits"]] else mean_map(r)
 

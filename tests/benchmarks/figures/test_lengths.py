@@ -82,3 +82,27 @@ def test_trainings_that_ended_at_a_length_are_one_curve_without_a_line_told_apar
     assert lines.keys() == {"DPQ", title}
     assert (lines[title].get_linestyle(), lines[title].get_fillstyle()) == ("None", "left")
     assert (lines["DPQ"].get_linestyle(), lines["DPQ"].get_fillstyle()) == ("-", "full")
+
+
+def test_lines_join_points_of_equally_many_repetitions(material):
+    seeds = [make_record(seed=seed, bits=(8, 16, 24), maps=(0.7, 0.75, 0.8)) for seed in range(2)]
+    dqn = [
+        make_record("dqn", bits=(bits,), maps=(0.6,), seed=seed, id=f"dqn-{bits}-{seed}")
+        for bits, count in ((8, 2), (16, 1), (24, 1))
+        for seed in range(count)
+    ]
+    axes = map_figure(material(*seeds, *dqn)).axes[0]
+    drawn = {container.get_label(): container.lines[0].get_linestyle() for container in axes.containers}
+    assert drawn == {"DPQ": "-", "DQN": "None"}
+    (line,) = [line for line in axes.lines if line.get_label() == "_DQN"]
+    assert line.get_xdata() == pytest.approx([16, 24], abs=4)
+
+
+def test_a_lone_point_far_below_leaves_the_close_up_and_is_said(material):
+    records = [make_record(maps=(0.70, 0.72)), make_record("rq-dpq", maps=(0.69, 0.71))]
+    close = map_figure(material(*records, make_record("label-code", maps=(0.5, 0.70)))).axes[-1]
+    assert 0.68 < close.get_ylim()[0] < 0.69
+    assert [text.get_text() for text in close.texts] == ["\u2193 0.500"]
+    close = map_figure(material(*records, make_record("label-code", maps=(0.685, 0.70)))).axes[-1]
+    assert close.get_ylim()[0] < 0.685
+    assert not close.texts

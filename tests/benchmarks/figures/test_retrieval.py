@@ -9,25 +9,23 @@ from tests.benchmarks.figures.conftest import curve
 @pytest.fixture
 def two_seeds(material):
     one, other = make_record(), make_record(seed=1)
-    other["lengths"][0] |= {"pr": [[r, 0.5] for r, _ in other["lengths"][0]["pr"]]}
-    other["lengths"][0] |= {"precision_at": dict.fromkeys(("1", "10", "100", "500", "1000"), 0.1)}
+    other["lengths"][1] |= {"pr": [[r, 0.5] for r, _ in other["lengths"][1]["pr"]]}
+    other["lengths"][1] |= {"precision_at": dict.fromkeys(("1", "10", "100", "500", "1000"), 0.1)}
     dqn = [make_record("dqn"), make_record("dqn", bits=(8,), maps=(0.5,), id="dqn-8")]
     return material(one, other, *dqn)
 
 
-def test_precision_against_recall_is_a_mean_over_seeds_a_panel_per_length(two_seeds):
-    eight, sixteen = precision_recall_figure(two_seeds).axes
-    assert [eight.get_title(), sixteen.get_title()] == ["8 bits", "16 bits"]
-    recall, precision, _ = curve(eight, "DPQ")
+def test_precision_against_recall_is_a_mean_over_seeds_of_the_longest_code(two_seeds):
+    (axes,) = precision_recall_figure(two_seeds).axes
+    recall, precision, _ = curve(axes, "DPQ")
     assert recall == pytest.approx(np.linspace(0.1, 1, 10))
     assert precision == pytest.approx((1 - recall / 2 + 0.5) / 2)
-    assert curve(sixteen, "DPQ")[1] == pytest.approx(1 - recall / 2)
+    assert curve(axes, "DQN")[1] == pytest.approx(1 - recall / 2)
 
 
 def test_truncated_codes_are_left_out(two_seeds):
     for figure in (precision_recall_figure(two_seeds), precision_at_k_figure(two_seeds)):
-        for axes in figure.axes:
-            assert sorted(line.get_label() for line in axes.lines) == ["DPQ", "DQN"]
+        assert sorted(line.get_label() for line in figure.axes[0].lines) == ["DPQ", "DQN"]
 
 
 def test_precision_at_k_on_a_logarithmic_axis(two_seeds):
@@ -38,7 +36,7 @@ def test_precision_at_k_on_a_logarithmic_axis(two_seeds):
     assert precision == pytest.approx([0.5, 0.45, 0.4, 0.35, 0.3])
 
 
-def test_a_method_without_a_length_has_an_empty_curve_there(material):
+def test_a_method_without_the_longest_length_is_left_out(material):
     made = material(make_record(), make_record("dqn", bits=(8,), maps=(0.5,)))
-    for axes, points in zip(precision_recall_figure(made).axes, (10, 0), strict=True):
-        assert len(curve(axes, "DQN")[0]) == points
+    for figure in (precision_recall_figure(made), precision_at_k_figure(made)):
+        assert [line.get_label() for line in figure.axes[0].lines] == ["DPQ"]

@@ -229,6 +229,13 @@ def test_the_best_of_ours_at_each_length_is_bold():
     assert bold == [("DQN", "8 bits"), ("DPQ", "16 bits")]
 
 
+def test_a_mean_over_fewer_repetitions_than_others_is_not_called_the_best(tmp_path):
+    put(tmp_path, *(make_record(seed=seed) for seed in range(2)), make_record("pq", bits=(8,), maps=(0.9,)))
+    (made,) = Study.read(tmp_path, "cifar10").sections
+    cells = [cell for row in main_table(made).fillna("").to_dict("records") for cell in row.values()]
+    assert [cell for cell in cells if "**" in cell] == ["**0.600 \u00b1 0.000**"]
+
+
 def test_rows_stand_in_the_papers_order_with_controls_last():
     titles = [row["method"] for row in main_table(section(full_table())).to_dict("records") if row["method"]]
     assert titles == [
