@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 import pandas as pd
 
-from benchmarks.records.record import Data
+from benchmarks.records.record import Data, Record
 from benchmarks.records.reported import MARKS, MEANINGS, marked, reported_methods, reported_value
 from benchmarks.report.details import (
     ablation_section,
@@ -179,8 +179,8 @@ def describe_setting(section: Section) -> str:
         f"Data: `{data.variant}`, {data.train:,} training, {data.query:,} query, {data.database:,} database images "
         f"({section.fingerprints}).{copies}",
         f"Backbone of all methods: `{backbone.name}` at {backbone.image_size} pixels, weights `{backbone.weights}`, "
-        f"{config.backbone.embedding_dim}-d embedding (frozen features: the network's pooled width); label vectors: "
-        f"{config.label_vectors.source}.",
+        f"{config.backbone.embedding_dim}-d embedding ({_own_widths(records)}frozen features: the network's pooled "
+        f"width); label vectors: {config.label_vectors.source}.",
         f"Training of all deep methods: {_optimisation(config.training)}. Evaluation: "
         f"{VIEWS[config.training.evaluation_views]}",
         f"mAP over {cut}, expected value over tie orders, {DENOMINATORS[first.ap_denominator]}; "
@@ -188,6 +188,13 @@ def describe_setting(section: Section) -> str:
         *([_COARSE] if data.coarse else []),
     ]
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _own_widths(records: Sequence[Record]) -> str:
+    """The methods whose settings give their embedding another width than the experiment does."""
+    own = [record for record in records if record.config.methods.get(record.method, {}).get("embedding_dim")]
+    widths = {(METHODS[r.method].title, r.backbone.embedding_dim, r.config.backbone.embedding_dim) for r in own}
+    return "".join(f"{title}: {dim}-d; " for title, dim, shared in sorted(widths) if dim != shared)
 
 
 def _counted(section: Section) -> str:

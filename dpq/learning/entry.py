@@ -101,7 +101,7 @@ class MethodContext:
         classes: number of classes L.
         label_vectors: [L, D], one of unit length per class.
         backbone: makes the experiment's network, a `dpq.learning.backbone.Backbone`, with a classifier of so many
-            classes; 0 for none.
+            classes, 0 for none; `embedding_dim=` gives it another D than the experiment's, or 0 for that.
         embeddings: what `source` gives.
         multi_label: training images may have several labels.
     """
@@ -111,7 +111,7 @@ class MethodContext:
     codebook_size: int
     classes: int
     label_vectors: Tensor
-    backbone: Callable[[int], Any]
+    backbone: Callable[..., Any]
     embeddings: Source | None = None
     multi_label: bool = False
 

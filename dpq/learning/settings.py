@@ -26,6 +26,7 @@ CodesOn = Literal["centre", "seen"]
 # What the numbers of a setting may be, wherever it is read from.
 Count = Annotated[int, Interval(ge=1, le=10**9)]
 Pixels = Annotated[int, Interval(ge=1, le=10**5)]
+Width = Annotated[int, Interval(ge=0, le=10**5)]  # of a method's embedding; 0 for what its backbone has otherwise
 Rate = Annotated[float, Interval(ge=0, le=1e6)]
 Weight = Annotated[float, Interval(ge=0, le=1e9)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]

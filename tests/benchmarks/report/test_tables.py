@@ -15,7 +15,7 @@ from benchmarks.records.store import as_record, write_record
 from benchmarks.report.details import cost_table
 from benchmarks.report.statistics import COLUMNS
 from benchmarks.report.study import Study, sections_of
-from benchmarks.report.tables import _latex, main_table, make_tables, order_notes, short_table
+from benchmarks.report.tables import _latex, describe_setting, main_table, make_tables, order_notes, short_table
 from benchmarks.setting.experiment import load_experiment
 from dpq import InputError
 from tests.benchmarks.conftest import make_record
@@ -51,6 +51,20 @@ def test_the_markdown_table_shows_ours_the_papers_and_their_status(tmp_path):
     assert "cifar10-jpeg" in text
     assert "original CIFAR-10 pixels" in text
     assert "0.315 " in text  # ITQ-CCA was seen: no mark
+
+
+def test_the_heading_names_methods_with_a_width_of_their_own(tmp_path):
+    dtq, dqn, other = make_record("dtq"), make_record("dqn"), make_record("dtq", variant="released")
+    dtq["config"]["methods"]["dtq"]["embedding_dim"] = dtq["backbone"]["embedding_dim"] = 64
+    other["config"]["methods"]["dtq"]["embedding_dim"] = 300
+    dqn["config"]["methods"]["dqn"]["embedding_dim"] = 0
+    put(tmp_path, make_record(), dtq, dqn, other)
+    (section,) = Study.read(tmp_path, "cifar10").sections
+    expected = "300-d embedding (DTQ: 64-d; frozen features: the network's pooled width); label vectors: orthonormal"
+    assert expected in describe_setting(section)
+    put(tmp_path / "without", make_record())
+    (section,) = Study.read(tmp_path / "without", "cifar10").sections
+    assert "300-d embedding (frozen features: the network's pooled width)" in describe_setting(section)
 
 
 def test_a_subset_is_never_put_beside_a_paper(tmp_path):
