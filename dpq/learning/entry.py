@@ -291,7 +291,9 @@ def read_methods(name: str, module: str) -> list[RegisteredMethod]:
     if second is None:
         return [own]
     changes: dict[str, Any] = {"source": "dpq", **second}
-    on_dpq = partial(RegisteredMethod, f"{name}-dpq", table, lambda: replace(own.entry, on_dpq=None, ranges={}, **changes))
+    on_dpq = partial(
+        RegisteredMethod, f"{name}-dpq", table, lambda: replace(own.entry, on_dpq=None, ranges={}, **changes)
+    )
     return [own, on_dpq(**facts | changes)]
 
 

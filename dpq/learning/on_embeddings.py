@@ -171,9 +171,7 @@ class EmbeddingQuantizer:
     def of(cls, context: MethodContext) -> Self:
         """An untrained one of `KMeansConfig`, for `MethodEntry.build`."""
         normalise, code_epochs = context.frozen and context.config.normalise, context.config.code_epochs
-        return cls(
-            context.source(), context.bits, context.codebook_size, normalise=normalise, code_epochs=code_epochs
-        )
+        return cls(context.source(), context.bits, context.codebook_size, normalise=normalise, code_epochs=code_epochs)
 
     @property
     def codebooks(self) -> Tensor:

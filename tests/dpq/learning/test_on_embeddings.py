@@ -151,7 +151,9 @@ def test_embeddings_are_scaled_wherever_they_are_asked_for(images):
         assert method.encode(method.embed(images)).shape == (5, 2)
 
 
-@pytest.mark.parametrize(("frozen", "normalise", "scaled"), [(True, True, True), (True, False, False), (False, True, False)])
+@pytest.mark.parametrize(
+    ("frozen", "normalise", "scaled"), [(True, True, True), (True, False, False), (False, True, False)]
+)
 def test_what_another_method_embeds_is_never_scaled(frozen, normalise, scaled):
     config = KMeansConfig(normalise=normalise, code_epochs=0.25)
     context = MethodContext(config, 4, 4, 2, torch.eye(2), nn.Identity, Pixels(), frozen=frozen)
