@@ -99,7 +99,10 @@ def subject_of(entry: MethodEntry) -> Subject:
                 source = DPQMethod(network(classes), vectors, bits=BITS, codebook_size=CODEBOOK_SIZE)
         with seeded(derive_seed(seed, "weights")):
             config = entry.config and entry.config()
-            return entry.build(MethodContext(config, bits, CODEBOOK_SIZE, classes, vectors, network, source))
+            frozen = entry.source == "backbone"
+            return entry.build(
+                MethodContext(config, bits, CODEBOOK_SIZE, classes, vectors, network, source, frozen=frozen)
+            )
 
     return Subject(make, entry.progressive, dataset, training)
 

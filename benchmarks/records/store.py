@@ -137,7 +137,8 @@ def _check_method(record: Record) -> None:
     if config.source is not None and config.source.method not in METHODS.own:
         refuse("config.source.method", f"one of {', '.join(map(repr, METHODS.own))}", config.source.method)
     method = METHODS[name]
-    if missing := [table for table in method.configs if table not in config.methods]:
+    # The first says how it ranks; a further one may be younger than the record.
+    if missing := [table for table in method.configs[:1] if table not in config.methods]:
         raise ValueError(f"config.methods.{missing[0]} is missing")
     if method.source in METHODS and config.source is None:
         raise ValueError(f"config.source is missing, and {name} quantizes embeddings of {method.source}")

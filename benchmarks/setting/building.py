@@ -69,6 +69,7 @@ def build_method(
         backbone,
         source,
         bool((train.labels.sum(dim=1) > 1).any()),
+        method.source == "backbone",
     )
     with seeded(derive_seed(seed, "weights")):
         return method.entry.build(context)

@@ -35,23 +35,28 @@ Std = Annotated[float, Interval(ge=1e-3, le=1e3)]
 Interpolation = Literal["bilinear", "bicubic"]
 
 T = TypeVar("T")
-_ADDED = "added after records were made"
+_BEFORE = "what records were made with that do not have the field"
 
 
 def added_later(default: T) -> T:
     """A dataclass field that is younger than the first records; its default is what they were made with."""
-    return field(default=default, metadata={_ADDED: True})
+    return changed_later(default, default)
+
+
+def changed_later(default: T, before: T) -> T:
+    """A dataclass field that is younger than the first records, and whose default is not what they were made with."""
+    return field(default=default, metadata={_BEFORE: before})
 
 
 def as_recorded(config: Any) -> dict[str, Any]:
-    """The fields of a dataclass and of those inside it, without fields that were added later and hold their default.
+    """The fields of a dataclass and of those inside it, without younger ones that hold what was before them.
 
     A record's identity is a digest of this, so it must not change when a setting is added that a run does not use.
     """
     table = {}
     for f in fields(config):
         value = getattr(config, f.name)
-        if not (_ADDED in f.metadata and value == f.default):
+        if not (_BEFORE in f.metadata and value == f.metadata[_BEFORE]):
             table[f.name] = as_recorded(value) if is_dataclass(value) else value
     return table
 
@@ -74,6 +79,21 @@ class SearchConfig(Bounded):
     """
 
     score: Score = "l2"
+
+
+@dataclass(frozen=True)
+class KMeansConfig(SearchConfig):
+    """Settings of quantizers by k-means on given embeddings.
+
+    Attributes:
+        normalise: frozen features are scaled to unit length; another method's embeddings stay as they are.
+        code_epochs: fraction of the epochs; so many passes over augmented training images are what k-means is fitted
+            to, as many as a deep method's codes see whose `feature_epochs` are the others. 0: the views of evaluation,
+            once.
+    """
+
+    normalise: bool = changed_later(True, before=False)
+    code_epochs: Fraction = changed_later(0.5, before=0.0)
 
 
 @dataclass(frozen=True)

@@ -275,6 +275,9 @@ def test_all_methods_train_as_often_as_they_need_and_never_twice(run_all, tmp_pa
     by_method = {record["method"]: record for record in records.values()}
     assert by_method["pq-dpq"]["float_map"] == by_method["dpq"]["float_map"] == by_method["rq-dpq"]["float_map"]
     assert by_method["pq"]["float_map"] == by_method["rq"]["float_map"]  # score and features are the same
+    lengths = {name: record["embedding_mean_squared_norm"] for name, record in by_method.items()}
+    assert lengths["pq"] == lengths["rq"] == pytest.approx(1)
+    assert lengths["pq-dpq"] == lengths["rq-dpq"] == lengths["dpq"]  # which are not scaled
     assert by_method["dqn"]["classification_accuracy"] is None
     assert {name: by_method[name]["score"] for name in ("pq", "pq-dpq", "dqn", "dtq")} == {
         "pq": "l2", "pq-dpq": "inner", "dqn": "inner", "dtq": "l2",
