@@ -206,5 +206,10 @@ METHOD = MethodEntry(
     order=70,
     style=("#D55E00", "s"),
     variants=("paper", "released"),
-    ranges={"margin": (1.0, 100.0, "log"), "quantization": (1e-6, 1e-1, "log"), "orthogonality": (1e-6, 1e-1, "log")},
+    ranges={
+        "margin": (1.0, 100.0, "log"),
+        "quantization": (1e-6, 1e-1, "log"),
+        "orthogonality": (1e-6, 1e-2, "log"),
+        "feature_epochs": (0.25, 0.75),
+    },
 )
