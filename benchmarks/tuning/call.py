@@ -127,6 +127,7 @@ def _search(
         runs: dict[int, list[Run]] = {}
         for number, settings in batch.items():
             if study.same(settings) is None and settings not in [batch[n] for n in runs]:
+                log.info("%s trial %d of %d: %s", method, number, options.trials, _told(settings))
                 runs[number] = objective.runs(settings)
         if count > 1 and (every := [run for several in runs.values() for run in several]):
             carry_out_beside(every, count, device, options, attempt, lambda run: None)
@@ -134,7 +135,6 @@ def _search(
             if earlier := study.same(settings):
                 trial = repeated(number, earlier)
             else:
-                log.info("%s, trial %d of %d: %s", method, number, options.trials, _told(settings))
                 for run in runs[number]:  # done already where several went on beside each other
                     with all_locked(run.locks):
                         attempt(run, device)

@@ -26,12 +26,12 @@ SHARED: dict[str, Range] = {
     "training.learning_rate": (1e-4, 1e-2, "log"),
     "training.head_multiplier": (1.0, 10.0, "log"),
     "training.layer_decay": (0.7, 1.0),
-    "training.weight_decay": (1e-3, 0.5, "log"),
+    "training.weight_decay": (0.0, 0.2),
     "training.dropout": (0.0, 0.5),
     "training.ema": (0.0, 0.9, 0.97, 0.99),
     "training.erasing": (0.0, 0.5),
 }
-STARTUP = 6  # trials before the sampler goes by what it has seen; the first is the experiment's own setting
+STARTUP = 8  # trials before the sampler goes by what it has seen; the first is the experiment's own setting
 _DIGITS = 4  # of a proposed number, so that a setting can be written down
 
 
@@ -98,7 +98,7 @@ def applied(experiment: Experiment, method: str, settings: Settings, vectors: st
     training = {path.partition(".")[2]: value for path, value in settings.items() if path.startswith("training.")}
     own = {path.partition(".")[2]: value for path, value in settings.items() if path.startswith("method.")}
     table = _table(method)
-    named = settings.get("label_vectors", Path(experiment.label_vectors).name)
+    named: str = settings.get("label_vectors", Path(experiment.label_vectors).name)
     files = {Path(file).name: file for file in filter(None, (vectors, experiment.label_vectors))}
     return replace(
         experiment,
@@ -137,8 +137,10 @@ def propose(
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    derived = derive_seed(seed, "tuning", number)
     distributions = {path: _distribution(range_) for path, range_ in space.items()}
-    sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=derive_seed(seed, "tuning", number))
+    # Each setting by itself: jointly, a dozen trials never leave the choices that the first ones drew.
+    sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP, multivariate=False, seed=derived)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     for settings, value in known:
         state = optuna.trial.TrialState.PRUNED if value is None else optuna.trial.TrialState.COMPLETE
