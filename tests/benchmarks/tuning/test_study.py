@@ -33,9 +33,9 @@ def test_the_next_trials_know_those_of_earlier_batches():
     assert known(trials, 4) == []
 
 
-def changed(study, number, **values):
+def changed(study, place, /, **values):
     trials = list(study.trials)
-    trials[number - 1] = replace(trials[number - 1], **values)
+    trials[place - 1] = replace(trials[place - 1], **values)
     return replace(study, trials=tuple(trials))
 
 

@@ -41,15 +41,12 @@ def test_the_same_study_gives_the_same_trials_twice_and_goes_on_where_it_ended(t
     assert len({str(trial.settings) for trial in whole.trials}) == 3
     tune("dpq", "--trials", "1", output="again")
     assert results(tune("dpq", "--trials", "3", output="again")) == results(whole)
-    assert sorted(path.name for path in (tmp_path / "results/studies/tiny").iterdir()) == [
-        ".locks",
-        ".trials",
-        "dpq.json",
-    ]
-    assert list((tmp_path / "results/studies/tiny/.trials").iterdir()) == []
+    folder = tmp_path / "results/studies/tiny"
+    assert sorted(path.name for path in folder.iterdir()) == [".locks", ".trials", "dpq.json"]
+    assert list((folder / ".trials").iterdir()) == []
 
 
-@pytest.mark.parametrize("last", [2, 5])
+@pytest.mark.parametrize("last", [1, 3, 4])
 def test_interrupted_equals_uninterrupted_and_nothing_is_done_twice(tune, monkeypatch, last):
     from dpq.learning.training import Trainer
 
