@@ -21,16 +21,18 @@ from benchmarks.running.loading import load_data, reading_of
 from benchmarks.running.locks import all_locked, lock_path, locked
 from benchmarks.running.parallel import carry_out_beside, how_many
 from benchmarks.running.plan import Run
+from benchmarks.running.runner import carry_out
 from benchmarks.setting.building import check_setting, check_sizes, read_ingredients
 from benchmarks.setting.experiment import Experiment, describe, with_settings
 from benchmarks.setting.methods import METHODS
 from benchmarks.tuning.space import own_settings, propose, space_of
 from benchmarks.tuning.study import Images as StudyImages
 from benchmarks.tuning.study import Trial, TuningStudy, as_toml, continued, known, read_study, study_path, write_study
-from benchmarks.tuning.trials import Objective, attempt, clear, outcome, repeated
+from benchmarks.tuning.trials import NOTE, Objective, clear, outcome, repeated
 from dpq.codes.additive import check_enough, levels_for
-from dpq.errors import InputError
-from dpq.files.places import exists, matching
+from dpq.errors import Diverged, InputError, one_line
+from dpq.files.atomic import write_atomically
+from dpq.files.places import exists, is_file, matching
 from dpq.learning.settings import as_recorded
 
 log = logging.getLogger(__name__)
@@ -145,6 +147,15 @@ def _search(
             clear(runs.get(number, []))
             print(_result(study, trial, options.trials))
     shutil.rmtree(objective.scratch, ignore_errors=True)
+
+
+def attempt(run: Run, device: torch.device, force: bool = False) -> None:
+    """Carry out what is left of a run of a trial; one that diverges leaves a note. Only inside the run's locks."""
+    if not is_file(note := run.record.with_suffix(NOTE)):
+        try:
+            carry_out(run, device, force=force)
+        except Diverged as error:
+            write_atomically(note, one_line(error))
 
 
 def _told(settings: Mapping[str, Any]) -> str:

@@ -16,17 +16,14 @@ from benchmarks.records.record import Record
 from benchmarks.records.store import read_record
 from benchmarks.running.environment import describe_environment
 from benchmarks.running.plan import Run, plan
-from benchmarks.running.runner import carry_out
 from benchmarks.setting.building import Ingredients, read_ingredients
 from benchmarks.setting.experiment import Experiment
 from benchmarks.tuning.space import Settings, applied
 from benchmarks.tuning.study import FOLDER, Trial
-from dpq.errors import Diverged, one_line
-from dpq.files.atomic import write_atomically
 from dpq.files.json import read_text
 from dpq.files.places import is_file
 
-_NOTE = ".diverged"  # beside the record that there is not
+NOTE = ".diverged"  # beside the record that there is not
 _MOST_BYTES = 1 << 16  # of a note
 
 
@@ -66,18 +63,9 @@ class Objective:
         return plan(experiment, self._read[vectors], output=self.scratch, **how)
 
 
-def attempt(run: Run, device: torch.device, force: bool = False) -> None:
-    """Carry out what is left of a run of a trial; one that diverges leaves a note. Only inside the run's locks."""
-    if not is_file(note := run.record.with_suffix(_NOTE)):
-        try:
-            carry_out(run, device, force=force)
-        except Diverged as error:
-            write_atomically(note, one_line(error))
-
-
 def outcome(number: int, settings: Settings, runs: Sequence[Run], device: torch.device) -> Trial:
     """What came of a trial whose runs were attempted, until the first that diverged."""
-    notes = [path for run in runs if is_file(path := run.record.with_suffix(_NOTE))]
+    notes = [path for run in runs if is_file(path := run.record.with_suffix(NOTE))]
     records = [read_record(run.record) for run in runs if is_file(run.record)]
     place = records[0].raw["environment"] if records else describe_environment(device)
     seconds = sum(s.train + s.encode + s.evaluate for s in (record.seconds for record in records))
@@ -114,7 +102,7 @@ def clear(runs: Sequence[Run]) -> None:
     """Delete what runs of a finished trial have left; what trials share stays."""
     for run in runs:
         run.forget()
-        for suffix in (".json", ".npz", _NOTE):
+        for suffix in (".json", ".npz", NOTE):
             run.record.with_suffix(suffix).unlink(missing_ok=True)
 
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import benchmarks.tuning.call
-import benchmarks.tuning.trials
 from benchmarks.__main__ import main
 from benchmarks.running import loading
 from benchmarks.tuning.study import read_study, study_path
@@ -109,7 +108,7 @@ def test_no_query_and_no_database_image_reaches_the_objective(tune, monkeypatch)
 
 
 def test_what_diverges_counts_as_a_trial(tune, monkeypatch, capsys):
-    carry_out, number = benchmarks.tuning.trials.carry_out, 0
+    carry_out, number = benchmarks.tuning.call.carry_out, 0
 
     def failing(run, device, **options):
         nonlocal number
@@ -118,7 +117,7 @@ def test_what_diverges_counts_as_a_trial(tune, monkeypatch, capsys):
             raise Diverged("the loss became nan in epoch 1: lower the learning rate")
         return carry_out(run, device, **options)
 
-    monkeypatch.setattr(benchmarks.tuning.trials, "carry_out", failing)
+    monkeypatch.setattr(benchmarks.tuning.call, "carry_out", failing)
     study = tune("dpq", "--trials", "3")
     assert [trial.state for trial in study.trials] == ["complete", "diverged", "complete"]
     assert "trial 2 of 3: diverged (the loss became nan" in capsys.readouterr().out
