@@ -171,7 +171,8 @@ METHOD = MethodEntry(
     ranges={
         "margin": (1.0, 100.0, "log"),
         "quantization": (1e-6, 1e-1, "log"),
-        "orthogonality": (1e-6, 1e-1, "log"),
+        "orthogonality": (1e-6, 1e-2, "log"),
+        "feature_epochs": (0.25, 0.75),
         "score": ("inner", "l2"),
     },
 )

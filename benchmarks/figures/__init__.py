@@ -15,6 +15,7 @@ from benchmarks.figures.retrieval import precision_at_k_figure, precision_recall
 from benchmarks.figures.style import SUFFIXES, files_of, style
 from benchmarks.figures.ties import ties_figure
 from benchmarks.figures.training import training_figure
+from benchmarks.figures.tuning import tuning_figure
 from benchmarks.report.study import Section, Study
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ FIGURES: dict[str, tuple[Callable[[Section], Figure | None], str]] = {
     "precision_at_k": (precision_at_k_figure, "Precision among the first K, by the longest codes."),
     "levels": (levels_figure, "Reconstruction error and use of the codewords, level by level."),
     "training": (training_figure, "Loss terms of the deep methods, epoch by epoch."),
+    "tuning": (tuning_figure, "Every trial of every study, by each setting that was searched: how flat an optimum is."),
     "ties": (
         ties_figure,
         "mAP of the same codes by argsort in three orders of the database, the exact value, and its bounds.",

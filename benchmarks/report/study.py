@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from benchmarks.report.statistics import ablation_rows, once, rows_of, summarise
 from benchmarks.setting.experiment import load_experiment
 from benchmarks.setting.methods import METHODS
 from dpq.errors import InputError
+from dpq.learning.settings import as_recorded
 
 E = TypeVar("E", Ties, Projection, Gallery)
 _OF_THE_METHOD = ("methods", "bits", "source")
@@ -182,7 +183,7 @@ def sections_of(records: Sequence[Record], output: Path = Path("results")) -> tu
         if record.ablation_of is not None:
             ablated.setdefault(home.get(record.ablation_of) or keys[record.id], []).append(record)
     name = records[0].experiment
-    shipped = asdict(load_experiment(name).training)
+    shipped = as_recorded(load_experiment(name).training)
 
     def rank(key: str) -> tuple[bool, bool, int, str]:
         first = groups[key][0]

@@ -158,8 +158,8 @@ class MethodEntry:
         variants: that it has; of "released" the settings give themselves by their method `released()`.
         on_dpq: this project's quantizers of frozen features may be a second method, `NAME-dpq`, which quantizes DPQ's
             embedding: the arguments that it has otherwise, such as order and style.
-        ranges: of the settings that may be tuned: (lowest, highest), (lowest, highest, "log"), or the choices of a text
-            or flag.
+        ranges: of the settings that may be tuned: (lowest, highest), (lowest, highest, "log"), or choices, which are
+            texts, flags, or at least three numbers.
 
     Raises:
         InputError: a title that tables cannot print, an unknown source or variant, or unusable settings.

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from dpq.codes import additive
-from dpq.errors import InputError, one_line
+from dpq.errors import Diverged, InputError, one_line
 from dpq.files.checkpoint import (
     load_checkpoint,
     restored_environments,
@@ -65,7 +65,7 @@ def embed_images(
         Embeddings [N, D] and logits [N, L], float32, on the CPU unless they stay.
 
     Raises:
-        InputError: an embedding is not finite.
+        Diverged: an embedding is not finite.
     """
     device, views = next(network.parameters()).device, views or config.evaluation_views
     generator = None if crop_seed is None else torch.Generator().manual_seed(crop_seed)
@@ -91,7 +91,7 @@ def embed_images(
             bar.update(len(batch))
     whole, scores = torch.cat(embeddings), torch.cat(logits)
     if not whole.isfinite().all():  # read once: reading stalls a GPU
-        raise InputError(
+        raise Diverged(
             "the network's embeddings hold NaN or infinity; lower the learning rate, or start from other weights"
         )
     return (whole, scores) if stay else (whole.cpu(), scores.cpu())

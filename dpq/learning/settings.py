@@ -135,6 +135,10 @@ class TrainingConfig(Bounded):
         evaluation_views: at evaluation, the "centre" crop alone, or the mean embedding of it and its "mirror" image, or
             of the "ten-crop" of centre and corners with their mirror images.
         precision: "32", or "bf16" for the backbone under autocast.
+        ema: training ends with a moving average of the network's weights and of learned codebooks, which keeps this
+            share of itself at a step, less in the first ones (timm's `ModelEmaV3` with warm-up); 0 ends with the last
+            weights.
+        erasing: share of the training images that have a random rectangle erased (`dpq.learning.augment`).
     """
 
     epochs: Count
@@ -154,6 +158,8 @@ class TrainingConfig(Bounded):
     augmentation: Augmentation = field(default_factory=Augmentation)
     evaluation_views: Views = "centre"
     precision: Literal["32", "bf16"] = "32"
+    ema: Annotated[float, Interval(ge=0, le=0.9999)] = added_later(0.0)
+    erasing: Fraction = added_later(0.0)
 
     def __post_init__(self) -> None:
         """Refuse what is out of range, and views that are all the same crop."""

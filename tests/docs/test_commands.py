@@ -43,6 +43,7 @@ ELSEWHERE = {
     "cp -r later/* photos": "test_search_page.py",
     "pip install -e .[benchmarks]": "nox -s regression installs this",
     "pip install -e .[cluster]": "nox -s tests: the extra is part of that of the tests",
+    "pip install -e .[tune]": "nox -s tests: the extra is part of that of the tests",
     "python -m benchmarks run cifar10 --submit slurm --jobs 3 --slurm partition=gpu gpus_per_node=1 time=600": (
         "tests/benchmarks/running/test_submission.py"
     ),
@@ -99,6 +100,7 @@ class Runner:
             load_experiment(make_parser().parse_args([str(argument) for argument in given]).experiment)
             return None
         given += FEW if name == "run" and "--help" not in given and "own" not in given else []
+        given += ["--trials", "1", *FEW] if name == "tune" else []
         if name == "run" and not {"--method", "--ablation", "--help"} & set(given):
             given += ["--method", "pq", "dpq"]
         try:
