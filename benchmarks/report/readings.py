@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.records.record import BUDGETS, TERMS, Record, Tuned
+from benchmarks.records.record import BUDGETS, TERMS, Record
 from benchmarks.report.statistics import ROW, settings_key
 from benchmarks.report.study import Section
 from benchmarks.setting.experiment import flat
@@ -23,16 +23,13 @@ def chosen(section: Section, results: str) -> list[dict[str, str]]:
         results: the way from the page to the folder of results, which ends in a slash if it is not empty.
     """
     rows: dict[tuple[str, ...], None] = {}
-    for record in section.records if section.reading == BUDGETS else ():
-        study = f"studies/{section.experiment}/{_tuned(record).study}.json"
-        link = f"[trials]({results}{study})" if is_file(section.output / study) else f"`{study}`"
+    for record in section.records:
+        if record.tuned is None:
+            continue
+        name, study = record.tuned.study, f"studies/{section.experiment}/{record.tuned.study}.json"
+        link = f"[{name}]({results}{study})" if is_file(section.output / study) else f"`{study}`"
         rows[METHODS[studied(record.method)].title, _chosen(record), link] = None
-    return [dict(zip(("method", "chosen (shared)", "study"), row, strict=True)) for row in rows]
-
-
-def _tuned(record: Record) -> Tuned:
-    assert record.tuned is not None
-    return record.tuned
+    return [dict(zip(("method", "chosen (shared)", "trials"), row, strict=True)) for row in rows]
 
 
 def _chosen(record: Record) -> str:

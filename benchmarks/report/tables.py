@@ -35,7 +35,7 @@ VIEWS = {
 ABLATIONS_CSV = "ablations.csv"
 LAYOUTS = {"classes": "drawn class by class", "splits": "those of its folders", "manifest": "those of its manifest"}
 _COARSE = "mAP of coarse classes (`map_coarse` in table.csv): images of one coarse class are relevant to each other."
-_TUNED = "**Equal budgets: each method at the setting that a study of its own chose; the studies have equal budgets.**"
+_TUNED = "**Equal budgets: each method at the setting that a study of its own chose, on held-out training images.**"
 DENOMINATORS = {
     "hits": "divided by the relevant images inside the cut",
     "total": "divided by all relevant images",
@@ -263,8 +263,8 @@ def about_tuning(section: Section, results: str) -> str:
     `results` is the way from the page to the folder of results.
     """
     rows, notes = chosen(section, results), reading_notes(section)
-    said = "Chosen by studies of as many trials each, on held-out training images; in brackets what is shared:"
-    return "\n\n".join(([notes] if notes else []) + ([said, as_markdown(rows)] if rows else []))
+    parts = [notes, "What each study chose, in brackets what all share:", as_markdown(rows)] if rows else []
+    return "\n\n".join(part for part in parts if part)
 
 
 def _latex(section: Section) -> str:
