@@ -165,6 +165,10 @@ def check_identity(record: Record) -> None:
         ("backbone.name", record.backbone.name, config.backbone.name),
         ("backbone.weights", record.backbone.weights, config.backbone.weights),
         ("backbone.image_size", record.backbone.image_size, config.training.image_size),
+        *(
+            (f"tuned.shared.training.{name}", getattr(record.shared.training, name), getattr(config.training, name))
+            for name in ("image_size", "evaluation_views", "precision")  # which all methods have alike
+        ),
         ("score", record.score, config.methods[method.configs[0]].get("score", record.score)),
     ):
         if value != wanted:

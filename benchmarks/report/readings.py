@@ -34,8 +34,8 @@ def chosen(section: Section, results: str) -> list[dict[str, str]]:
 
 def _chosen(record: Record) -> str:
     """The settings of a tuned run that are others than before, each with what it was."""
-    shared = record.raw["tuned"]["shared"]
-    before, after = flat(shared), flat({key: record.raw["config"][key] for key in shared})
+    shared, own = record.raw["tuned"]["shared"], record.raw["config"]
+    before, after = flat(shared), flat({key: value for key, value in own.items() if key in shared})
     changed = [path for path in {**after, **before} if after.get(path) != before.get(path) and "sha256" not in path]
     names = ["label vectors" if path.startswith("label_vectors") else path.rpartition(".")[2] for path in changed]
     values = [f"{after.get(path, 'as by default')} ({before.get(path, 'none')})" for path in changed]

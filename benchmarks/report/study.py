@@ -250,7 +250,7 @@ def setting_of(record: Record) -> dict[str, Any]:
     table, unseen = record.raw, record.has_unseen_classes
     own = (*_OF_THE_METHOD, "split_seed") if unseen else _OF_THE_METHOD
     # Frozen features have the network's own width; what the experiment asks for is in the configuration.
-    config = table["config"] | table.get("tuned", {"shared": {}})["shared"]
+    config = table["config"] | (table.get("tuned") or {"shared": {}})["shared"]
     return _without(config, own) | {
         "data": _without(table["data"], _OF_THE_CLASS_SPLIT if unseen else ()),
         "backbone": _without(table["backbone"], ("embedding_dim",)),
