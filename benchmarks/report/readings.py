@@ -63,7 +63,7 @@ def _both(section: Section) -> list[tuple[str, float, float]]:
     found = []
     for title, part, record in _whole(section):
         before = started.get(_key(part.assign(method_settings=settings_key(record, untuned=True))))
-        if before is not None:
+        if before is not None and set(before.index) & set(part["bits"]):
             tuned, shared = pd.concat([part.set_index("bits")["map"], before], axis=1, join="inner").mean()
             found.append((title, float(tuned), float(shared)))
     return found
@@ -81,7 +81,9 @@ def reading_notes(section: Section) -> str:
     gains = "; ".join(f"{title} {tuned - shared:+.3f}" for title, tuned, shared in both)
     notes = [f"Tuning gained (mAP at {BUDGETS} minus that at {TERMS}, means over lengths): {gains}."]
     ranked = sorted(both, key=lambda row: -row[1])
-    swapped = [(above, below) for above, below in combinations(ranked, 2) if above[2] < below[2]]
+    swapped = [
+        (above, below) for above, below in combinations(ranked, 2) if above[1] > below[1] and above[2] < below[2]
+    ]
     if len(both) > 1 and not swapped:
         notes.append(f"The order of methods is the same in both readings: {', '.join(row[0] for row in ranked)}.")
     if swapped:

@@ -105,10 +105,10 @@ class Experiment:
         return read_settings(kind, settings, f"{self.name}.methods.{table}")
 
     def _tuned_training(self, name: str) -> TrainingConfig:
-        table, changes = asdict(self.training), dict(self.tuned[name].training)
-        if isinstance(augmentation := changes.get("augmentation"), Mapping):
-            changes["augmentation"] = table["augmentation"] | augmentation
-        return read_settings(TrainingConfig, table | changes, f"{self.name}.tuned.{name}.training")
+        table, changes = asdict(self.training), self.tuned[name].training
+        inside = [key for key, old in table.items() if isinstance(old, dict) and isinstance(changes.get(key), Mapping)]
+        inner = {key: table[key] | changes[key] for key in inside}
+        return read_settings(TrainingConfig, table | {**changes} | inner, f"{self.name}.tuned.{name}.training")
 
     def tuned_as(self, method: str) -> Experiment | None:
         """The setting that its study found for a method, None without one.

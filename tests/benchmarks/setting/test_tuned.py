@@ -41,6 +41,8 @@ def called(*arguments):
         ("[tuned.dpq]\nstudy = 'x'\nepochs = 3", "unknown key 'epochs' in x.tuned.dpq; known are label_vectors, "),
         ("[tuned.dpq]\nstudy = 'x'\ntraining.epoch = 3", "unknown key 'epoch' in x.tuned.dpq.training; known are"),
         ("[tuned.dpq]\nstudy = 'x'\ntraining.dropout = 2.0", "x.tuned.dpq.training.dropout must be at most 1"),
+        ("[tuned.dpq]\nstudy = 'x'\ntraining.epochs.x = 1", "x.tuned.dpq.training.epochs must be a whole number"),
+        ("[tuned.dpq]\nstudy = 'x'\ntraining.augmentation = 1", "x.tuned.dpq.training.augmentation must be a table"),
         ("[tuned.dpq]\nstudy = 'x'\ntraining.augmentation.turn = 1", "unknown key 'turn' in .*training.augmentation"),
         *(
             (f"[tuned.dpq]\nstudy = 'x'\ntraining.{field} = 1", f"dpq.training.{field} decides the data or the eval")
