@@ -131,7 +131,7 @@ CLAIMS = (
 
 def section_to_judge(study: Study) -> Section | None:
     """The records of the shipped setting on the whole protocol; None where DPQ has none."""
-    section, shipped = study.sections[0], load_experiment(study.experiment)
+    section, shipped = study.readings[-1], load_experiment(study.experiment)  # at equal terms
     if not section.first.comparable or section.first.raw["config"]["training"] != as_recorded(shipped.training):
         return None
     split = shipped.splits()[0]

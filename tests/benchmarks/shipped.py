@@ -29,13 +29,14 @@ def weights_of(record):
 
 def identity_of(record):
     """The identity that belongs to what a record says, written out."""
-    stem = "-".join([record["method"], record["variant"], *([record["ablation"]] if "ablation" in record else [])])
+    change = [record["ablation"]] if "ablation" in record else ["tuned"] if "tuned" in record else []
+    stem = "-".join([record["method"], record["variant"], *change])
     stem += f"-seed{record['seed']}"
     if not METHODS[record["method"]].progressive:
         stem += f"-{max(record['config']['bits'])}bits"
     data, sha256 = record["data"]["fingerprint"], record["backbone"]["weights_sha256"]
-    plugin = {"plugin": record["plugin"]} if "plugin" in record else {}
-    return f"{stem}-{digest(record['config'] | {'fingerprint': data, 'weights_sha256': sha256} | plugin)}"
+    further = {key: record[key] for key in ("plugin", "tuned") if key in record}
+    return f"{stem}-{digest(record['config'] | {'fingerprint': data, 'weights_sha256': sha256} | further)}"
 
 
 def sealed(record):

@@ -129,9 +129,10 @@ def runner(tmp_path, monkeypatch):
     """Every experiment tiny, in an empty folder."""
     folder = tmp_path / "configs"
     folder.mkdir()
+    text = TINY.replace("[4, 8]", "[4]") + '[tuned.pq]\nstudy = "pq"\n'
     for name in known_experiments():
         protocol = "folder" if name == "own" else "digits"
-        (folder / f"{name}.toml").write_text(TINY.replace('"digits"', f'"{protocol}"').replace("[4, 8]", "[4]"))
+        (folder / f"{name}.toml").write_text(text.replace('"digits"', f'"{protocol}"'))
     monkeypatch.setattr(experiment, "CONFIGS", folder)
     monkeypatch.setenv("DPQ_CACHE", str(tmp_path / "cache"))
     for name in ("DPQ_DATA_ROOT", "DPQ_WEIGHTS"):

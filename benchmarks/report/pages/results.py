@@ -14,7 +14,7 @@ from benchmarks.report.details import ablation_table, as_markdown, ties_section
 from benchmarks.report.generated import BENCH_PAGE
 from benchmarks.report.pages.anchors import anchored_rows
 from benchmarks.report.study import Section, Study
-from benchmarks.report.tables import describe_setting, main_table, marks_note
+from benchmarks.report.tables import about_tuning, describe_setting, main_table, marks_note
 from benchmarks.report.verdicts import FAILS, HOLDS, OPEN
 from benchmarks.setting.experiment import UNPUBLISHED, known_experiments, read_notes
 from benchmarks.setting.methods import METHODS
@@ -89,7 +89,7 @@ def _runs(studies: Sequence[Study]) -> str:
         rows.append(
             {
                 "setting": f"[{section.experiment}](#{section.experiment})",
-                "what": section.title,
+                "what": section.heading,
                 "methods": titles + (f"; {len(ablations)} ablations of DPQ" if ablations else ""),
                 "runs": str(len(runs)),
                 "repetitions": (f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}")
@@ -109,16 +109,17 @@ def _not_run(experiments: Sequence[str]) -> str:
 def _experiment(study: Study, files: Sequence[str], captions: Mapping[str, str]) -> str:
     name, page = study.experiment, f"{study.experiment}/rows.md"
     parts = [f'<a id="{name}"></a>\n\n## {name}']
-    for number, section in enumerate(study.sections):
-        parts += [f"### {section.title}", describe_setting(section)]
+    for number, section in enumerate(study.sections, 1):
+        parts += [f"### {section.heading}", describe_setting(section)]
         if section.records:
             parts += ["mAP:", _link_rows(section, main_table(section), "method", page)]
+            parts.append(about_tuning(section, ""))
         if section.ablated:
             parts += ["Ablations of DPQ:", _link_rows(section, ablation_table(section), "ablation", page)]
         if section.records:
             parts.append(marks_note("\n".join(parts)))
-        if number == 0:
-            parts.append(ties_section(section))
+        if number == len(study.readings):
+            parts += map(ties_section, study.readings)
             parts += [
                 f"[![{caption}]({name}/{stem}.png)]({name}/{stem}.svg)\n\n*{caption}*"
                 for stem, caption in captions.items()
