@@ -45,11 +45,16 @@ class Side:
     @classmethod
     def of(cls, name: str, rows: pd.DataFrame, column: str, bits: Sequence[int]) -> Side:
         """Sums over the code lengths, of the runs that have all of them; from rows of `Section.table`."""
-        rows = rows[rows["bits"].isin(list(bits))]
-        complete = rows[rows.groupby(RUN)["bits"].transform("nunique") == len(bits)]
-        values = complete.groupby(RUN)[column].sum()
-        lacking = f"no seed with every length of {name}" if len(rows) else f"no runs of {name}"
-        return cls(name, values, tuple(sorted(set(complete["id"]))), "" if len(values) else lacking)
+        runs: dict[tuple[int, ...], dict[int, tuple[float, str]]] = {}
+        for *run, length, value, one in rows[[*RUN, "bits", column, "id"]].itertuples(index=False):
+            if length in bits:
+                runs.setdefault(tuple(run), {})[length] = value, one
+        complete = {run: list(parts.values()) for run, parts in sorted(runs.items()) if len(parts) == len(bits)}
+        index = pd.MultiIndex.from_tuples(list(complete), names=RUN)
+        values = pd.Series([sum(value for value, _ in parts) for parts in complete.values()], index, dtype=float)
+        ids = {one for parts in complete.values() for _, one in parts}
+        lacking = f"no seed with every length of {name}" if runs else f"no runs of {name}"
+        return cls(name, values, tuple(sorted(ids)), "" if complete else lacking)
 
 
 def side(
@@ -130,10 +135,10 @@ def _per_unit(values: pd.Series[float]) -> tuple[float, ...]:
     return tuple(per_unit(zip(zip(*units, strict=True), values, strict=True)).tolist())
 
 
-def _with_lengths(bits: Sequence[int], compare: Callable[[Sequence[int]], Comparison]) -> Comparison:
-    """The comparison of means over lengths, with that at each of them beneath it."""
+def _with_lengths(bits: Sequence[int], compare: Callable[[Sequence[int]], Comparison]) -> list[Comparison]:
+    """The comparison of means over lengths, with that at each of them beneath it; none without a length."""
     parts = (replace(compare([one]), label=f"{one} bits") for one in bits)
-    return replace(compare(bits), parts=tuple(parts))
+    return [replace(compare(bits), parts=tuple(parts))] if bits else []
 
 
 def better(section: Section, *others: str) -> list[Comparison]:
@@ -144,7 +149,11 @@ def better(section: Section, *others: str) -> list[Comparison]:
         label = "the label code" if other == "label-code" else row_title(other)
         return compared(label, *halves, POINT, shared=METHODS[other].source == OWN, tie=POINT)
 
-    return [replace(_with_lengths(section.lengths, partial(compare, other)), key=other) for other in others]
+    return _each(others, lambda other: _with_lengths(section.lengths, partial(compare, other)))
+
+
+def _each(names: Iterable[str], compare: Callable[[str], list[Comparison]]) -> list[Comparison]:
+    return [replace(comparison, key=name) for name in names for comparison in compare(name)]
 
 
 def released(section: Section) -> list[Comparison]:
@@ -154,7 +163,7 @@ def released(section: Section) -> list[Comparison]:
         halves = side(section, OWN, bits, variant="released"), side(section, OWN, bits)
         return compared("", *halves, -POINT, POINT)
 
-    return [_with_lengths(section.lengths, compare)]
+    return _with_lengths(section.lengths, compare)
 
 
 def as_if_alone(section: Section) -> list[Comparison]:
@@ -164,7 +173,7 @@ def as_if_alone(section: Section) -> list[Comparison]:
         halves = side(section, OWN, bits), side(section, OWN, bits, alone=True)
         return compared("", *halves, -POINT, shared=True)
 
-    return [_with_lengths(section.lengths[:-1], compare)]
+    return _with_lengths(section.lengths[:-1], compare)
 
 
 def flat(section: Section) -> list[Comparison]:
@@ -180,7 +189,7 @@ def flat(section: Section) -> list[Comparison]:
         weights = dict.fromkeys(bits, 1 / len(bits)) | {longest: -1.0}
         return _with_queries(section, averages, Comparison(label, low=-spread, high=spread), weights)
 
-    return [_with_lengths(section.lengths[:-1], compare)]
+    return _with_lengths(section.lengths[:-1], compare)
 
 
 def as_printed(section: Section) -> list[Comparison]:
@@ -194,7 +203,7 @@ def as_printed(section: Section) -> list[Comparison]:
         blank = Comparison(f"printed {value:.3f}{marks}", low=-POINT)
         return _with_queries(section, averages, blank, dict.fromkeys(bits, 1 / len(bits)), value)
 
-    return [_with_lengths(section.lengths, compare)]
+    return _with_lengths(section.lengths, compare)
 
 
 def gains_as_printed(section: Section, *others: str) -> list[Comparison]:
@@ -202,13 +211,8 @@ def gains_as_printed(section: Section, *others: str) -> list[Comparison]:
 
     How the gain differs from query to query is not known; it is taken to differ as average precision does.
     """
-    found = []
-    for other in others:
-        titles = METHODS[OWN].title, METHODS[other].title
-        if _has_printed(section, *titles):
-            found.append(_with_lengths(section.lengths, partial(_gain, section, other)))
-            found[-1] = replace(found[-1], key=other)
-    return found
+    known = [other for other in others if _has_printed(section, METHODS[OWN].title, METHODS[other].title)]
+    return _each(known, lambda other: _with_lengths(section.lengths, partial(_gain, section, other)))
 
 
 def _gain(section: Section, other: str, bits: Sequence[int]) -> Comparison:
@@ -315,14 +319,14 @@ def cheaper(section: Section, *others: str) -> list[Comparison]:
 
 def components(section: Section, *names: str) -> list[Comparison]:
     """DPQ minus DPQ with something left out, mean over the lengths."""
-    return [_component(section, name) for name in names]
+    return _each(names, partial(_component, section))
 
 
-def _component(section: Section, name: str) -> Comparison:
+def _component(section: Section, name: str) -> list[Comparison]:
     title = ABLATIONS[name].title.partition(":")[0].partition(" (")[0]
     changed = [record for record, _ in section.pairs if record.ablation == name]
     if not changed:
-        return Comparison(title, missing=f"no runs with {title}", key=name)
+        return [Comparison(title, missing=f"no runs with {title}")]
     longest = max(record.longest for record in changed)  # trainings for less are others
     changed = [record for record in changed if record.longest == longest]
     bits = sorted(set.intersection(*({length.bits for length in record.lengths} for record in changed)))
@@ -335,4 +339,4 @@ def _component(section: Section, name: str) -> Comparison:
         plain = side(section, OWN, bits, trained=longest)
         return compared(title, plain, without, POINT, shared=name in SAME_FEATURES, tie=POINT)
 
-    return replace(_with_lengths(bits, compare), key=name)
+    return _with_lengths(bits, compare)

@@ -109,7 +109,7 @@ def test_what_is_printed_has_its_mark_and_the_page_says_what_it_means(records, t
     put(tmp_path, *records)
     page = make_claims_page(found_in(tmp_path))
     for value in re.findall(r"printed \d\S*|within ±\d\S*", page.partition("## The paper")[2]):
-        assert re.search(r"[†‡§¶]", value) or value.endswith("±0.01."), value
+        assert re.search(r"[‖†‡§¶]", value) or value.endswith("±0.01."), value
     for mark in "†◊":
         assert f"{mark} " in page.rpartition("</details>")[2]
 

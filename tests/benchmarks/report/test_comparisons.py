@@ -151,6 +151,13 @@ def test_prefixes_of_several_lengths_count_as_one_comparison_of_their_mean():
     assert [part.values for part in found.parts] == [pytest.approx((0.0, -0.01)), pytest.approx((0.02, 0.01))]
 
 
+def test_with_one_code_length_there_are_no_shorter_ones():
+    made = section([run("dpq", k, (0.8 + k / 100,), (8,)) for k in range(2)])
+    assert as_if_alone(made) == flat(made) == []
+    assert as_printed(made)[0].n == "2"
+    assert better(made, "pq")[0].verdict == NOT_RUN
+
+
 def test_the_released_variant_is_another_training(records):
     made = [run("dpq", k, maps, variant="released") for k, maps in enumerate(OWN[:2])]
     (found,) = released(section([*records, *made]))
