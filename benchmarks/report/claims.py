@@ -96,32 +96,31 @@ CLAIMS = (
     Claim(
         "better-than",
         "DPQ is better than",
-        f"mAP of DPQ − mAP of the other; {BETTER}",
+        f"mAP of DPQ − that of the other; {BETTER}",
         lambda section: better(section, "dqn", "dtq", "pq"),
     ),
     Claim(
         "one-training",
         "One training serves all lengths without loss against training for each alone",
-        f"mAP of the prefixes of DPQ's longest code − mAP of DPQ trained for these lengths; claimed above −{POINT}",
+        f"mAP of prefixes of DPQ's longest code − that of DPQ trained for these lengths; claimed above −{POINT}",
         as_if_alone,
     ),
     Claim(
         "less-time-than",
         "One DPQ training takes less time than training for each length of",
-        "seconds of DPQ's training ÷ seconds of the trainings for each length, of runs alone on the machine; claimed "
-        "below 1",
+        "seconds of DPQ's training ÷ seconds of those for each length, of runs alone on the machine; claimed below 1",
         lambda section: cheaper(section, "dqn", "dtq", "dpq"),
     ),
     Claim(
         "component",
         "DPQ as a whole is better than with",
-        f"mAP of DPQ − mAP of DPQ so changed; {BETTER}",
+        f"mAP of DPQ − that of DPQ so changed; {BETTER}",
         lambda section: components(section, *COMPONENTS),
     ),
     Claim(
         "flat",
         "mAP is nearly flat in code length on CIFAR-10",
-        "mAP of the shorter codes − mAP of the longest; claimed no further from 0 than the printed values spread",
+        "mAP of shorter codes − that of the longest; claimed no further from 0 than the printed values spread",
         flat,
     ),
     Claim("printed", "DPQ reaches the printed mAP", f"mAP of DPQ − printed mAP; claimed above −{POINT}", as_printed),
@@ -134,28 +133,28 @@ CLAIMS = (
     Claim(
         "learned",
         "A code with learned codebooks is better than k-means on the same features:",
-        f"mAP of DPQ − mAP of PQ or RQ on its embedding; {BETTER}",
+        f"mAP of DPQ − that of k-means on its embedding; {BETTER}",
         lambda section: better(section, "rq-dpq", "pq-dpq"),
         paper=False,
     ),
     Claim(
         "label-code",
         "A code with learned codebooks is better than a label code",
-        f"mAP of DPQ − mAP of codes of the class that its classifier predicts; {BETTER}",
+        f"mAP of DPQ − that of codes of the class that its classifier predicts; {BETTER}",
         lambda section: [replace(one, label="", key="") for one in better(section, "label-code")],
         paper=False,
     ),
     Claim(
         "released",
         "The released program's switches give the same mAP as the paper's text",
-        f"mAP of the released variant − mAP of the paper's; claimed within ±{POINT}",
+        f"mAP of the released variant − that of the paper's; claimed within ±{POINT}",
         released,
         paper=False,
     ),
     Claim(
         "unseen",
         "On classes that training has not seen, DPQ is better than",
-        f"mAP of DPQ − mAP of the other; {BETTER}",
+        f"mAP of DPQ − that of the other; {BETTER}",
         lambda section: better(section, "pq", "rq", "dqn", "dtq", "rq-dpq", "pq-dpq", "label-code"),
         unseen=True,
         paper=False,
@@ -232,7 +231,7 @@ def _bold(verdict: str) -> str:
 
 def _details(claim: Claim, findings: Sequence[Finding]) -> str:
     several = " …" if any(finding.comparison.key for finding in findings) else ""
-    anchors = dict.fromkeys([claim.key, *(finding.anchor for finding in findings)])
+    anchors = dict.fromkeys(finding.anchor for finding in findings)
     marked = "".join(f'<a id="{anchor}"></a>' for anchor in anchors)
     parts = [
         f"{marked}\n\n### {claim.text.removesuffix(':')}{several}",
@@ -240,11 +239,12 @@ def _details(claim: Claim, findings: Sequence[Finding]) -> str:
     ]
     known = [finding for finding in findings if finding.verdict != NOT_RUN]
     if known:
-        parts.append(_table([_row(finding) for finding in known]))
+        table = pd.DataFrame([_row(finding) for finding in known])
+        parts.append(as_markdown(table if table[""].any() else table.drop(columns="")))
     parts += _not_run([finding for finding in findings if finding.verdict == NOT_RUN])
     if known:
-        rows = _table([_folded(finding) for finding in known])
-        parts.append(f"<details><summary>Each length, and the runs</summary>\n\n{rows}\n\n</details>")
+        lines = "\n".join(_folded(finding) for finding in known)
+        parts.append(f"<details><summary>Lengths and runs</summary>\n\n{lines}\n\n</details>")
     return "\n\n".join(parts)
 
 
@@ -258,13 +258,8 @@ def _not_run(findings: Sequence[Finding]) -> list[str]:
     places: dict[str, list[str]] = {}
     for experiment, labels in lacking.items():
         places.setdefault(", ".join(filter(None, labels)), []).append(f"`{experiment}`")
-    return [f"Not run in {', '.join(where)}{f': {what}' if what else ''}." for what, where in places.items()]
-
-
-def _table(rows: list[dict[str, str]]) -> str:
-    """In Markdown, without gaps, and without the first column where nothing is in it."""
-    table = pd.DataFrame(rows).fillna("")
-    return as_markdown(table.drop(columns=[name for name in table if not name and not table[name].any()]))
+    said = [f"{', '.join(where)}{f': {what}' if what else ''}" for what, where in places.items()]
+    return [f"Not run in {'; '.join(said)}."] if said else []
 
 
 def _dates(claim: Claim, findings: Sequence[Finding]) -> str:
@@ -299,16 +294,19 @@ def _row(finding: Finding) -> dict[str, str]:
         "setting": finding.experiment,
         "n": comparison.n,
         "effect": effect,
-        "95 % interval": interval,
+        "interval": interval,
         "verdict": _bold(finding.verdict) + reason,
     }
 
 
-def _folded(finding: Finding) -> dict[str, str]:
+def _folded(finding: Finding) -> str:
+    """What was compared, with links to its runs, and the effect at each length."""
     sign = " ÷ " if finding.comparison.ratio else " − "
     sides = sign.join(_links(finding.section, *half) for half in finding.comparison.records)
-    cells = {part.label: " ".join(_effect(part)).strip() for part in finding.comparison.parts if part.values}
-    return {"runs": sides, "setting": finding.experiment} | cells
+    known = [part for part in finding.comparison.parts if part.values]
+    lengths = "/".join(part.label.removesuffix(" bits") for part in known)
+    effects = ", ".join(" ".join(_effect(part)).strip() for part in known)
+    return f"- `{finding.experiment}`, {sides}" + (f", {lengths} bits: {effects}" if known else "")
 
 
 def _links(section: Section, name: str, ids: Sequence[str]) -> str:

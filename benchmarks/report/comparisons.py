@@ -218,7 +218,7 @@ def gains_as_printed(section: Section, *others: str) -> list[Comparison]:
 def _gain(section: Section, other: str, bits: Sequence[int]) -> Comparison:
     value, marks = _printed(section.first.protocol, bits, METHODS[OWN].title, METHODS[other].title)
     gain = compared("", side(section, OWN, bits), side(section, other, bits), -POINT)
-    label = f"{METHODS[other].title} (printed {value:.3f}{marks}{STATED if gain.values else ''})"
+    label = METHODS[other].title + (f" (printed {value:.3f}{marks}{STATED})" if gain.values else "")
     values = tuple(one - value for one in gain.values)
     apart = [values] if gain.against else [(one,) for one in values]  # one split, or several
     error = QUERY_SD / math.sqrt(section.first.data.query)

@@ -23,18 +23,18 @@ DECIDED = (HOLDS, FAILS, TIE)
 # The smallest effect of interest: one point of mAP. Less is no gain, no loss, and the printed value.
 POINT = 0.01
 MOST = 50  # repetitions that are called for
-RULE = f"""An effect is a mean over code lengths, as prefixes of one code are one measurement; single lengths are folded
-away. n is the number of its repetitions, of both sides where two are given.
+RULE = f"""An effect is a mean over code lengths, as prefixes of one code are one measurement; n counts seeds or
+splits, of both sides where two are given.
 
 - **holds**: the {100 * CONFIDENCE:.0f} % interval lies in the claimed range; *better* is above +{POINT}.
 - **tie**: neither side is better; it lies inside ±{POINT}, the smallest effect of interest.
 - **does not hold**: it lies outside the claimed range, and is no tie.
-- inconclusive: it reaches over an end. In brackets: with which n it would not, at this mean and spread.
+- inconclusive: it reaches over an end; in brackets, the n that would settle it at this mean and spread.
 - not run: one side has no runs.
 
 Where runs of one seed share an embedding, a code or trained features, or both sides have several splits, intervals are
-Student's, of paired differences; else Welch's. A verdict is about its setting and its queries. Against printed values,
-and between lengths of one code, draws of splits, seeds and queries enter by a hierarchical bootstrap."""
+Student's, of paired differences; else Welch's. A verdict is about its setting and queries. Against printed values
+and along one code, draws of splits, seeds and queries enter by a hierarchical bootstrap."""
 
 
 @dataclass(frozen=True)

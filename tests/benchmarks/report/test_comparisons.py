@@ -246,7 +246,12 @@ def test_a_printed_gain_is_a_difference_of_printed_values(setting):
     assert found.interval.mean == pytest.approx(means([means(OWN)])[0] - means([means(OTHER)])[0] - gain)
     assert found.parts[0].interval.mean == pytest.approx(0.7133333 - 0.61 - (0.814 - 0.527))
     assert found.label == f"DQN (printed {gain:.3f}†{STATED})"
-    assert gains_as_printed(setting, "dtq")[0].label.endswith("§)")  # every status that went into it
+    assert gains_as_printed(setting, "dtq")[0].label == "DTQ"
+
+
+def test_a_printed_gain_has_the_marks_of_all_that_went_into_it(records):
+    dtq = [one for k, maps in enumerate(OTHER) for one in each("dtq", k, maps)]
+    assert gains_as_printed(section([*records, *dtq]), "dtq")[0].label == f"DTQ (printed 0.036†§{STATED})"
 
 
 def test_no_printed_value_that_ours_cannot_be_compared_with(records):
