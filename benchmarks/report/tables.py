@@ -304,4 +304,4 @@ def _latex(section: Section) -> str:
     return str(table.to_latex(index=False, escape=False, caption=caption.strip(), position="t", column_format=columns))
 
 
-_LATEX_SIGNS = {"†": r"$^\dagger$", "‡": r"$^\ddagger$", "§": r"$^\S$", "¶": r"$^\P$"}
+_LATEX_SIGNS = {"‖": r"$^\parallel$", "†": r"$^\dagger$", "‡": r"$^\ddagger$", "§": r"$^\S$", "¶": r"$^\P$"}

@@ -15,7 +15,7 @@ from benchmarks.report.generated import BENCH_PAGE
 from benchmarks.report.pages.anchors import anchored_rows
 from benchmarks.report.study import Section, Study
 from benchmarks.report.tables import about_tuning, describe_setting, main_table, marks_note
-from benchmarks.report.verdicts import FAILS, HOLDS, OPEN
+from benchmarks.report.verdicts import DECIDED, FAILS, HOLDS, NOT_RUN, TIE, UNCLEAR
 from benchmarks.setting.experiment import UNPUBLISHED, known_experiments, read_notes
 from benchmarks.setting.methods import METHODS
 
@@ -66,16 +66,16 @@ def make_results_page(
 def _answers(findings: Sequence[Finding]) -> str:
     """The paper's claims by verdict, in the setting that decides most of them."""
     own = [finding for finding in findings if finding.claim.paper]
-    decided = Counter(finding.experiment for finding in own if finding.verdict != OPEN)
+    decided = Counter(finding.experiment for finding in own if finding.verdict in DECIDED)
     if not decided:
         return "No claim is decided by the records that there are."
     setting = decided.most_common(1)[0][0]
-    lines = [f"In the setting [`{setting}`](#{setting}), of the paper's claims"]
-    for verdict, words in ((HOLDS, "**hold**"), (FAILS, "**do not hold**"), (OPEN, "are **not decidable**")):
-        texts = [f.claim.text for f in own if f.experiment == setting and f.verdict == verdict]
+    lines = []
+    for verdict in (HOLDS, FAILS, TIE, UNCLEAR, NOT_RUN):
+        texts = [f.text for f in own if f.experiment == setting and f.verdict == verdict]
         why = f" (why: [notes](#{setting}-notes))" if verdict == FAILS else ""
-        lines.append(f"- {len(texts)} {words}{why}" + (": " + "; ".join(texts) if texts else "") + ".")
-    return lines[0] + ":\n\n" + "\n".join(lines[1:])
+        lines += [f"- **{verdict}**{why}: " + "; ".join(texts) + "."] if texts else []
+    return f"In the setting [`{setting}`](#{setting}), of the paper's claims:\n\n" + "\n".join(lines)
 
 
 def _runs(studies: Sequence[Study]) -> str:
