@@ -70,7 +70,7 @@ COMMAND = Command(
         ),
         *shared("--data-root", "--device", "--strip-prefix", "--workers", "--allow-missing", "--output", "--dry-run"),
     ],
-    "finished trials, epochs and what lies between are kept; the same command goes on from there",
+    "finished trials and epochs are kept; the same command goes on from there",
     "search settings of methods on held-out training images, as many trials for each",
     "Search the settings of each method: those that all share (learning rates, decay, dropout, epochs, averaging, "
     "erasing) and its own, within ranges that its file declares. Every method has the same number of trials, the first "

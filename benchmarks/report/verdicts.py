@@ -28,7 +28,7 @@ splits, of both sides where two are given.
 
 - **holds**: the {100 * CONFIDENCE:.0f} % interval lies in the claimed range; *better* is above +{POINT}.
 - **tie**: neither side is better; it lies inside ±{POINT}, the smallest effect of interest.
-- **does not hold**: it lies outside the claimed range, and is no tie.
+- **does not hold**: it lies outside that range, and is no tie.
 - inconclusive: it reaches over an end; in brackets, the n that would settle it at this mean and spread.
 - not run: one side has no runs.
 

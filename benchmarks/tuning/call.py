@@ -107,6 +107,7 @@ def _begin(objective: Objective, space: Mapping[str, Any], batch: int) -> Tuning
         method=objective.method,
         seed=objective.seed,
         batch=batch,
+        bits=experiment.bits,
         ranges=space,
         data=StudyImages(variant=dataset.name, fingerprint=dataset.fingerprint, **sizes),
         weights_sha256=ingredients.recorded_weights["weights_sha256"],

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import MinLen
 
 from benchmarks.records.record import LabelVectors
 from benchmarks.setting.experiment import flat
@@ -16,7 +18,7 @@ from dpq.errors import InputError, one_line
 from dpq.files.atomic import write_atomically
 from dpq.files.json import read_json
 from dpq.files.places import exists, matching
-from dpq.files.schema import Amount, Digest, Label, Scalar, Share, Size, Whole, read_table
+from dpq.files.schema import Amount, Bits, Digest, Label, Scalar, Share, Size, Whole, read_table
 
 FOLDER = "studies"
 _NEAR = 1e-9  # what rounding may do to a mean
@@ -58,6 +60,7 @@ class TuningStudy:
     method: Label
     seed: Whole  # of the sampler, and the master seed of every training
     batch: Size  # trials that are proposed at once, from the results of earlier batches
+    bits: Annotated[tuple[Bits, ...], MinLen(1)]  # code lengths that a value is the mean over
     ranges: Mapping[str, tuple[Scalar, ...]]
     data: Images
     weights_sha256: Digest | None
@@ -85,7 +88,7 @@ class TuningStudy:
         Raises:
             ValueError: names the first that does.
         """
-        lengths = {str(bits) for bits in self.setting.get("bits", ())}
+        lengths = {str(bits) for bits in self.bits}
         for number, trial in enumerate(self.trials, 1):
             complete, earlier = trial.state == "complete", self.trials[: number - 1]
             if trial.number != number or trial.settings.keys() != self.ranges.keys():

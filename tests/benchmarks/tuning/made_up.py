@@ -26,7 +26,8 @@ def make_study(method="dpq", values=(0.5,), **changes):
         "data": Images(variant="a-validation", fingerprint="f-validation", train=80, query=10, database=10),
         "weights_sha256": "a" * 64,
         "label_vectors": None,
-        "setting": {"bits": [8, 16], "training": {"epochs": 2}},
+        "bits": (8, 16),
+        "setting": {"training": {"epochs": 2}},
         "trials": trials,
     }
     return TuningStudy(**made | changes)
