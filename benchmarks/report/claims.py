@@ -276,7 +276,7 @@ def _dates(claim: Claim, findings: Sequence[Finding]) -> str:
     return f"{rule}, **after** {'its' if last < claim.since else 'some of its'} {runs}."
 
 
-def _effect(comparison: Comparison) -> tuple[str, str]:
+def effect_of(comparison: Comparison) -> tuple[str, str]:
     """Mean and interval, as the page has them."""
     mean, *ends = (_number(value, comparison) for value in comparison.interval.known)
     return mean, f"[{', '.join(ends)}]" if ends else ""
@@ -288,7 +288,7 @@ def _number(value: float, comparison: Comparison) -> str:
 
 def _row(finding: Finding) -> dict[str, str]:
     comparison = finding.comparison
-    effect, interval = _effect(comparison)
+    effect, interval = effect_of(comparison)
     reason = f" ({why})" if (why := reason_of(comparison)) else ""
     return {
         "": comparison.label,
@@ -306,7 +306,7 @@ def _folded(finding: Finding) -> str:
     sides = sign.join(_links(finding.section, *half) for half in finding.comparison.records)
     known = [part for part in finding.comparison.parts if part.values]
     lengths = "/".join(part.label.removesuffix(" bits") for part in known)
-    effects = ", ".join(" ".join(_effect(part)).strip() for part in known)
+    effects = ", ".join(" ".join(effect_of(part)).strip() for part in known)
     return f"- `{finding.experiment}`, {sides}" + (f", {lengths} bits: {effects}" if known else "")
 
 

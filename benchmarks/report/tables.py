@@ -51,7 +51,7 @@ def make_tables(study: Study) -> dict[str, str]:
     if len(parts) > 1:  # of different settings; which one a table is of must be seen at once
         parts = [f"## {section.heading}\n\n{part}" for section, part in zip(study.sections, parts, strict=True)]
     if notes := read_notes(study.experiment):
-        parts.append(f"Notes:\n\n{notes}")
+        parts.append(f'<a id="notes"></a>\n\nNotes:\n\n{notes}')
     with_records = [section for section in study.sections if section.records]
     tuned = any(section.reading == BUDGETS for section in with_records)
     summaries = [
@@ -92,6 +92,14 @@ def main_table(section: Section) -> pd.DataFrame:
                 cells = {f"{b} bits": marked(reported_value(first.protocol, name, b)) for b in lengths}
                 blocks.append((places.get(name, LAST), [{"method": name, "source": "paper"} | cells]))
     return pd.DataFrame([row for _, block in sorted(blocks, key=lambda b: b[0]) for row in block])
+
+
+def headline(section: Section) -> pd.DataFrame:
+    """`main_table` without truncated codes, trainings for one length, exact search and differences."""
+    table, more = main_table(section), ("trained at", "truncated")
+    titles = table["method"].replace("", pd.NA).ffill()
+    shown = table["source"].str.match("ours|paper") & ~titles.str.contains("|".join(more))
+    return table[shown].reset_index(drop=True)
 
 
 def _best(part: pd.DataFrame) -> float:
