@@ -92,8 +92,9 @@ def _check_age(record: Record) -> None:
         InputError: names the setting.
     """
     for table in METHODS[record["method"]].configs:
-        today, own = as_recorded(METHODS[table].entry.config()), record["config"]["methods"].get(table, {})  # type: ignore[misc]
-        if younger := sorted(today.keys() - own.keys()):
+        kind: Any = METHODS[table].entry.config
+        own = record["config"]["methods"].get(table, {})
+        if younger := sorted(as_recorded(kind()).keys() - own.keys()):
             raise InputError(
                 f"record {record['id']} was made before methods.{table} had {younger[0]}; use the code of its commit"
             )
