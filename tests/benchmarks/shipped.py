@@ -10,9 +10,17 @@ from benchmarks.setting.experiment import describe, load_experiment
 from benchmarks.setting.methods import METHODS
 from benchmarks.setting.overrides import ablated
 from dpq.learning.backbone import WeightFile
+from dpq.learning.settings import as_recorded
 
 RESULTS = Path(__file__).parents[2] / "results"
 RECORDS = sorted(RESULTS.glob("*/runs/*.json"))
+
+
+def is_of_today(record):
+    """Whether its method still has the settings that it had; older records belong to the code of their commits."""
+    tables = METHODS[record["method"]].configs
+    own = record["config"]["methods"]
+    return all(as_recorded(METHODS[table].entry.config()).keys() <= own.get(table, {}).keys() for table in tables)
 
 
 def committed(identity):

@@ -288,8 +288,8 @@ def test_between_two_codewords_the_soft_distortion_has_a_narrow_trough_with_wall
     assert (slope[2000:3000] < 0).all() and (slope[3001:4000] > 0).all()  # down to the border, where codes change
 
 
-# The table in docs/method.md: gamma; of gradients of L_soft by image the mean, root mean square and largest, of those of
-# L_joint the root mean square and largest, and that of L_soft by the codebooks.
+# The table in docs/method.md: gamma; of gradients of L_soft by image the mean, root mean square and largest, of those
+# of L_joint the root mean square and largest, and that of L_soft by the codebooks.
 STEEPNESS = {
     0.1: (10.5, 10.6, 15.2, 2.12, 3.29, 1.79),
     1.0: (8.41, 8.51, 13.6, 0.171, 0.556, 0.171),
