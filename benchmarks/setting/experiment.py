@@ -81,9 +81,10 @@ class Experiment:
                 raise InputError(f"{name} must be a list of different numbers, at least one; got {list(numbers)[:20]}")
         known = {*METHODS} - (METHODS.own.keys() - known_tables())
         for table in ("methods", "tuned"):
-            if unknown := sorted(getattr(self, table).keys() - known):
+            own = known if table == "methods" else {name for name in known if studied(name) == name}
+            if unknown := sorted(getattr(self, table).keys() - own):
                 where = f"{self.name}.{table}"
-                raise InputError(f"unknown key {unknown[0]!r} in {where}; known are {', '.join(sorted(known))}")
+                raise InputError(f"unknown key {unknown[0]!r} in {where}; known are {', '.join(sorted(own))}")
         for name, one in self.tuned.items():
             where = f"{self.name}.tuned.{name}"
             if not re.fullmatch(r"\w[\w.+-]*", one.study):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.report.claims import HEADINGS, Finding, effect_of, verdict_table
+from benchmarks.report.claims import HEADINGS, Claim, Finding, effect_of, verdict_table
 from benchmarks.report.details import as_markdown
 from benchmarks.report.generated import BENCH_PAGE
 from benchmarks.report.pages.anchors import anchored_rows
@@ -80,24 +80,27 @@ def _answers(findings: Sequence[Finding]) -> str:
     for question, keys in QUESTIONS.items():
         chosen: dict[str, Finding] = {}
         for finding in findings:
-            if finding.claim.key in keys:
-                known = chosen.setdefault(finding.anchor, finding)
-                chosen[finding.anchor] = finding if known.verdict == NOT_RUN else known
-        said = [
-            f"{claim.text.removesuffix(':')}: {'; '.join(map(_answer, found))}"
-            for claim, found in groupby(chosen.values(), attrgetter("claim"))
-        ]
-        lines += [f"- **{question}** {'. '.join(said)}."] if said else []
-    return "\n".join(lines) or "No claim is decided by the records that there are."
+            if finding.claim.key in keys and chosen.get(finding.anchor, finding).verdict == NOT_RUN:
+                chosen.setdefault(finding.anchor, finding)
+                chosen[finding.anchor] = finding if finding.verdict != NOT_RUN else chosen[finding.anchor]
+        said = [_said(claim, list(found)) for claim, found in groupby(chosen.values(), attrgetter("claim"))]
+        lines += [f"- **{question}** {' '.join(said)}"] if said else []
+    return "\n".join(lines)
 
 
-def _answer(finding: Finding) -> str:
-    label, verdict = finding.comparison.label.partition(" (printed")[0], finding.verdict
-    said = f"{label} {verdict}".strip() if verdict == NOT_RUN else f"{label} **{verdict}**".strip()
-    if verdict == NOT_RUN:
-        return f"[{said}]({CLAIMS_PAGE}#{finding.anchor})"
-    effect = " ".join(effect_of(finding.comparison)).strip().replace("[", "(").replace("]", ")")
-    return f"{said}, [{effect}]({CLAIMS_PAGE}#{finding.anchor}) in `{finding.experiment}`"
+def _said(claim: Claim, findings: Sequence[Finding]) -> str:
+    """What a claim says of each thing, with effect, interval and setting; last of what nothing was run."""
+    parts = []
+    for finding in findings:
+        if finding.verdict != NOT_RUN:
+            mean, interval = effect_of(finding.comparison)
+            effect = f"{mean} {interval}".strip().replace("[", "(").replace("]", ")")
+            label = finding.comparison.label.partition(" (printed")[0]
+            where = f"[{effect}]({CLAIMS_PAGE}#{finding.anchor}) in `{finding.experiment}`"
+            parts.append(f"{label} **{finding.verdict}**, {where}".strip())
+    lacking = [f"[{f.comparison.label or 'it'}]({CLAIMS_PAGE}#{f.anchor})" for f in findings if f.verdict == NOT_RUN]
+    parts += [f"not run: {', '.join(lacking)}"] if lacking else []
+    return f"{claim.text.removesuffix(':')}: {'; '.join(parts)}."
 
 
 def _runs(studies: Sequence[Study]) -> str:
@@ -132,7 +135,7 @@ def _experiment(study: Study, files: Sequence[str], captions: Mapping[str, str])
     name, page = study.experiment, f"{study.experiment}/rows.md"
     parts = [f'<a id="{name}"></a>\n\n## {name}']
     for section in study.readings:
-        parts.append(f"{section.heading}; {_counts(section)}.")
+        parts.append(f"### {section.heading}\n\n{_counts(section)}.")
         if section.records:
             parts += [_link_rows(section, headline(section), "method", page), about_tuning(section, "")]
             parts.append(marks_note("\n".join(parts)))

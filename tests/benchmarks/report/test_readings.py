@@ -156,6 +156,7 @@ def test_rows_of_both_readings_have_places_of_their_own():
 def test_the_page_of_results_has_both_readings_then_the_figures():
     page = make_results_page([both()], [], ["cifar10/map.png"], {"map": "A picture."})
     parts = ("### Equal budgets: ", "Tuning gained", "What each study chose", "### Equal terms: ", "*A picture.*")
+    page = page.partition("## What was run")[2]
     places = [page.index(part) for part in parts]
     assert places == sorted(places)
 
@@ -163,7 +164,7 @@ def test_the_page_of_results_has_both_readings_then_the_figures():
 def test_claims_are_decided_at_equal_terms():
     found = [find([study]) for study in (both(), study_of(*shared()))]
     assert len(found[0]) == len(found[1]) > 0
-    assert found[0] == found[1]
+    assert [one.comparison for one in found[0]] == [one.comparison for one in found[1]]
 
 
 def test_figures_are_of_one_reading_and_say_which():

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shlex
-from dataclasses import asdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,6 +21,7 @@ from benchmarks.setting import experiment as config
 from benchmarks.setting.ablations import ABLATIONS
 from benchmarks.setting.experiment import load_experiment
 from dpq import InputError
+from dpq.learning.settings import as_recorded
 from dpq.protocols import Split
 from tests.benchmarks.shipped import RECORDS, RESULTS, changed, committed, identity_of, is_of_today, made_up, weights_of
 
@@ -396,6 +396,6 @@ def test_checkouts(commits, lines):
 
 def test_made_up_records_are_what_the_command_line_plans(planned):
     record = made_up("cifar10-cpu")
-    assert record["config"]["training"] == asdict(load_experiment("cifar10-cpu").training)
+    assert record["config"]["training"] == as_recorded(load_experiment("cifar10-cpu").training)
     assert planned(PLAIN, record) == {record["id"]}
     assert reported_lengths("dqn", (8, 16)) == [(8,), (8, 16)]
