@@ -21,7 +21,6 @@ from benchmarks.report.study import Section, Study
 from benchmarks.report.verdicts import OPEN, RULE, Comparison, reason_of, verdict_of
 from benchmarks.setting.experiment import describe, load_experiment
 from benchmarks.setting.methods import METHODS
-from dpq.learning.settings import as_recorded
 
 HEADINGS = {"The paper's claims": True, "What the paper leaves out": False}  # whether the paper claims it
 NOT_ASKED = "–"  # the claim is not about this protocol
@@ -132,7 +131,7 @@ CLAIMS = (
 def section_to_judge(study: Study) -> Section | None:
     """The records of the shipped setting on the whole protocol; None where DPQ has none."""
     section, shipped = study.sections[0], load_experiment(study.experiment)
-    if not section.first.comparable or section.first.raw["config"]["training"] != as_recorded(shipped.training):
+    if not section.first.comparable or section.first.config.training != shipped.training:
         return None
     split = shipped.splits()[0]
     sources = [record.config.source for record in section.records if record.config.source]

@@ -17,7 +17,6 @@ from benchmarks.report.statistics import ablation_rows, once, rows_of, summarise
 from benchmarks.setting.experiment import load_experiment
 from benchmarks.setting.methods import METHODS
 from dpq.errors import InputError
-from dpq.learning.settings import as_recorded
 
 E = TypeVar("E", Ties, Projection, Gallery)
 _OF_THE_METHOD = ("methods", "bits", "source")
@@ -182,11 +181,11 @@ def sections_of(records: Sequence[Record], output: Path = Path("results")) -> tu
         if record.ablation_of is not None:
             ablated.setdefault(home.get(record.ablation_of) or keys[record.id], []).append(record)
     name = records[0].experiment
-    shipped = as_recorded(load_experiment(name).training)
+    shipped = load_experiment(name).training
 
     def rank(key: str) -> tuple[bool, bool, int, str]:
         first = groups[key][0]
-        return not first.comparable, first.raw["config"]["training"] != shipped, -len(groups[key]), key
+        return not first.comparable, first.config.training != shipped, -len(groups[key]), key
 
     ordered = {key: groups[key] for key in sorted(groups, key=rank)} | {key: [] for key in ablated if key not in groups}
     made = [Section(name, group, ablated.get(key, ()), key, output) for key, group in ordered.items()]
