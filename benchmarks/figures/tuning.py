@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.figures.series import setting_line
 from benchmarks.figures.style import legend_below, new_panels, style_of
 from benchmarks.report.study import Section
 from benchmarks.setting.methods import METHODS
@@ -26,19 +27,18 @@ def tuning_figure(section: Section) -> Figure | None:
     panels = list(dict.fromkeys(path for study in studies for path in study.ranges))
     if not panels:
         return None
-    first = studies[0]
     counts = {len(study.trials) for study in studies}
     trials = f"{min(counts)} trials a method" if len(counts) == 1 else f"{min(counts)} to {max(counts)} trials a method"
     title = (
         f"Trials of tuning: mean mAP over code lengths on held-out training images, by each setting\n"
-        f"{first.data.variant}, {trials}; ringed: the experiment's own setting, large: the best"
+        f"{setting_line(section.first)}; {trials}; ringed: this setting, the first trial; large: the best"
     )
     figure, drawn = new_panels(11.0, 2.1, 1.0, title, len(panels), COLUMNS, "mAP", sharey=True)
     for axes, path in zip(drawn, panels, strict=True):
         searching = [study for study in studies if path in study.ranges]
         for study in searching:
             _scatter(axes, study, path)
-        axes.set_title(path.rpartition(".")[2].replace("_", " "))
+        axes.set_xlabel(path.rpartition(".")[2].replace("_", " "))
         ranges: list[Any] = [study.ranges[path] for study in searching]
         if all(not is_choice(one) and len(one) == 3 for one in ranges):
             axes.set_xscale("log")

@@ -33,7 +33,6 @@ from dpq.codes.additive import check_enough, levels_for
 from dpq.errors import Diverged, InputError, one_line
 from dpq.files.atomic import write_atomically
 from dpq.files.places import exists, is_file, matching
-from dpq.learning.settings import as_recorded
 
 log = logging.getLogger(__name__)
 
@@ -224,8 +223,6 @@ def _recorded(objective: Objective, runs: int) -> list[float]:
     folder, seconds = objective.output / objective.experiment.name / "runs", dict[int, float]()
     for path in matching(folder, f"{objective.method}-paper-seed*.json") if exists(folder) else ():
         record = read_record(path)
-        if record.ablation is None and as_recorded(record.config.training) == as_recorded(
-            objective.experiment.training
-        ):
+        if record.ablation is None and record.config.training == objective.experiment.training:
             seconds[record.longest] = record.seconds.train + record.seconds.encode + record.seconds.evaluate
     return [sum(seconds.values())] if len(seconds) == runs else []

@@ -14,7 +14,7 @@ def test_a_panel_for_each_setting_has_every_trial_that_has_a_value(material, tmp
         study = make_study(method, values, experiment="cifar10")
         write_study(study_path(tmp_path, "cifar10", method), study)
     figure = tuning_figure(section)
-    assert [axes.get_title() for axes in figure.axes] == ["learning rate", "margin"]
+    assert [axes.get_xlabel() for axes in figure.axes] == ["learning rate", "margin"]
     places = [tuple(point.get_offsets()[0]) for point in figure.axes[0].collections if len(point.get_offsets())]
     assert places == [(1e-3, 0.5), (3e-3, 0.75), (1e-3, 0.25), (2e-3, 0.5)]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["DPQ", "DQN"]
