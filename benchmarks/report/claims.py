@@ -33,6 +33,7 @@ from benchmarks.report.study import Section, Study
 from benchmarks.report.verdicts import DECIDED, NOT_RUN, POINT, RULE, Comparison, reason_of
 from benchmarks.setting.experiment import describe, load_experiment
 from benchmarks.setting.methods import METHODS
+from dpq.learning.settings import as_recorded
 
 HEADINGS = {"The paper's claims": True, "What the paper leaves out": False}  # whether the paper claims it
 NOT_ASKED = "–"  # the claim is not about this protocol

@@ -17,6 +17,7 @@ from benchmarks.records.store import read_records
 from benchmarks.report.statistics import ablation_rows, once, rows_of, summarise, summarise_ablations, tidy
 from benchmarks.setting.experiment import load_experiment
 from benchmarks.setting.methods import METHODS
+from dpq.learning.settings import as_recorded
 from dpq.errors import InputError
 
 E = TypeVar("E", Ties, Projection, Gallery)
