@@ -17,8 +17,8 @@ from benchmarks.records.store import read_records
 from benchmarks.report.statistics import ablation_rows, once, rows_of, summarise, summarise_ablations, tidy
 from benchmarks.setting.experiment import load_experiment
 from benchmarks.setting.methods import METHODS
-from dpq.learning.settings import as_recorded
 from dpq.errors import InputError
+from dpq.learning.settings import as_recorded
 
 E = TypeVar("E", Ties, Projection, Gallery)
 _OF_THE_METHOD = ("methods", "bits", "source")
