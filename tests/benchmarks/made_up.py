@@ -1,7 +1,5 @@
 """Made-up records in the shipped setting of `cifar10`, which claims are decided on."""
 
-from dataclasses import asdict
-
 import pytest
 
 from benchmarks.records import store
@@ -9,6 +7,7 @@ from benchmarks.records.store import as_record
 from benchmarks.report.study import Section
 from benchmarks.setting.experiment import describe, load_experiment
 from benchmarks.setting.methods import METHODS
+from dpq.learning.settings import as_recorded
 from tests.benchmarks.conftest import make_record
 
 SHIPPED = load_experiment("cifar10")
@@ -28,7 +27,7 @@ def run(method, seed, maps, bits=(8, 16), split_seed=0, variant="paper", seconds
     record = make_record(method, variant, seed, bits, maps, **({"id": stem} | changes))
     record["seconds"]["train"] = seconds
     methods = describe(SHIPPED, METHODS[method].configs)["methods"]
-    record["config"] |= {"training": asdict(SHIPPED.training), "methods": methods, "split_seed": split_seed}
+    record["config"] |= {"training": as_recorded(SHIPPED.training), "methods": methods, "split_seed": split_seed}
     return record
 
 

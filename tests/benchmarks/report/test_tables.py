@@ -3,7 +3,6 @@ import io
 import re
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +17,7 @@ from benchmarks.report.study import Study, sections_of
 from benchmarks.report.tables import _latex, main_table, make_tables, order_notes, short_table
 from benchmarks.setting.experiment import load_experiment
 from dpq import InputError
+from dpq.learning.settings import as_recorded
 from tests.benchmarks.conftest import make_record
 from tests.benchmarks.made_up import section
 
@@ -73,7 +73,7 @@ def test_settings_are_never_mixed(tmp_path):
 
 def test_the_experiments_own_setting_comes_first():
     own, changed = make_record(), make_record(seed=1)
-    own["config"]["training"] = asdict(load_experiment("cifar10").training)
+    own["config"]["training"] = as_recorded(load_experiment("cifar10").training)
     for records in ([own, changed, changed], [changed, own, changed]):
         assert sections_of([as_record(r) for r in records])[0].records == [as_record(own)]
 

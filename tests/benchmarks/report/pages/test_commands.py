@@ -2,7 +2,6 @@
 
 import hashlib
 import shlex
-from dataclasses import asdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,6 +20,7 @@ from benchmarks.setting import experiment as config
 from benchmarks.setting.ablations import ABLATIONS
 from benchmarks.setting.experiment import load_experiment
 from dpq import InputError
+from dpq.learning.settings import as_recorded
 from dpq.protocols import Split
 from tests.benchmarks.shipped import RECORDS, RESULTS, changed, committed, identity_of, made_up, weights_of
 
@@ -388,6 +388,6 @@ def test_checkouts(commits, lines):
 
 def test_made_up_records_are_what_the_command_line_plans(planned):
     record = made_up("cifar10-cpu")
-    assert record["config"]["training"] == asdict(load_experiment("cifar10-cpu").training)
+    assert record["config"]["training"] == as_recorded(load_experiment("cifar10-cpu").training)
     assert planned(PLAIN, record) == {record["id"]}
     assert reported_lengths("dqn", (8, 16)) == [(8,), (8, 16)]
