@@ -5,6 +5,7 @@ import torch
 
 from baselines.label_code import LabelCode, check_classes, class_order
 from dpq import InputError
+from dpq.codes import additive
 from dpq.codes.additive import decode
 from dpq.learning.settings import Preprocessing, TrainingConfig
 from dpq.metrics import mean_average_precision
@@ -58,8 +59,10 @@ def leads(logits):
     return logits.topk(2, dim=1).values.diff(dim=1).neg()[:, 0]
 
 
+@pytest.mark.parametrize("host", [True, False], ids=["scikit-learn", "as on a GPU"])
 @pytest.mark.parametrize(("classes", "size", "each"), [(5, 16, 3), (10, 256, 25), (100, 256, 2), (16, 16, 1)])
-def test_the_first_codeword_is_the_predicted_class_and_a_step_of_confidence(classes, size, each):
+def test_the_first_codeword_is_the_predicted_class_and_a_step_of_confidence(classes, size, each, host, monkeypatch):
+    monkeypatch.setattr(additive, "_on_host", lambda _: host)
     logits = random_logits(256, classes)
     code = fitted(logits, size.bit_length() - 1, size).encode(class_order(logits))[:, 0].long()
     assert torch.equal(code // each, logits.argmax(dim=1))
