@@ -79,10 +79,10 @@ def _answers(findings: Sequence[Finding]) -> str:
     lines = []
     for question, keys in QUESTIONS.items():
         chosen: dict[str, Finding] = {}
-        for finding in findings:
-            if finding.claim.key in keys and chosen.get(finding.anchor, finding).verdict == NOT_RUN:
-                chosen.setdefault(finding.anchor, finding)
-                chosen[finding.anchor] = finding if finding.verdict != NOT_RUN else chosen[finding.anchor]
+        for finding in (one for one in findings if one.claim.key in keys):
+            known = chosen.get(finding.anchor)
+            if known is None or known.verdict == NOT_RUN != finding.verdict:
+                chosen[finding.anchor] = finding
         said = [_said(claim, list(found)) for claim, found in groupby(chosen.values(), attrgetter("claim"))]
         lines += [f"- **{question}** {' '.join(said)}"] if said else []
     return "\n".join(lines)
