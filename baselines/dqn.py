@@ -17,7 +17,7 @@ from dpq.inputs.values import label_tensor
 from dpq.learning.backbone import Backbone
 from dpq.learning.deep import AlternatingMethod
 from dpq.learning.entry import MethodEntry
-from dpq.learning.settings import CodesOn, Fraction, Score, Weight, added_later
+from dpq.learning.settings import CodesOn, Fraction, Score, Weight, Width, added_later
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,9 @@ class DQNConfig(Bounded):
 
     quantization: Weight = 1e-4  # weight lambda of the product quantization loss
     feature_epochs: Fraction = 0.5  # of the epochs, which train features alone
-    score: Score = "inner"  # rank by "inner" product or by "l2" distance
+    score: Score = "inner"  # rank by "inner" product, as released, or by "l2" distance, as printed
     codes_on: CodesOn = added_later("centre")  # or "seen", as the released code has it: see `AlternatingMethod`
+    embedding_dim: Width = added_later(0)  # D; 0 takes the experiment's
 
 
 class DQN(AlternatingMethod):
@@ -96,12 +97,15 @@ def pairwise_cosine_loss(embeddings: Tensor, labels: Tensor) -> Tensor:
 
 METHOD = MethodEntry(
     build=lambda context: DQN(
-        context.backbone(0), context.config, bits=context.bits, codebook_size=context.codebook_size
+        context.backbone(0, embedding_dim=context.config.embedding_dim),
+        context.config,
+        bits=context.bits,
+        codebook_size=context.codebook_size,
     ),
     title="DQN",
     progressive=False,
     config=DQNConfig,
     order=50,
     style=("#009E73", "^"),
-    ranges={"quantization": (1e-6, 1e-1, "log"), "feature_epochs": (0.25, 0.75)},
+    ranges={"quantization": (1e-6, 1e-1, "log"), "feature_epochs": (0.25, 0.75), "score": ("inner", "l2")},
 )

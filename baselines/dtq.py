@@ -2,43 +2,62 @@
 
 Objective: triplets with group-hard mining, plus `quantization * mean_i ||z_i - sum_m C_m b_im||^2`, plus
 `orthogonality` times a penalty that keeps the codebooks weakly orthogonal. Between epochs codes come from iterated
-conditional modes and codebooks from (penalised) least squares.
+conditional modes and codebooks from (penalised) least squares; codewords that no image takes are moved to where
+images lie.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Interval
 from torch import Tensor
 
-from dpq.codes.additive import LOSING, centre, residual_kmeans, usable_codes
-from dpq.codes.icm import icm_encode
+from baselines.pq import product_kmeans, sub_spaces
+from dpq.codes.additive import LOSING, centre, residual_kmeans
+from dpq.codes.icm import icm_encode, use_every_codeword
+from dpq.codes.least_squares import least_squares_codebooks
 from dpq.files.bounds import Bounded
 from dpq.inputs.values import label_tensor
 from dpq.learning.backbone import Backbone
 from dpq.learning.deep import AlternatingMethod
 from dpq.learning.entry import MethodEntry
-from dpq.learning.settings import CodesOn, Fraction, Score, Weight
+from dpq.learning.settings import CodesOn, Fraction, Score, Weight, Width
 
 
 @dataclass(frozen=True)
 class DTQConfig(Bounded):
-    """Settings of DTQ."""
+    """Settings of DTQ, with one switch for each way in which its released code differs.
 
-    margin: Weight = 30.0  # between squared distances
-    quantization: Weight = 1e-4  # weight of the quantization loss
-    orthogonality: Weight = 1e-4  # weight of the penalty on the codebooks, relative to an image's mean squared error
-    sweeps: Annotated[int, Interval(ge=0, le=10**4)] = 3  # of iterated conditional modes
-    feature_epochs: Fraction = 0.5  # of the epochs, which train features alone
-    score: Score = "inner"  # rank by "inner" product or by "l2" distance
-    codes_on: CodesOn = "seen"  # as the released code has it, or "centre": see `AlternatingMethod`
+    Attributes:
+        margin: between squared distances.
+        quantization: weight of the quantization loss.
+        orthogonality: weight of the penalty on the codebooks, relative to an image's mean squared error.
+        sweeps: of iterated conditional modes.
+        feature_epochs: fraction of the epochs that train features alone, before there are codes.
+        score: rank by "l2" distance, which the triplets are made of, or by "inner" product.
+        codes_on: as the released code has it, "seen"; or "centre": see `AlternatingMethod`.
+        embedding_dim: D, as released; 0 takes the experiment's.
+        start: codebooks start from k-means on "residual" vectors, or in sub-spaces as in "product" quantization.
+        unused: codewords that no training image takes are "moved" to where images lie, or "kept" as they are.
+    """
+
+    margin: Weight = 30.0
+    quantization: Weight = 1e-4
+    orthogonality: Weight = 1e-4
+    sweeps: Annotated[int, Interval(ge=0, le=10**4)] = 3
+    feature_epochs: Fraction = 0.5
+    score: Score = "l2"
+    codes_on: CodesOn = "seen"
+    embedding_dim: Width = 64
+    start: Literal["residual", "product"] = "residual"
+    unused: Literal["moved", "kept"] = "moved"
 
     def released(self) -> DTQConfig:
-        """As in the released code: no penalty, and quantization that does not reach the features."""
-        return replace(self, quantization=0.0, orthogonality=0.0)
+        """The same weights, with every switch as in the released code: neither penalty nor quantization loss."""
+        return replace(self, quantization=0.0, orthogonality=0.0, score="inner", start="product", unused="kept")
 
 
 class DTQ(AlternatingMethod):
@@ -53,7 +72,7 @@ class DTQ(AlternatingMethod):
         codebook_size: codewords per level K.
 
     Raises:
-        InputError: the code length does not fit.
+        InputError: the code length does not fit, or has more sub-spaces than the embedding has dimensions.
     """
 
     name = "dtq"
@@ -66,6 +85,8 @@ class DTQ(AlternatingMethod):
         self.config = config or DTQConfig()
         own = self.config
         super().__init__(backbone, bits, codebook_size, own.feature_epochs, own.quantization, own.codes_on)
+        if own.start == "product":
+            sub_spaces(self.codebooks.shape[2], len(self.codebooks))  # too many are refused before training
 
     def assign(self, embeddings: Tensor) -> Tensor:
         """Codes [N, M] uint8 of embeddings [N, D], on their device."""
@@ -76,15 +97,18 @@ class DTQ(AlternatingMethod):
         return {"triplet": group_hard_triplet_loss(embeddings, labels, self.config.margin)}
 
     def first_codebooks(self, embeddings: Tensor, seed: int) -> Tensor:
-        """K-means on residuals, then one re-estimation."""
+        """K-means, then one re-estimation."""
         levels, size = self.codebooks.shape[:2]
-        codebooks = residual_kmeans(embeddings, levels, size, seed)
-        return self.next_codebooks(embeddings, codebooks, seed)
+        start = residual_kmeans if self.config.start == "residual" else product_kmeans
+        return self.next_codebooks(embeddings, start(embeddings, levels, size, seed), seed)
 
     def next_codebooks(self, embeddings: Tensor, codebooks: Tensor, seed: int) -> Tensor:
-        """Least squares on the codes that iterated conditional modes find."""
+        """Least squares on the codes that iterated conditional modes find, then none unused as far as can be."""
         codes = icm_encode(embeddings, codebooks, self.config.sweeps)
-        return least_squares_codebooks(embeddings, codes, codebooks, self.config.orthogonality)
+        codebooks = least_squares_codebooks(embeddings, codes, codebooks, self.config.orthogonality)
+        if self.config.unused == "kept":
+            return codebooks
+        return use_every_codeword(embeddings, codebooks, self.config.sweeps)
 
 
 def group_hard_triplet_loss(embeddings: Tensor, labels: Tensor, margin: float) -> Tensor:
@@ -131,74 +155,12 @@ def _squared_distances(x: Tensor) -> Tensor:
     return (norms[:, None] + norms - 2 * x @ x.T).clamp(min=0)
 
 
-def orthogonality_penalty(codebooks: Tensor) -> Tensor:
-    """Mean over codeword pairs of the entries of `sum_{m, m'} ||C_m^T C_m' - I||^2` (Liu et al. 2018).
-
-    Args:
-        codebooks: [M, K, D]; the paper's C_m has codewords as columns.
-
-    Returns:
-        Scalar: the sum divided by (M K)^2.
-    """
-    levels, size, _ = codebooks.shape
-    flat = codebooks.flatten(0, 1)
-    identity = torch.eye(size, dtype=flat.dtype, device=flat.device).repeat(levels, levels)
-    return (flat @ flat.T - identity).square().mean()
-
-
-def least_squares_codebooks(
-    x: Tensor, codes: Tensor, codebooks: Tensor, orthogonality: float = 0.0, ridge: float = 1e-3
-) -> Tensor:
-    """Codebooks that minimise the squared error of given codes, plus the weighted penalty.
-
-    Args:
-        x: [N, D].
-        codes: [N, M] uint8.
-        codebooks: [M, K, D], the present ones; codewords that no code uses stay as they are.
-        orthogonality: weight of `orthogonality_penalty` against the mean squared error of an image; 0 has a closed
-            form.
-        ridge: weight of the squared distance to the present codewords; the systems of additive codes are singular.
-
-    Returns:
-        [M, K, D].
-
-    Raises:
-        InputError: a code is no index of a codeword.
-    """
-    levels, size, dim = codebooks.shape
-    codes = usable_codes(codes, size)
-    columns = codes.long() + size * torch.arange(levels, device=codes.device)
-    chosen = torch.zeros(len(x), levels * size, dtype=torch.float64, device=x.device).scatter_(1, columns, 1.0)
-    present = codebooks.reshape(-1, dim).double()
-    normal = chosen.T @ chosen + ridge * torch.eye(levels * size, dtype=torch.float64, device=x.device)
-    right = chosen.T @ x.double() + ridge * present
-    solved: Tensor = torch.linalg.solve(normal, right)
-    if orthogonality > 0:
-        normal, right = normal.float() / len(x), right.float() / len(x)
-        solved = _penalised(solved.float(), normal, right, codebooks.shape, orthogonality)
-    return solved.reshape(levels, size, dim).to(codebooks.dtype)
-
-
-def _penalised(start: Tensor, normal: Tensor, right: Tensor, shape: torch.Size, orthogonality: float) -> Tensor:
-    """Minimise the quadratic `tr(C^T normal C) - 2 tr(C^T right)` plus the penalty, from the unpenalised solution."""
-    flat = start.clone(memory_format=torch.contiguous_format).requires_grad_()
-    optimizer = torch.optim.LBFGS([flat], max_iter=10, line_search_fn="strong_wolfe")
-
-    def objective() -> Tensor:
-        optimizer.zero_grad()
-        error = (flat * (normal @ flat - 2 * right)).sum()
-        value = error + orthogonality * orthogonality_penalty(flat.view(shape))
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
-
-    with torch.enable_grad():
-        optimizer.step(objective)  # type: ignore[no-untyped-call]
-    return flat.detach()
-
-
 METHOD = MethodEntry(
     build=lambda context: DTQ(
-        context.backbone(0), context.config, bits=context.bits, codebook_size=context.codebook_size
+        context.backbone(0, embedding_dim=context.config.embedding_dim),
+        context.config,
+        bits=context.bits,
+        codebook_size=context.codebook_size,
     ),
     title="DTQ",
     progressive=False,
@@ -206,5 +168,11 @@ METHOD = MethodEntry(
     order=70,
     style=("#D55E00", "s"),
     variants=("paper", "released"),
-    ranges={"margin": (1.0, 100.0, "log"), "quantization": (1e-6, 1e-1, "log"), "orthogonality": (1e-6, 1e-1, "log")},
+    ranges={
+        "margin": (1.0, 100.0, "log"),
+        "quantization": (1e-6, 1e-1, "log"),
+        "orthogonality": (1e-6, 1e-2, "log"),
+        "feature_epochs": (0.25, 0.75),
+        "score": ("inner", "l2"),
+    },
 )

@@ -15,6 +15,7 @@ from dpq.errors import InputError
 from dpq.inputs.values import as_tensor, whole_number
 from dpq.learning.entry import MethodEntry
 from dpq.learning.on_embeddings import EmbeddingQuantizer
+from dpq.learning.settings import KMeansConfig
 
 
 class PQ(EmbeddingQuantizer):
@@ -65,11 +66,13 @@ def product_kmeans(x: Tensor, parts: int, codebook_size: int, seed: int) -> Tens
 
 
 METHOD = MethodEntry(
-    build=lambda context: PQ(context.source(), context.bits, context.codebook_size),
+    build=PQ.of,
     title="PQ",
     progressive=False,
+    config=KMeansConfig,
     source="backbone",
     order=20,
     style=("#000000", "D"),
     on_dpq={"order": 90, "style": ("#56B4E9", "P")},
+    ranges={"normalise": (False, True), "score": ("inner", "l2")},
 )

@@ -11,6 +11,7 @@ from torch import Tensor
 from dpq.codes.additive import residual_kmeans
 from dpq.learning.entry import MethodEntry
 from dpq.learning.on_embeddings import EmbeddingQuantizer
+from dpq.learning.settings import KMeansConfig
 
 
 class RQ(EmbeddingQuantizer):
@@ -25,11 +26,13 @@ class RQ(EmbeddingQuantizer):
 
 
 METHOD = MethodEntry(
-    build=lambda context: RQ(context.source(), context.bits, context.codebook_size),
+    build=RQ.of,
     title="RQ",
     progressive=True,
+    config=KMeansConfig,
     source="backbone",
     order=30,
     style=("#E69F00", "v"),
     on_dpq={"order": 91, "style": ("#CC79A7", "X")},
+    ranges={"normalise": (False, True), "score": ("inner", "l2")},
 )

@@ -11,7 +11,7 @@ from dpq.cli.interrupts import NOT_BEGUN, interruption
 if __name__ == "__main__":  # before all else
     interruption.install()
 
-from benchmarks.commands import Command, check_data, evaluate, exhibit, figures, regress, results, run, table
+from benchmarks.commands import Command, check_data, evaluate, exhibit, figures, regress, results, run, table, tune
 from benchmarks.setting.advice import OPTIONS
 from dpq.cli.parser import Parser, status_of
 
@@ -22,7 +22,8 @@ EXAMPLES = """examples:
   python -m benchmarks table digits                    tables from the records
 """
 COMMANDS: dict[str, Command] = {
-    file.COMMAND.name: file.COMMAND for file in (run, table, figures, results, check_data, regress, evaluate, exhibit)
+    file.COMMAND.name: file.COMMAND
+    for file in (run, tune, table, figures, results, check_data, regress, evaluate, exhibit)
 }
 
 

@@ -85,8 +85,10 @@ def subject_of(entry: MethodEntry) -> Subject:
     """A method in a setting that takes seconds."""
     dataset, training = small_dataset(), TrainingConfig(epochs=2, batch_size=50, image_size=32)
     classes = len(dataset.classes)
-    network = partial(Backbone, NETWORK, embedding_dim=DIM)
     vectors = orthonormal_label_vectors(classes, DIM)
+
+    def network(classes: int, embedding_dim: int = 0) -> Backbone:
+        return Backbone(NETWORK, classes, embedding_dim or DIM)
 
     def make(bits: int = BITS, seed: int = 0) -> Method:
         source: Source | None = None
@@ -97,7 +99,10 @@ def subject_of(entry: MethodEntry) -> Subject:
                 source = DPQMethod(network(classes), vectors, bits=BITS, codebook_size=CODEBOOK_SIZE)
         with seeded(derive_seed(seed, "weights")):
             config = entry.config and entry.config()
-            return entry.build(MethodContext(config, bits, CODEBOOK_SIZE, classes, vectors, network, source))
+            frozen = entry.source == "backbone"
+            return entry.build(
+                MethodContext(config, bits, CODEBOOK_SIZE, classes, vectors, network, source, frozen=frozen)
+            )
 
     return Subject(make, entry.progressive, dataset, training)
 

@@ -1,4 +1,4 @@
-"""The one exception that stands for a mistake of the caller, not of the library; and warnings that nobody needs."""
+"""The exceptions that stand for a mistake of the caller, not of the library; and warnings that nobody needs."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ class InputError(ValueError):
     def __init__(self, message: str, about: str | None = None, value: object = "") -> None:
         super().__init__(message)
         self.about, self.value = about, str(value)
+
+
+class Diverged(InputError):
+    """A training whose loss, weights or embeddings are not finite any more."""
 
 
 def one_line(error: BaseException) -> str:

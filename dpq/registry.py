@@ -10,7 +10,7 @@ from dpq.learning.backbone import Backbone
 from dpq.learning.deep import AlternatingMethod, DeepMethod
 from dpq.learning.entry import FACTS, Method, MethodContext, MethodEntry, Registry, Source
 from dpq.learning.on_embeddings import EmbeddingQuantizer
-from dpq.learning.settings import Execution, Score, SearchConfig, TrainingConfig, TrainLog
+from dpq.learning.settings import Execution, KMeansConfig, Score, SearchConfig, TrainingConfig, TrainLog
 from dpq.protocols.base import Split
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "DeepMethod",
     "EmbeddingQuantizer",
     "Execution",
+    "KMeansConfig",
     "Method",
     "MethodContext",
     "MethodEntry",

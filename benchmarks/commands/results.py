@@ -58,7 +58,9 @@ def make_all(output: Path) -> tuple[dict[str, str | bytes], set[str]]:
     from benchmarks.report.pages.rows import make_row_page
     from benchmarks.report.study import Study
     from benchmarks.report.tables import ABLATIONS_CSV, make_tables
+    from benchmarks.tuning.study import read_studies
 
+    read_studies(output)  # an unusable one is refused, whatever it is of
     files: dict[str, str | bytes] = {}
     pages = (path for path in matching(output / bench.FOLDER, "*") if path.suffix in (".md", ".svg", ".png"))
     possible = {f"{bench.FOLDER}/{path.name}" for path in pages}

@@ -8,13 +8,15 @@ from benchmarks.commands import Command
 from benchmarks.setting.ablations import METHOD
 from benchmarks.setting.methods import METHODS
 from benchmarks.setting.options import GROUPS, shared
-from benchmarks.setting.overrides import experiment_of
+from benchmarks.setting.overrides import choose_tuned, experiment_of
 from dpq.errors import InputError
 
 
 def run(options: argparse.Namespace) -> None:
     """Carry out a call, once it is known what is asked for."""
     experiment, methods = experiment_of(options), _methods(options)
+    if options.tuned:
+        methods = choose_tuned(methods, experiment)
     from benchmarks.running.call import carry_out_call
 
     carry_out_call(options, experiment, methods)
@@ -23,6 +25,8 @@ def run(options: argparse.Namespace) -> None:
 def _methods(options: argparse.Namespace) -> list[str]:
     """The methods that were asked for; "all" are those of this repository that have the variant, of ablations DPQ."""
     variant: str = options.variant
+    if options.tuned and (options.ablation or variant != "paper"):
+        raise InputError("studies are of the paper variant; leave out --tuned, or --ablation and --variant")
     if options.ablation:
         if others := [name for name in options.method if name not in (METHOD, "all")]:
             raise InputError(f"ablations are of {METHOD} alone; leave out --method {' '.join(others)}")

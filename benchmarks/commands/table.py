@@ -12,6 +12,7 @@ from benchmarks.setting.options import Option, shared
 def run(options: argparse.Namespace) -> None:
     """Write the tables, or check them."""
     load_experiment(options.experiment)
+    from benchmarks.records.record import BUDGETS
     from benchmarks.report import generated
     from benchmarks.report.study import Study
     from benchmarks.report.tables import ABLATIONS_CSV, make_tables, short_table
@@ -25,7 +26,10 @@ def run(options: argparse.Namespace) -> None:
         return
     for path in generated.write(study.folder, files, [ABLATIONS_CSV]):
         print(path)
-    print(short_table(study.sections[0]))
+    for section in study.readings:
+        if section.reading == BUDGETS or section.other:
+            print(f"{section.reading}:")
+        print(short_table(section))
     if is_file(picture := study.folder / "map.png"):
         print(f"its picture: {picture}")
 

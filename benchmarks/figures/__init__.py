@@ -15,6 +15,8 @@ from benchmarks.figures.retrieval import precision_at_k_figure, precision_recall
 from benchmarks.figures.style import SUFFIXES, files_of, style
 from benchmarks.figures.ties import ties_figure
 from benchmarks.figures.training import training_figure
+from benchmarks.figures.tuning import tuning_figure
+from benchmarks.records.record import BUDGETS
 from benchmarks.report.study import Section, Study
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ FIGURES: dict[str, tuple[Callable[[Section], Figure | None], str]] = {
     "precision_at_k": (precision_at_k_figure, "Precision among the first K, by the longest codes."),
     "levels": (levels_figure, "Reconstruction error and use of the codewords, level by level."),
     "training": (training_figure, "Loss terms of the deep methods, epoch by epoch."),
+    "tuning": (tuning_figure, "Every trial of every study, by each setting that was searched: how flat an optimum is."),
     "ties": (
         ties_figure,
         "mAP of the same codes by argsort in three orders of the database, the exact value, and its bounds.",
@@ -52,13 +55,19 @@ def figure_files() -> set[str]:
 def make_figures(study: Study) -> dict[str, bytes]:
     """The files of all figures of an experiment's first setting, by name; the same records give the same bytes.
 
+    Each is of one reading, the first that it can be drawn from, and says which where records are tuned.
+
     Raises:
         InputError: a damaged exhibit, or matplotlib is not installed.
     """
     files: dict[str, bytes] = {}
     with style(study.experiment):
         for name, (draw, _) in FIGURES.items():
-            figure = draw(study.sections[0])
-            if figure is not None:
-                files |= files_of(name, figure)
+            for section in study.readings:
+                figure = draw(section) if section.records else None
+                if figure is not None:
+                    if section.other or section.reading == BUDGETS:
+                        figure.suptitle(f"{figure.get_suptitle()}\n{section.reading}")
+                    files |= files_of(name, figure)
+                    break
     return files

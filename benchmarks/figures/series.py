@@ -67,7 +67,8 @@ def series_of(section: Section, *, whole: bool = False) -> list[Series]:
 
 def setting_line(record: Record, series: Sequence[Series] = (), spread: str = "") -> str:
     """Data and setting; of `series`, how many repetitions they have, and where several, `spread`."""
-    line = f"{record.data.variant}, {record.backbone.image_size} pixels, {record.config.training.epochs} epochs"
+    line = f"{record.data.variant}, {record.backbone.image_size} pixels"
+    line += "" if record.tuned else f", {record.config.training.epochs} epochs"  # each method has its own
     if not series:
         return line
     averaged = [records for one in series for records in one.records.values()]

@@ -115,6 +115,28 @@ def read_raw(path: Path) -> RawResult:
     return RawResult(**arrays, run=None if run is None else run.tobytes().decode(errors="replace"))
 
 
+def committed_average_precision(path: Path, record: Record) -> np.ndarray | None:
+    """Average precision of every query at every length of a record, [T, Q] float64; None without its compact file.
+
+    The full form is left alone: it is not committed, and pages are to be the same on every machine.
+
+    Args:
+        path: of the record.
+        record: what it holds.
+
+    Raises:
+        InputError: the compact file is damaged, or its means are not the mAP of the record.
+    """
+    beside = path.with_suffix(COMPACT)
+    if not is_file(beside) or (found := read_raw(beside).average_precision) is None:
+        return None
+    average = found.astype(np.float64)
+    means = [length.map for length in record.lengths]
+    if average.shape != (len(means), record.data.query) or not np.allclose(average.mean(axis=1), means, atol=1e-5):
+        raise InputError(f"{beside} is not of the record beside it; make it again with evaluate --compact")
+    return average
+
+
 def check_fits(raw: RawResult, record: Record) -> None:
     """Refuse raw codes that are not those of a record.
 

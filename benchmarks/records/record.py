@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -15,6 +15,8 @@ from dpq.files.schema import Amount, Bits, Digest, Label, Scalar, Share, Size, V
 from dpq.learning.settings import Score, TrainingConfig
 
 SCHEMA_VERSION = 1
+TUNED = "tuned"  # in the identity of a run at its method's own setting
+BUDGETS, TERMS = "equal budgets", "equal terms"  # readings: each method at its own setting, or all at one
 KS = (1, 10, 100, 500, 1000)  # ranks that every record has a precision at
 
 
@@ -28,9 +30,12 @@ def key_of(value: Any) -> str:
     return f"s{digest(value)}"
 
 
-def stem_of(method: str, variant: str, seed: int, ablation: str | None = None) -> str:
-    """How the identity of a run begins; code lengths that have a training of their own and a digest follow."""
-    return "-".join([method, variant, *([ablation] if ablation else []), f"seed{seed}"])
+def stem_of(method: str, variant: str, seed: int, change: str | None = None) -> str:
+    """How the identity of a run begins; code lengths that have a training of their own and a digest follow.
+
+    `change` is the ablation, or `TUNED`.
+    """
+    return "-".join([method, variant, *([change] if change else []), f"seed{seed}"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +149,23 @@ class Setting:
     backbone: Network  # of the experiment
     source: Source | None = None  # whose embeddings were quantized
     stored_side: Size | None = None  # in pixels
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What of its configuration a tuned run had before, in common with all methods."""
+
+    training: TrainingConfig
+    label_vectors: LabelVectors
+    methods: Mapping[str, Mapping[str, Scalar]]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The study whose winner the configuration is, and what it started from."""
+
+    study: Label
+    shared: Shared
 
 
 @dataclass(frozen=True)
@@ -269,11 +291,22 @@ class Record:
     further_cuts: tuple[Size, ...] = ()  # at which mAP is reported as well
     warnings: tuple[str, ...] = ()  # signs of a training that went wrong
     arguments: tuple[str, ...] | None = None  # of the command that made it; None for older records
+    tuned: Tuned | None = None  # None for the setting that all methods share
 
     @cached_property
     def raw(self) -> dict[str, Any]:
         """The whole table of the file, of which digests are made and which is written again; set by the reader."""
         raise AttributeError(f"{self.id} was not read from a file")
+
+    @property
+    def reading(self) -> str:
+        """Of the two of a table, that which the record belongs to."""
+        return BUDGETS if self.tuned else TERMS
+
+    @property
+    def shared(self) -> Setting:
+        """The configuration as other methods have it in common: before tuning."""
+        return replace(self.config, **vars(self.tuned.shared)) if self.tuned else self.config
 
     @property
     def decisive(self) -> dict[str, Any]:
@@ -282,7 +315,7 @@ class Record:
             **self.raw["config"],
             "fingerprint": self.data.fingerprint,
             "weights_sha256": self.backbone.weights_sha256,
-            **({"plugin": self.raw["plugin"]} if self.plugin else {}),
+            **{key: self.raw[key] for key in ("plugin", "tuned") if getattr(self, key)},
         }
 
     @cached_property

@@ -17,8 +17,9 @@ REPORTED = Path(__file__).parents[1] / "reported" / "paper_tables.csv"
 # How a table marks a value that was not read in a text of the paper itself.
 OTHER_DATA = "other data"
 UNKNOWN_CUT = ("imagenet100",)  # the cut of the printed mAP was not seen, so nothing is subtracted from it
-MARKS = {"seen": "", "checked": "†", "derived": "‡", "unverified": "§", OTHER_DATA: "¶"}
+MARKS = {"seen": "", "quoted": "‖", "checked": "†", "derived": "‡", "unverified": "§", OTHER_DATA: "¶"}
 MEANINGS = {
+    "quoted": "quoted in a reading note or an issue, not read in print",
     "checked": "transcribed without the printed page at hand; agrees with independently read facts",
     "derived": "computed from two values that were read",
     "unverified": "transcribed without the printed page and without a check",

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records.record import KS, SCHEMA_VERSION, Length, Plugin, Record, digest, stem_of
+from benchmarks.records.record import KS, SCHEMA_VERSION, TUNED, Length, Plugin, Record, digest, stem_of
 from benchmarks.setting.methods import METHODS
 from dpq.errors import InputError, one_line
 from dpq.files.atomic import write_atomically
@@ -100,6 +100,8 @@ def as_record(table: dict[str, Any]) -> Record:
     _check_method(record)
     if (record.ablation is None) != (record.ablation_of is None):
         refuse("ablation_of", "beside ablation", record.ablation_of)
+    if record.tuned and record.ablation:
+        refuse("ablation", "absent beside tuned", record.ablation)
     return record
 
 
@@ -137,7 +139,8 @@ def _check_method(record: Record) -> None:
     if config.source is not None and config.source.method not in METHODS.own:
         refuse("config.source.method", f"one of {', '.join(map(repr, METHODS.own))}", config.source.method)
     method = METHODS[name]
-    if missing := [table for table in method.configs if table not in config.methods]:
+    # The first says how it ranks; a further one may be younger than the record.
+    if missing := [table for table in method.configs[:1] if table not in config.methods]:
         raise ValueError(f"config.methods.{missing[0]} is missing")
     if method.source in METHODS and config.source is None:
         raise ValueError(f"config.source is missing, and {name} quantizes embeddings of {method.source}")
@@ -163,13 +166,18 @@ def check_identity(record: Record) -> None:
         ("backbone.name", record.backbone.name, config.backbone.name),
         ("backbone.weights", record.backbone.weights, config.backbone.weights),
         ("backbone.image_size", record.backbone.image_size, config.training.image_size),
+        *(
+            (f"tuned.shared.training.{name}", getattr(record.shared.training, name), getattr(config.training, name))
+            for name in ("image_size", "evaluation_views", "precision")  # which all methods have alike
+        ),
         ("score", record.score, config.methods[method.configs[0]].get("score", record.score)),
     ):
         if value != wanted:
             refuse(place, f"{wanted!r}, as its config says", value)
     bits = "" if method.progressive else f"-{record.longest}bits"
     plain = stem_of(record.method, record.variant, record.seed) + bits
-    made = stem_of(record.method, record.variant, record.seed, record.ablation) + f"{bits}-{digest(record.decisive)}"
+    change = record.ablation or (TUNED if record.tuned else None)
+    made = stem_of(record.method, record.variant, record.seed, change) + f"{bits}-{digest(record.decisive)}"
     if record.id != made:
         refuse("id", f"{made}, which is of the seed and setting that it has", record.id)
     if record.ablation_of is not None and record.ablation_of.rpartition("-")[0] != plain:

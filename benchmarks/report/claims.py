@@ -1,137 +1,172 @@
 """The claims that are decided from records, those of the paper and those that the field leaves unasked, and their page.
 
-The page, `results/CLAIMS.md`, has every claim with its test, effects, intervals and verdict; nothing in it is written
+The page, `results/CLAIMS.md`, has every claim with its rule, effects, intervals and verdicts; nothing in it is written
 by hand.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 
-from benchmarks.report.comparisons import POINT, above, as_if_alone, as_printed, cheaper, components, flat
+import pandas as pd
+
+from benchmarks.records.reported import MARKS, MEANINGS
+from benchmarks.report.comparisons import (
+    QUERY_SD,
+    STATED,
+    as_if_alone,
+    as_printed,
+    better,
+    cheaper,
+    components,
+    flat,
+    gains_as_printed,
+    released,
+)
 from benchmarks.report.details import as_markdown
-from benchmarks.report.intervals import interval_of_mean
-from benchmarks.report.statistics import row_title
+from benchmarks.report.pages.anchors import anchored_rows
 from benchmarks.report.study import Section, Study
-from benchmarks.report.verdicts import OPEN, RULE, Comparison, reason_of, verdict_of
+from benchmarks.report.verdicts import DECIDED, NOT_RUN, POINT, RULE, Comparison, reason_of
 from benchmarks.setting.experiment import describe, load_experiment
 from benchmarks.setting.methods import METHODS
+from dpq.learning.settings import as_recorded
 
 HEADINGS = {"The paper's claims": True, "What the paper leaves out": False}  # whether the paper claims it
 NOT_ASKED = "–"  # the claim is not about this protocol
 COMPONENTS = ("frozen", "two-step", "no-soft", "no-classification", "no-margin")
+# When the rule of a claim was last changed, UTC. It is compared with when records were made, so a changed rule needs a
+# new time.
+MEANS_FIRST = "2026-11-27T18:30:00+00:00"
+BETTER = f"claimed above +{POINT}"
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement and the test that decides it."""
+    """One statement, or one of each of several things, and the test that decides it."""
 
     key: str  # short name, for links
-    text: str  # the statement
+    text: str  # the statement; of several, its beginning, which the label of a comparison ends
     test: str  # what is compared and where the claim puts it, in words
     compare: Callable[[Section], list[Comparison]]  # in one setting
     unseen: bool = False  # it is about classes that training has not seen
     paper: bool = True  # the paper claims it; else it is a control of ours
+    since: str = MEANS_FIRST  # when its rule was written
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim decided in one setting."""
+    """A claim, or one of its parts, decided in one setting."""
 
     claim: Claim
-    experiment: str
-    comparisons: Sequence[Comparison]
+    section: Section  # all records of the setting
+    comparison: Comparison
+
+    @property
+    def experiment(self) -> str:
+        """Name of the setting."""
+        return self.section.experiment
 
     @property
     def verdict(self) -> str:
-        """One of `HOLDS`, `FAILS`, `OPEN`."""
-        return verdict_of(self.comparisons)
+        """One of the five of `benchmarks.report.verdicts`."""
+        return self.comparison.verdict
 
+    @property
+    def text(self) -> str:
+        """The statement."""
+        label = self.comparison.label
+        return f"{self.claim.text} {label.partition(' (printed')[0]}" if self.comparison.key else self.claim.text
 
-def _above(method: str, *, unseen: bool = False, paper: bool = True, where: str = "at every length") -> Claim:
-    name = "the label code" if method == "label-code" else row_title(method)
-    return Claim(
-        f"better-than-{method}" + ("-unseen" if unseen else ""),
-        f"DPQ is better than {name} {where}",
-        f"mAP of DPQ − mAP of {name}, each length; claimed: above 0",
-        partial(above, other=method),
-        unseen,
-        paper,
-    )
+    @property
+    def anchor(self) -> str:
+        """Where the page has it."""
+        return "-".join(filter(None, [self.claim.key, self.comparison.key]))
 
+    @property
+    def created(self) -> list[str]:
+        """When its records were made, ascending."""
+        ids = {one for _, ids in self.comparison.records for one in ids}
+        return sorted(record.created for record in self.section.every if record.id in ids)
 
-UNSEEN = "on classes that training has not seen"
 
 CLAIMS = (
-    *(_above(method) for method in ("dqn", "dtq", "pq")),
+    Claim(
+        "better-than",
+        "DPQ is better than",
+        f"mAP of DPQ − that of the other; {BETTER}",
+        lambda section: better(section, "dqn", "dtq", "pq"),
+    ),
     Claim(
         "one-training",
-        "One training serves all lengths without loss against training for that length alone",
-        f"mAP of the prefix of DPQ's longest code − mAP of DPQ trained for that length; claimed: above −{POINT}",
+        "One training serves all lengths without loss against training for each alone",
+        f"mAP of prefixes of DPQ's longest code − that of DPQ trained for these lengths; claimed above −{POINT}",
         as_if_alone,
     ),
-    *(
-        Claim(
-            f"less-time-than-{method}",
-            f"One DPQ training takes less time than training {METHODS[method].title} for each length",
-            "seconds of DPQ's training ÷ seconds of the four trainings, each counted whole; claimed: below 1",
-            partial(cheaper, other=method),
-        )
-        for method in ("dqn", "dtq", "dpq")
+    Claim(
+        "less-time-than",
+        "One DPQ training takes less time than training for each length of",
+        "seconds of DPQ's training ÷ seconds of those for each length, of runs alone on the machine; claimed below 1",
+        lambda section: cheaper(section, "dqn", "dtq", "dpq"),
     ),
     Claim(
-        "components",
-        "Every component helps",
-        "mAP without the component − mAP of DPQ, mean over the lengths; claimed: below 0 for each",
-        partial(components, names=COMPONENTS),
+        "component",
+        "DPQ as a whole is better than with",
+        f"mAP of DPQ − that of DPQ so changed; {BETTER}",
+        lambda section: components(section, *COMPONENTS),
     ),
     Claim(
         "flat",
         "mAP is nearly flat in code length on CIFAR-10",
-        "mAP of each shorter code − mAP of the longest; claimed: no further from 0 than the printed values spread",
+        "mAP of shorter codes − that of the longest; claimed no further from 0 than the printed values spread",
         flat,
     ),
+    Claim("printed", "DPQ reaches the printed mAP", f"mAP of DPQ − printed mAP; claimed above −{POINT}", as_printed),
     Claim(
-        "printed",
-        "DPQ reaches the printed mAP",
-        f"mAP of DPQ − printed mAP, each length; claimed: above −{POINT}",
-        as_printed,
+        "gain-over",
+        "DPQ reaches its printed gain over",
+        f"gain of DPQ over the other − the printed gain; claimed above −{POINT}",
+        lambda section: gains_as_printed(section, "dqn", "dtq"),
     ),
-    *(
-        Claim(
-            f"gain-over-{method}",
-            f"The gain over {METHODS[method].title} is as large as printed",
-            f"gain of DPQ over {METHODS[method].title} − the printed gain, each length; claimed: above −{POINT}",
-            partial(as_printed, other=method),
-        )
-        for method in ("dqn", "dtq")
+    Claim(
+        "learned",
+        "A code with learned codebooks is better than k-means on the same features:",
+        f"mAP of DPQ − that of k-means on its embedding; {BETTER}",
+        lambda section: better(section, "rq-dpq", "pq-dpq"),
+        paper=False,
+    ),
+    Claim(
+        "label-code",
+        "A code with learned codebooks is better than a label code",
+        f"mAP of DPQ − that of codes of the class that its classifier predicts; {BETTER}",
+        lambda section: [replace(one, label="", key="") for one in better(section, "label-code")],
+        paper=False,
     ),
     Claim(
         "released",
         "The released program's switches give the same mAP as the paper's text",
-        f"mAP of the released variant − mAP of the paper's, each length; claimed: within ±{POINT}",
-        partial(above, variant="released", low=-POINT, high=POINT),
+        f"mAP of the released variant − that of the paper's; claimed within ±{POINT}",
+        released,
         paper=False,
     ),
-    *(
-        _above(method, paper=False, where="at every length: the learned codebooks are worth their training")
-        for method in ("rq-dpq", "pq-dpq")
+    Claim(
+        "unseen",
+        "On classes that training has not seen, DPQ is better than",
+        f"mAP of DPQ − that of the other; {BETTER}",
+        lambda section: better(section, "pq", "rq", "dqn", "dtq", "rq-dpq", "pq-dpq", "label-code"),
+        unseen=True,
+        paper=False,
     ),
-    _above("label-code", paper=False, where="at every length: codes carry more than the predicted class"),
-    *(_above(method, unseen=True, paper=False, where=UNSEEN) for method in ("pq", "rq", "dqn", "dtq")),
-    *(_above(method, unseen=True, paper=False, where=UNSEEN) for method in ("rq-dpq", "pq-dpq", "label-code")),
 )
 
 
 def section_to_judge(study: Study) -> Section | None:
     """The records of the shipped setting on the whole protocol; None where DPQ has none."""
-    section, shipped = study.sections[0], load_experiment(study.experiment)
-    if not section.first.comparable or section.first.raw["config"]["training"] != asdict(shipped.training):
+    section, shipped = study.readings[-1], load_experiment(study.experiment)  # at equal terms
+    if not section.first.comparable or section.first.raw["config"]["training"] != as_recorded(shipped.training):
         return None
     split = shipped.splits()[0]
     sources = [record.config.source for record in section.records if record.config.source]
@@ -148,24 +183,28 @@ def section_to_judge(study: Study) -> Section | None:
 
 def find(studies: Sequence[Study]) -> list[Finding]:
     """Every claim in every experiment that it is about, in the order of `CLAIMS`."""
-    sections = [section for study in studies if (section := section_to_judge(study))]
-    findings = (
-        Finding(claim, section.experiment, claim.compare(section))
+    judged = [(study, section) for study in studies if (section := section_to_judge(study))]
+    return [
+        Finding(claim, study.readings[-1], comparison)
         for claim in CLAIMS
-        for section in sections
+        for study, section in judged
         if claim.unseen == section.first.has_unseen_classes
-    )
-    return [finding for finding in findings if finding.comparisons]
+        for comparison in claim.compare(section)
+    ]
 
 
 def make_claims_page(findings: Sequence[Finding]) -> str:
     """The page of all claims, from findings in their order."""
-    parts = ["# Does it hold up?", RULE]
+    parts = []
     for heading, paper in HEADINGS.items():
         if chosen := [finding for finding in findings if finding.claim.paper == paper]:
-            parts += [f"## {heading}", verdict_table(findings, paper=paper)]
-            parts += [_details(claim, found) for claim, found in groupby(chosen, attrgetter("claim"))]
-    return "\n\n".join(parts) + "\n"
+            parts.append(f"## {heading}")
+            parts += [_details(claim, list(found)) for claim, found in groupby(chosen, attrgetter("claim"))]
+    text = "\n\n".join(parts)
+    stated = f"{STATED} average precision taken to differ between queries by {QUERY_SD}, not committed for each."
+    notes = [f"{MARKS[status]} {meaning}." for status, meaning in MEANINGS.items() if MARKS[status] in text]
+    notes += [stated] if STATED in text else []
+    return "\n\n".join(["# Does it hold up?", RULE, text, *([" ".join(notes)] if notes else [])]) + "\n"
 
 
 def verdict_table(findings: Sequence[Finding], *, paper: bool, prefix: str = "") -> str:
@@ -179,40 +218,103 @@ def verdict_table(findings: Sequence[Finding], *, paper: bool, prefix: str = "")
     chosen = [finding for finding in findings if finding.claim.paper == paper]
     settings = list(dict.fromkeys(finding.experiment for finding in chosen))
     rows = {
-        finding.claim.text: {"claim": f"[{finding.claim.text}]({prefix}#{finding.claim.key})"}
-        | dict.fromkeys(settings, NOT_ASKED)
+        finding.anchor: {"claim": f"[{finding.text}]({prefix}#{finding.anchor})"} | dict.fromkeys(settings, NOT_ASKED)
         for finding in chosen
     }
     for finding in chosen:
-        rows[finding.claim.text][finding.experiment] = _bold(finding.verdict)
+        rows[finding.anchor][finding.experiment] = _bold(finding.verdict)
     return as_markdown(list(rows.values()))
 
 
 def _bold(verdict: str) -> str:
-    return verdict if verdict == OPEN else f"**{verdict}**"
+    return f"**{verdict}**" if verdict in DECIDED else verdict
 
 
-def _details(claim: Claim, findings: Iterable[Finding]) -> str:
-    parts = [f'<a id="{claim.key}"></a>\n\n### {claim.text}', f"Test: {claim.test}."]
-    for finding in findings:
-        reason = f" ({why})" if (why := reason_of(finding.comparisons)) else ""
-        parts.append(f"In `{finding.experiment}`: {_bold(finding.verdict)}{reason}.")
-        if known := [comparison for comparison in finding.comparisons if comparison.values]:
-            parts.append(as_markdown([_row(c, finding) for c in known]))
+def _details(claim: Claim, findings: Sequence[Finding]) -> str:
+    several = " …" if any(finding.comparison.key for finding in findings) else ""
+    anchors = dict.fromkeys(finding.anchor for finding in findings)
+    marked = "".join(f'<a id="{anchor}"></a>' for anchor in anchors)
+    parts = [
+        f"{marked}\n\n### {claim.text.removesuffix(':')}{several}",
+        f"Effect: {claim.test}. {_dates(claim, findings)}",
+    ]
+    known = [finding for finding in findings if finding.verdict != NOT_RUN]
+    if known:
+        table = pd.DataFrame([_row(finding) for finding in known])
+        parts.append(as_markdown(table if table[""].any() else table.drop(columns="")))
+    parts += _not_run([finding for finding in findings if finding.verdict == NOT_RUN])
+    if known:
+        lines = "\n".join(_folded(finding) for finding in known)
+        parts.append(f"<details><summary>Lengths and runs</summary>\n\n{lines}\n\n</details>")
     return "\n\n".join(parts)
 
 
-def _row(comparison: Comparison, finding: Finding) -> dict[str, str]:
-    interval = interval_of_mean(comparison.values)
-    effect, *ends = (f"{math.exp(v):.2f}" if comparison.ratio else f"{v:+.4f}" for v in interval.known)
+def _not_run(findings: Sequence[Finding]) -> list[str]:
+    """What is lacking and where, said once; that there are no runs goes without saying."""
+    lacking: dict[str, list[str]] = {}
+    for finding in findings:
+        why = reason_of(finding.comparison)
+        said = [finding.comparison.label, "" if why.startswith("no runs") else f"({why})"]
+        lacking.setdefault(finding.experiment, []).append(" ".join(filter(None, said)))
+    places: dict[str, list[str]] = {}
+    for experiment, labels in lacking.items():
+        places.setdefault(", ".join(filter(None, labels)), []).append(f"`{experiment}`")
+    said = [f"{', '.join(where)}{f': {what}' if what else ''}" for what, where in places.items()]
+    return [f"Not run in {'; '.join(said)}."] if said else []
+
+
+def _dates(claim: Claim, findings: Sequence[Finding]) -> str:
+    """When the rule was written, and when the runs were made that it judges."""
+    made = sorted(one for finding in findings for one in finding.created)
+    rule = f"Rule of {claim.since[:10]}"
+    if not made:
+        return f"{rule}, before any run."
+    first, last = made[0], made[-1]
+    runs = f"runs of {first[:10]}" + (f" to {last[:10]}" if last[:10] != first[:10] else "")
+    if claim.since <= first:
+        return f"{rule}, before its {runs}."
+    return f"{rule}, **after** {'its' if last < claim.since else 'some of its'} {runs}."
+
+
+def effect_of(comparison: Comparison) -> tuple[str, str]:
+    """Mean and interval, as the page has them."""
+    mean, *ends = (_number(value, comparison) for value in comparison.interval.known)
+    return mean, f"[{', '.join(ends)}]" if ends else ""
+
+
+def _number(value: float, comparison: Comparison) -> str:
+    return f"{math.exp(value):.2f}" if comparison.ratio else f"{round(value, 3) + 0.0:+.3f}".replace("-", "−")
+
+
+def _row(finding: Finding) -> dict[str, str]:
+    comparison = finding.comparison
+    effect, interval = effect_of(comparison)
+    reason = f" ({why})" if (why := reason_of(comparison)) else ""
     return {
-        "compared": comparison.label,
-        "n": str(interval.n),
+        "": comparison.label,
+        "setting": finding.experiment,
+        "n": comparison.n,
         "effect": effect,
-        "95 % interval": " to ".join(ends),
-        "verdict": comparison.verdict(len(finding.comparisons)),
-        "records": "; ".join(
-            " ".join([name, *(f"[{k}]({finding.experiment}/runs/{one}.json)" for k, one in enumerate(ids, 1))])
-            for name, ids in comparison.records
-        ),
+        "interval": interval,
+        "verdict": _bold(finding.verdict) + reason,
     }
+
+
+def _folded(finding: Finding) -> str:
+    """What was compared, with links to its runs, and the effect at each length."""
+    sign = " ÷ " if finding.comparison.ratio else " − "
+    sides = sign.join(_links(finding.section, *half) for half in finding.comparison.records)
+    known = [part for part in finding.comparison.parts if part.values]
+    lengths = "/".join(part.label.removesuffix(" bits") for part in known)
+    effects = ", ".join(" ".join(effect_of(part)).strip() for part in known)
+    return f"- `{finding.experiment}`, {sides}" + (f", {lengths} bits: {effects}" if known else "")
+
+
+def _links(section: Section, name: str, ids: Sequence[str]) -> str:
+    """A side of a comparison, as links to the rows of commands and records that it is made of."""
+    places: dict[str, str] = {}
+    for anchor, _, part in anchored_rows(section):
+        for one in " ".join(part["records"]).split():
+            places.setdefault(one, f"{section.experiment}/rows.md#{anchor}")
+    first, *more = dict.fromkeys(places[one] for one in ids)
+    return " ".join([f"[{name}]({first})", *(f"[{k}]({place})" for k, place in enumerate(more, 2))])

@@ -156,7 +156,9 @@ def _method_settings(section: Section) -> str:
         settings = dict(next(iter(record.config.methods.values())))
         if record.config.source is not None:
             embedding = f"of the training at {record.config.source.bits} bits"
-            settings = {"score": record.score, "embedding": embedding}
+            own = dict(record.config.methods.get(METHODS[record.method].table or "", {}))
+            own.pop("normalise", None)  # of frozen features alone
+            settings = own | {"score": record.score, "embedding": embedding}
         if record.plugin is not None:
             settings = {"package": record.plugin.title} | settings | dict(record.config.methods[record.method])
         lines.append(f"- {title}: " + ", ".join(f"{key} {value}" for key, value in settings.items()) + ".")

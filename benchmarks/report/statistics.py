@@ -89,7 +89,7 @@ def tidy(records: Sequence[Record]) -> pd.DataFrame:
             {
                 "method": record.method,
                 "variant": record.variant,
-                "method_settings": key_of(_own_settings(record)),
+                "method_settings": settings_key(record),
                 "training": training,
                 "trained_bits": _trained_bits(record, training),
                 "split_seed": record.config.split_seed,
@@ -112,11 +112,15 @@ def tidy(records: Sequence[Record]) -> pd.DataFrame:
     )
 
 
-def _own_settings(record: Record) -> list[Any]:
-    """What tells rows of one method apart; of other packages' methods the version too."""
+def settings_key(record: Record, *, untuned: bool = False) -> str:
+    """Stands for what tells rows of one method apart; of other packages' methods the version too.
+
+    Of tuned runs that is what a study chose; `untuned` ones have the key of the row that they started from.
+    """
     config = record.raw["config"]
-    own = [config["methods"], config.get("source")]
-    return own if record.plugin is None else [*own, record.raw["plugin"]]
+    methods = record.raw["tuned"]["shared"]["methods"] if untuned and record.tuned else config["methods"]
+    chosen = [config["training"], config["label_vectors"]] if record.tuned and not untuned else []
+    return key_of([methods, config.get("source"), *chosen, *([record.raw["plugin"]] if record.plugin else [])])
 
 
 def summarise(records: Sequence[Record]) -> pd.DataFrame:

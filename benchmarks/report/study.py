@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,12 +12,13 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from benchmarks.exhibits.exhibit import Gallery, Projection, Ties
-from benchmarks.records.record import Record, key_of
+from benchmarks.records.record import TERMS, Record, key_of
 from benchmarks.records.store import read_records
 from benchmarks.report.statistics import ablation_rows, once, rows_of, summarise, summarise_ablations, tidy
 from benchmarks.setting.experiment import load_experiment
 from benchmarks.setting.methods import METHODS
 from dpq.errors import InputError
+from dpq.learning.settings import as_recorded
 
 E = TypeVar("E", Ties, Projection, Gallery)
 _OF_THE_METHOD = ("methods", "bits", "source")
@@ -34,6 +36,8 @@ class Section:
     key: str = ""  # digest of the setting
     output: Path = Path("results")  # folder of all results
     beside: Sequence[Section] = ()  # of the same setting on other copies of the images
+    reading: str = TERMS  # or at equal budgets, where each method has the setting that its study found
+    other: Section | None = None  # the same setting in the other reading
 
     @property
     def every(self) -> list[Record]:
@@ -63,9 +67,14 @@ class Section:
         """What a heading calls the setting."""
         first = self.first
         return (
-            f"{first.data.variant}: {first.config.training.epochs} epochs, {first.backbone.image_size} pixels, "
-            f"{first.config.training.evaluation_views} views at evaluation"
+            f"{first.data.variant}: {first.shared.training.epochs} epochs, {first.backbone.image_size} pixels, "
+            f"{first.shared.training.evaluation_views} views at evaluation"
         )
+
+    @property
+    def heading(self) -> str:
+        """The title, behind the reading where there are two."""
+        return f"{self.reading.capitalize()}: {self.title}" if self.other else self.title
 
     @property
     def pairs(self) -> list[tuple[Record, Record]]:
@@ -134,8 +143,9 @@ class Section:
 class Study:
     """An experiment.
 
-    Sections are by setting. Full data come before subsets, the experiment's own training setting before changed ones,
-    large ones before small ones; last, ablations whose DPQ is not there.
+    Sections are by setting and reading. Full data come before subsets, the experiment's own training setting before
+    changed ones, large ones before small ones, equal budgets before equal terms; last, ablations whose DPQ is not
+    there.
     """
 
     output: Path  # folder of all results
@@ -161,6 +171,11 @@ class Study:
         return self.output / self.experiment
 
     @property
+    def readings(self) -> list[Section]:
+        """The one or two sections of the first setting."""
+        return [section for section in self.sections if section.key == self.sections[0].key]
+
+    @property
     def records(self) -> list[Record]:
         """All records."""
         return [record for section in self.sections for record in section.every]
@@ -171,28 +186,40 @@ def sections_of(records: Sequence[Record], output: Path = Path("results")) -> tu
 
     Ablations stand with the run that they are an ablation of; where it is not there, by their own setting.
     """
-    groups: dict[str, list[Record]] = {}
-    keys = _keys(records)
+    groups: dict[tuple[str, str], list[Record]] = {}
+    settings = _keys(records)
+    keys = {record.id: (settings[record.id], record.reading) for record in records}
     for record in records:
         if record.ablation is None:
             groups.setdefault(keys[record.id], []).append(record)
     home = {record.id: key for key, group in groups.items() for record in group}
-    ablated: dict[str, list[Record]] = {}
+    ablated: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         if record.ablation_of is not None:
             ablated.setdefault(home.get(record.ablation_of) or keys[record.id], []).append(record)
     name = records[0].experiment
-    shipped = asdict(load_experiment(name).training)
+    shipped = as_recorded(load_experiment(name).training)
+    sizes = Counter(settings[record.id] for group in groups.values() for record in group)
 
-    def rank(key: str) -> tuple[bool, bool, int, str]:
+    def rank(key: tuple[str, str]) -> tuple[bool, bool, int, tuple[str, str]]:
         first = groups[key][0]
-        return not first.comparable, first.raw["config"]["training"] != shipped, -len(groups[key]), key
+        return not first.comparable, setting_of(first)["training"] != shipped, -sizes[key[0]], key
 
     ordered = {key: groups[key] for key in sorted(groups, key=rank)} | {key: [] for key in ablated if key not in groups}
-    made = [Section(name, group, ablated.get(key, ()), key, output) for key, group in ordered.items()]
-    first = _without(setting_of(made[0].first), ("data",))
-    others = [one for one in made[1:] if one.records and _without(setting_of(one.first), ("data",)) == first]
-    return replace(made[0], beside=others), *made[1:]
+    made = [
+        Section(name, group, ablated.get(key, ()), key[0], output, reading=key[1]) for key, group in ordered.items()
+    ]
+    main, first = made[0].key, _without(setting_of(made[0].first), ("data",))
+    others = [one for one in made if one.key != main and one.records]
+    copies = [one for one in others if _without(setting_of(one.first), ("data",)) == first]
+    return tuple(
+        replace(
+            one,
+            beside=[copy for copy in copies if copy.reading == one.reading] if one.key == main else (),
+            other=next((two for two in made if two.key == one.key and two is not one), None),
+        )
+        for one in made
+    )
 
 
 def _keys(records: Sequence[Record]) -> dict[str, str]:
@@ -219,12 +246,13 @@ def _keys(records: Sequence[Record]) -> dict[str, str]:
 def setting_of(record: Record) -> dict[str, Any]:
     """What records of one split share: all of the configuration but the method's own part, and the data.
 
-    Class splits of the same images are one setting.
+    Class splits of the same images are one setting; tuned runs are of the setting that they were tuned from.
     """
     table, unseen = record.raw, record.has_unseen_classes
     own = (*_OF_THE_METHOD, "split_seed") if unseen else _OF_THE_METHOD
     # Frozen features have the network's own width; what the experiment asks for is in the configuration.
-    return _without(table["config"], own) | {
+    config = table["config"] | (table.get("tuned") or {"shared": {}})["shared"]
+    return _without(config, own) | {
         "data": _without(table["data"], (*_SAID_LATER, *(_OF_THE_CLASS_SPLIT if unseen else ()))),
         "backbone": _without(table["backbone"], ("embedding_dim",)),
     }

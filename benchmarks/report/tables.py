@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 import pandas as pd
 
-from benchmarks.records.record import Data
+from benchmarks.records.record import BUDGETS, Data, Record
 from benchmarks.records.reported import MARKS, MEANINGS, marked, reported_methods, reported_value
 from benchmarks.report.details import (
     ablation_section,
@@ -19,6 +19,7 @@ from benchmarks.report.details import (
     mean_map,
     row_by_length,
 )
+from benchmarks.report.readings import chosen, reading_notes
 from benchmarks.report.study import Section, Study
 from benchmarks.setting.experiment import read_notes
 from benchmarks.setting.methods import METHODS
@@ -36,6 +37,7 @@ VIEWS = {
 ABLATIONS_CSV = "ablations.csv"
 LAYOUTS = {"classes": "drawn class by class", "splits": "those of its folders", "manifest": "those of its manifest"}
 _COARSE = "mAP of coarse classes (`map_coarse` in table.csv): images of one coarse class are relevant to each other."
+_TUNED = "**Equal budgets: each method at the setting that a study of its own chose, on held-out training images.**"
 DENOMINATORS = {
     "hits": "divided by the relevant images inside the cut",
     "total": "divided by all relevant images",
@@ -47,13 +49,18 @@ def make_tables(study: Study) -> dict[str, str]:
     """The files of an experiment's table, by name; that of ablations where there are any."""
     parts = [_markdown(section) for section in study.sections]
     if len(parts) > 1:  # of different settings; which one a table is of must be seen at once
-        parts = [f"## {section.title}\n\n{part}" for section, part in zip(study.sections, parts, strict=True)]
+        parts = [f"## {section.heading}\n\n{part}" for section, part in zip(study.sections, parts, strict=True)]
     if notes := read_notes(study.experiment):
-        parts.append(f"Notes:\n\n{notes}")
+        parts.append(f'<a id="notes"></a>\n\nNotes:\n\n{notes}')
     with_records = [section for section in study.sections if section.records]
+    tuned = any(section.reading == BUDGETS for section in with_records)
+    summaries = [
+        section.summary.assign(setting=section.key, **({"reading": section.reading} if tuned else {}))
+        for section in with_records
+    ]
     tables = {
         "table.md": f"# {study.experiment}\n\n" + "\n\n".join(parts) + "\n",
-        "table.csv": _csv([section.summary.assign(setting=section.key) for section in with_records]),
+        "table.csv": _csv(summaries),
         "table.tex": "\n\n".join(map(_latex, with_records)) + "\n",
     }
     if ablated := [section.ablations.assign(setting=section.key) for section in study.sections if section.ablated]:
@@ -85,6 +92,14 @@ def main_table(section: Section) -> pd.DataFrame:
                 cells = {f"{b} bits": marked(reported_value(first.protocol, name, b)) for b in lengths}
                 blocks.append((places.get(name, LAST), [{"method": name, "source": "paper"} | cells]))
     return pd.DataFrame([row for _, block in sorted(blocks, key=lambda b: b[0]) for row in block])
+
+
+def headline(section: Section) -> pd.DataFrame:
+    """`main_table` without truncated codes, trainings for one length, exact search and differences."""
+    table, more = main_table(section), ("trained at", "truncated")
+    titles = table["method"].replace("", pd.NA).ffill()
+    shown = table["source"].str.match("ours|paper") & ~titles.str.contains("|".join(more))
+    return table[shown].reset_index(drop=True)
 
 
 def _best(part: pd.DataFrame) -> float:
@@ -157,7 +172,7 @@ def order_notes(section: Section) -> str:
 def describe_setting(section: Section) -> str:
     """What records of one setting share, as a list: data, network, optimisation, metric."""
     first, records = section.first, section.records or section.ablated
-    data, backbone, config = first.data, first.backbone, first.config
+    data, backbone, config = first.data, first.backbone, first.shared
     packages = ", ".join(sorted({record.plugin.title for record in records if record.plugin}))
     splits = {r.config.split_seed: ", ".join(r.data.unseen) for r in records if r.data.unseen is not None}
     listed = "; ".join(f"{classes} (split {seed})" for seed, classes in sorted(splits.items()))
@@ -174,20 +189,29 @@ def describe_setting(section: Section) -> str:
             config.validation
         ),
     }
+    before = ", but for what is tuned" if section.reading == BUDGETS else ""
     lines = [
         *(line for line, said in uncommon.items() if said),
         f"Data: `{data.variant}`, {data.train:,} training, {data.query:,} query, {data.database:,} database images "
         f"({section.fingerprints}).{copies}",
         f"Backbone of all methods: `{backbone.name}` at {backbone.image_size} pixels, weights `{backbone.weights}`, "
-        f"{config.backbone.embedding_dim}-d embedding (frozen features: the network's pooled width); label vectors: "
-        f"{config.label_vectors.source}.",
-        f"Training of all deep methods: {_optimisation(config.training)}. Evaluation: "
+        f"{config.backbone.embedding_dim}-d embedding ({_own_widths(records)}frozen features: the network's pooled "
+        f"width); label vectors: {config.label_vectors.source}.",
+        *([_TUNED] if section.reading == BUDGETS else []),
+        f"Training of all deep methods{before}: {_optimisation(config.training)}. Evaluation: "
         f"{VIEWS[config.training.evaluation_views]}",
         f"mAP over {cut}, expected value over tie orders, {DENOMINATORS[first.ap_denominator]}; "
         f"n is the number of {_counted(section)}, ± the standard deviation over them.",
         *([_COARSE] if data.coarse else []),
     ]
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _own_widths(records: Sequence[Record]) -> str:
+    """The methods whose settings give their embedding another width than the experiment does."""
+    own = [record for record in records if record.config.methods.get(record.method, {}).get("embedding_dim")]
+    widths = {(METHODS[r.method].title, r.backbone.embedding_dim, r.config.backbone.embedding_dim) for r in own}
+    return "".join(f"{title}: {dim}-d; " for title, dim, shared in sorted(widths) if dim != shared)
 
 
 def _counted(section: Section) -> str:
@@ -254,7 +278,17 @@ def _markdown(section: Section) -> str:
         return f"{described}\n\n{ablations}"
     table = as_markdown(main_table(section))
     notes = [marks_note(described + table), order_notes(section)]
-    parts = [described, "mAP:", table, *notes, ablations, detail_tables(section)]
+    parts = [described, "mAP:", table, about_tuning(section, "../"), *notes, ablations, detail_tables(section)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def about_tuning(section: Section, results: str) -> str:
+    """Under a table at equal budgets: what tuning gained, and what it chose; empty at equal terms.
+
+    `results` is the way from the page to the folder of results.
+    """
+    rows, notes = chosen(section, results), reading_notes(section)
+    parts = [notes, "What each study chose, in brackets what all share:", as_markdown(rows)] if rows else []
     return "\n\n".join(part for part in parts if part)
 
 
@@ -263,10 +297,12 @@ def _latex(section: Section) -> str:
     signs = str.maketrans({**_LATEX_SIGNS, "±": r"$\pm$"})
     table = table.map(lambda cell: re.sub(r"\*\*(.*)\*\*", r"\\textbf{\1}", cell.translate(signs)))
     first = section.first
-    data, backbone, training = first.data, first.backbone, first.config.training
+    data, backbone, training = first.data, first.backbone, first.shared.training
+    budgets = ", where not tuned; equal budgets: each method at the setting that its own study chose"
     caption = (
         f"mAP on {data.variant} ({data.train} train, {data.query} query, {data.database} database), "
-        f"{backbone.name} at {backbone.image_size} pixels, {training.epochs} epochs; "
+        f"{backbone.name} at {backbone.image_size} pixels, {training.epochs} epochs"
+        f"{budgets if section.reading == BUDGETS else ''}; "
         f"evaluation: {VIEWS[training.evaluation_views]} "
     )
     printed = "".join(table.to_numpy().ravel())
@@ -276,4 +312,4 @@ def _latex(section: Section) -> str:
     return str(table.to_latex(index=False, escape=False, caption=caption.strip(), position="t", column_format=columns))
 
 
-_LATEX_SIGNS = {"†": r"$^\dagger$", "‡": r"$^\ddagger$", "§": r"$^\S$", "¶": r"$^\P$"}
+_LATEX_SIGNS = {"‖": r"$^\parallel$", "†": r"$^\dagger$", "‡": r"$^\ddagger$", "§": r"$^\S$", "¶": r"$^\P$"}

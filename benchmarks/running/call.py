@@ -62,6 +62,8 @@ def carry_out_call(options: argparse.Namespace, experiment: Experiment, methods:
         levels_for(bits, experiment.codebook_size)
     for one in (experiment, *(ablations[0] or {}).values()):  # of all splits alike
         check_setting(one.with_variant(options.variant), methods)
+    for name in methods if options.tuned else ():
+        check_setting(experiment.tuned_as(name) or experiment, [name])
     if options.submit is not None:
         submit(options, options.output / experiment.name / "jobs")
         return
@@ -115,6 +117,7 @@ def _plan_split(
         variant=options.variant,
         output=options.output,
         call=recorded_call(options),
+        tuned=options.tuned,
     )
     if ablations is not None:
         runs = plan_ablations(runs, ablations)
@@ -256,10 +259,13 @@ def print_plan(runs: list[Run], missing: list[Run], device: torch.device, at_onc
         print(f"{len(deep) - len(own)} trainings of other packages' methods, whose time only they know")
     if not own:
         return
-    # Of a frozen backbone no gradient is computed: it is no measure for the others.
-    longest = max(own, key=lambda run: run.experiment.settings_of("dpq").train_backbone)
+    # Of a frozen backbone no gradient is computed: it is no measure for the others. Tuned ones differ in their epochs.
+    epochs = [run.experiment.training.epochs for run in own]
+    longest = max(
+        own, key=lambda run: (run.experiment.settings_of("dpq").train_backbone, run.experiment.training.epochs)
+    )
     train, encode = estimate_seconds(longest, device)
-    total = len(own) * (train + encode)
+    total = train * sum(epochs) / longest.experiment.training.epochs + encode * len(own)
     print(
         f"{len(own)} trainings on {device}: each at most {train / 60:.1f} min training and {encode / 60:.1f} min "
         f"encoding, {total / 60:.0f} min in all (less where runs resume or share feature epochs; k-means "

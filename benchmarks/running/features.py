@@ -56,11 +56,19 @@ class StoredSource:
         self.environments: list[Mapping[str, Any] | None] = []
         self._trained, self._environment = trained, environment
 
-    def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
+    def predict(
+        self,
+        images: Images,
+        *,
+        views: Views | None = None,
+        crop_seed: int | None = None,
+        progress: bool = False,
+    ) -> tuple[Tensor, Tensor]:
         """Embeddings [N, D] and class logits [N, L] of uint8 images, on the CPU."""
         content = images.digest if isinstance(images, StoredImages) else None
         content = content or hashlib.sha256(images[:].contiguous().numpy().data).hexdigest()
-        digest = hashlib.sha256(f"{content} {views} {list(images.shape)}".encode())
+        drawn = {} if crop_seed is None else {"crop_seed": crop_seed}
+        digest = hashlib.sha256(" ".join(map(str, (content, views, list(images.shape), *drawn.values()))).encode())
         path = self.folder / f"{digest.hexdigest()[:16]}.safetensors"
         if path.exists():
             started = time.perf_counter()
@@ -78,7 +86,7 @@ class StoredSource:
         started = time.perf_counter()
         if callable(self._trained):
             self._trained = self._trained()
-        embeddings, logits = self.source.predict(images, views=views, progress=progress)
+        embeddings, logits = self.source.predict(images, views=views, progress=progress, **drawn)
         seconds = time.perf_counter() - started
         sweep(path)
         parts = with_environment(self._trained.environments if self._trained else (), self._environment)

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records.record import digest, stem_of
+from benchmarks.records.record import TUNED, digest, stem_of
 from benchmarks.records.store import record_path
 from benchmarks.running.locks import lock_path
 from benchmarks.setting.ablations import WORDS
 from benchmarks.setting.building import Ingredients, build_method, read_ingredients
 from benchmarks.setting.experiment import Experiment, describe
-from benchmarks.setting.methods import METHODS, reported_lengths
+from benchmarks.setting.methods import METHODS, reported_lengths, studied
 from dpq.learning.entry import Method, Source
 
 
@@ -39,6 +39,8 @@ class Run:
     source: Run | None = None  # whose embeddings this one quantizes
     ablation: str | None = None  # name of the one change that was made to the setting; None for the setting itself
     ablation_of: str | None = None  # identity of the run without that change
+    # Of a run at the winner of a study: its name, and what the method shared before; None for the shared setting.
+    tuned: Mapping[str, Any] | None = field(default=None, hash=False)
     call: tuple[str, ...] = ()  # experiment and changes of the command that made it (`overrides.recorded_call`)
 
     def build(self, source: Source | None = None) -> Method:
@@ -84,6 +86,7 @@ class Run:
             experiment,
             *named,
             *(["--variant", self.variant] if self.variant != "paper" else []),
+            *(["--tuned"] if self.tuned else []),
             *("--seeds", str(self.seed), "--split-seeds", str(self.experiment.split_seed)),
             *("--bits", ",".join(map(str, sorted(lengths)))),
             *changes,
@@ -143,19 +146,38 @@ def plan(
     variant: str,
     output: Path,
     call: tuple[str, ...] = (),
+    tuned: bool = False,
 ) -> list[Run]:
-    """The runs that a call asks for, done or not, in the order of the registry."""
+    """The runs that a call asks for, done or not, in the order of the registry; `tuned` ones of methods with studies.
+
+    Raises:
+        InputError: label vectors that a study has chosen are missing, unreadable or do not fit.
+    """
     complete = experiment.with_variant(variant)
+
+    def made(method: str, seed: int) -> Run:
+        run = Run(complete, ingredients, method, variant, seed, output, call=call)
+        return _at_winner(run) if tuned else run
+
     runs = []
     for seed in seeds:
         for method in sorted(methods, key=list(METHODS).index):
-            named, source = METHODS[method].source, None
-            base = Run(complete, ingredients, method, variant, seed, output, call=call)
-            if named is not None and named in METHODS:
-                source = _named(replace(base, method=named))
+            base, named = made(method, seed), studied(method)
+            source = None if named == method else _named(made(named, seed))
             for bits in reported_lengths(method, complete.bits):
-                runs.append(_named(replace(base, experiment=replace(complete, bits=bits), source=source)))
+                runs.append(_named(replace(base, experiment=replace(base.experiment, bits=bits), source=source)))
     return runs
+
+
+def _at_winner(run: Run) -> Run:
+    """The run as the study of its method, or of its source, has found it best."""
+    shared, own = run.experiment, run.ingredients
+    experiment, winner = shared.tuned_as(run.method), shared.tuned[studied(run.method)]
+    assert experiment is not None
+    if experiment.label_vectors != shared.label_vectors:
+        own = read_ingredients(experiment, own.dataset, own)
+    before = {key: run.config[key] for key in ("training", "label_vectors", "methods")}
+    return replace(run, experiment=experiment, ingredients=own, tuned={"study": winner.study, "shared": before})
 
 
 def plan_ablations(base: Sequence[Run], settings: Mapping[str, Experiment]) -> list[Run]:
@@ -222,11 +244,12 @@ def _named(run: Run) -> Run:
         **method.origin,
     }
     trained = setting | {"training": {k: v for k, v in setting["training"].items() if k != "evaluation_views"}}
-    stem = stem_of(run.method, run.variant, run.seed, run.ablation)
-    features = None
+    stem, bits, features = stem_of(run.method, run.variant, run.seed, run.ablation), "", None
     if not method.progressive:
         if method.source is None:
             features = f"{stem}-features-{digest({k: v for k, v in trained.items() if k != 'bits'})}"
-        stem = f"{stem}-{max(run.experiment.bits)}bits"
-    training = f"{stem}-{digest(setting if method.source else trained)}"
-    return replace(run, identity=f"{stem}-{digest(setting)}", training=training, features=features)
+        bits = f"-{max(run.experiment.bits)}bits"
+    training = f"{stem}{bits}-{digest(setting if method.source else trained)}"
+    if run.tuned:  # to the shared setting perhaps, whose training is its own then
+        stem, setting = stem_of(run.method, run.variant, run.seed, TUNED), setting | {"tuned": run.tuned}
+    return replace(run, identity=f"{stem}{bits}-{digest(setting)}", training=training, features=features)

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from annotated_types import MinLen
+from torch import Tensor
 
 from benchmarks.records.record import Record
 from benchmarks.report.statistics import entries_of
@@ -26,7 +27,7 @@ from dpq.errors import InputError, one_line
 from dpq.files.atomic import write_atomically
 from dpq.files.json import read_json
 from dpq.files.schema import Scalar, read_table
-from dpq.learning.settings import Epoch
+from dpq.learning.settings import Epoch, TrainingConfig
 from dpq.protocols import Dataset
 from dpq.seeds import seeded
 
@@ -169,25 +170,29 @@ def probe(experiment: Experiment, ingredients: Ingredients) -> dict[str, float]:
     They hardly depend on the machine, so a changed coefficient shows whatever training would make of it. Always on the
     CPU, whose random generator draws DTQ's negatives alike everywhere.
     """
-    training, dim, classes = experiment.training, experiment.backbone.embedding_dim, len(ingredients.dataset.classes)
+    terms: dict[str, float] = {}
+    for name, entry in METHODS.own.items():
+        if entry.source is None:
+            method = build_method(name, experiment, ingredients, 0)
+            losses = _losses_of_nothing(method, experiment.training, len(ingredients.dataset.classes))
+            terms |= {f"{name}, {term}": float(value) for term, value in losses.items()}
+    return terms
+
+
+def _losses_of_nothing(method: Any, training: TrainingConfig, classes: int) -> dict[str, Tensor]:
+    """The loss terms of a method on random embeddings, of its own width, in its first epoch with codes."""
     generator = torch.Generator().manual_seed(0)
-    embeddings = torch.randn(PROBED, dim, generator=generator).tanh()
+    embeddings = torch.randn(PROBED, method.codebooks.shape[2], generator=generator).tanh()
     logits = torch.randn(PROBED, classes, generator=generator)
     labels = torch.eye(classes, dtype=torch.bool)[torch.randint(classes, (PROBED,), generator=generator)]
     rows = torch.arange(training.batch_size)
-    terms: dict[str, float] = {}
-    for name, entry in METHODS.own.items():
-        if entry.source is not None:
-            continue
-        method: Any = build_method(name, experiment, ingredients, 0)
-        method.training_config = training
-        start = method.codes_start(training.epochs)
-        method.before_epoch(Epoch(start, training.epochs, 0, lambda views: embeddings, torch.arange(PROBED), PROBED))
-        method.backbone.forward = lambda inputs, count: (embeddings[:count], logits[:count])
-        with seeded(0), torch.no_grad():
-            losses = method.losses(rows[:, None], labels[rows], rows, start)
-        terms |= {f"{name}, {term}": float(value) for term, value in losses.items()}
-    return terms
+    method.training_config = training
+    start = method.codes_start(training.epochs)
+    method.before_epoch(Epoch(start, training.epochs, 0, lambda views: embeddings, torch.arange(PROBED), PROBED))
+    method.backbone.forward = lambda inputs, count: (embeddings[:count], logits[:count])
+    with seeded(0), torch.no_grad():
+        losses: dict[str, Tensor] = method.losses(rows[:, None], labels[rows], rows, start)
+    return losses
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:

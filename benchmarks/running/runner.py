@@ -119,6 +119,7 @@ def _header(run: Run, method: Method) -> dict[str, Any]:
         "variant": run.variant,
         "seed": run.seed,
         **({"ablation": run.ablation, "ablation_of": run.ablation_of} if run.ablation else {}),
+        **({"tuned": run.tuned} if run.tuned else {}),
         **({"arguments": run.arguments} if run.call else {}),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": {

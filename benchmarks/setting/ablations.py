@@ -31,6 +31,9 @@ ABLATIONS: dict[str, Ablation] = {
     "codebook-gradient": Ablation(
         "quantization gradient to the codebooks only", "methods.dpq.quantization_gradient", "codebooks"
     ),
+    "multipliers": Ablation(
+        "the released program's multiples of the learning rate, made for SGD", "methods.dpq.multipliers", "released"
+    ),
     "two-step": Ablation(
         "two steps: the network in the feature epochs, then codebooks alone", "methods.dpq.two_step", True
     ),

@@ -56,11 +56,9 @@ def build_method(
     """
     method, network, train = METHODS[name], experiment.backbone, ingredients.dataset.train
 
-    def backbone(classes: int) -> Backbone:
-        training = experiment.training
-        return Backbone(
-            network.name, classes, network.embedding_dim, training.dropout, ingredients.weights, training.image_size
-        )
+    def backbone(classes: int, embedding_dim: int = 0) -> Backbone:
+        training, dim = experiment.training, embedding_dim or network.embedding_dim
+        return Backbone(network.name, classes, dim, training.dropout, ingredients.weights, training.image_size)
 
     context = MethodContext(
         experiment.settings_of(method.table) if method.table else None,
@@ -71,6 +69,7 @@ def build_method(
         backbone,
         source,
         bool((train.labels.sum(dim=1) > 1).any()),
+        method.source == "backbone",
     )
     with seeded(derive_seed(seed, "weights")):
         return method.entry.build(context)

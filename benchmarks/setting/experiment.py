@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from annotated_types import Interval
 
-from benchmarks.setting.methods import METHODS
+from benchmarks.setting.methods import METHODS, studied
 from dpq.errors import InputError, one_line
 from dpq.files.json import read_text
 from dpq.learning.settings import Count, Pixels, Score, TrainingConfig, added_later, as_recorded
@@ -21,6 +22,8 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 OWN = "own"  # whose results are of images that nobody else has
 UNPUBLISHED = ("digits", OWN)  # and bundled data, to try the suite with
 MOST_BYTES = 1 << 20  # of a file
+# Of a training, what decides the data or the evaluation, which are everybody's.
+NEVER_TUNED = ("image_size", "evaluation_views", "precision", "augmentation.crop")
 
 Seed = Annotated[int, Interval(ge=0, le=2**31 - 1)]
 
@@ -32,6 +35,21 @@ class BackboneConfig:
     name: str  # timm model name
     weights: str = "timm"  # for its own download; "none" for random weights, or a path
     embedding_dim: Pixels = 300  # D
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The winner of a study of one method: what differs from the setting that all share."""
+
+    study: str  # `<output>/studies/<experiment>/<study>.json` holds its trials
+    label_vectors: str | None = None  # None for the shared ones
+    training: Mapping[str, Any] = field(default_factory=dict)  # fields of `TrainingConfig`
+    method: Mapping[str, Any] = field(default_factory=dict)  # fields of the method's own settings
+
+    def without(self, path: str) -> Tuned:
+        """The same but for one field of the experiment, which its path names with dots."""
+        training = {name: value for name, value in self.training.items() if f"training.{name}" != path}
+        return replace(self, training=training, label_vectors=None if path == "label_vectors" else self.label_vectors)
 
 
 @dataclass(frozen=True)
@@ -53,16 +71,27 @@ class Experiment:
     limit: Count | None = None  # class-balanced subset of every split; None uses all
     validation: bool = False  # replace query and database by held-out training images
     stored_side: Pixels | None = added_later(None)  # pixels that images of protocols with lists are resized to once
+    tuned: Mapping[str, Tuned] = field(default_factory=dict, hash=False)  # winners of studies, by method
 
     def __post_init__(self) -> None:
-        """Refuse lists that are empty or name a number twice, and tables that no method has."""
+        """Refuse lists that are empty or name a number twice, tables that no method has, and what may not be tuned."""
         for name in ("bits", "seeds", "split_seeds"):
             numbers = getattr(self, name)
             if not numbers or len(set(numbers)) < len(numbers):
                 raise InputError(f"{name} must be a list of different numbers, at least one; got {list(numbers)[:20]}")
         known = {*METHODS} - (METHODS.own.keys() - known_tables())
-        if unknown := sorted(self.methods.keys() - known):
-            raise InputError(f"unknown key {unknown[0]!r} in {self.name}.methods; known are {', '.join(sorted(known))}")
+        for table in ("methods", "tuned"):
+            own = known if table == "methods" else {name for name in known if studied(name) == name}
+            if unknown := sorted(getattr(self, table).keys() - own):
+                where = f"{self.name}.{table}"
+                raise InputError(f"unknown key {unknown[0]!r} in {where}; known are {', '.join(sorted(own))}")
+        for name, one in self.tuned.items():
+            where = f"{self.name}.tuned.{name}"
+            if not re.fullmatch(r"\w[\w.+-]*", one.study):
+                raise InputError(f"{where}.study must be a file's name of letters, digits and '.+-'; got {one.study!r}")
+            if fixed := [path for path in NEVER_TUNED if path in flat(one.training)]:
+                raise InputError(f"{where}.training.{fixed[0]} decides the data or the evaluation; leave it out")
+            self._tuned_training(name)
 
     def settings_of(self, table: str) -> Any:
         """What a method adds to the shared setting, by the name of its table.
@@ -75,6 +104,34 @@ class Experiment:
             return settings
         kind: Any = METHODS[table].entry.config
         return read_settings(kind, settings, f"{self.name}.methods.{table}")
+
+    def _tuned_training(self, name: str) -> TrainingConfig:
+        table, changes = asdict(self.training), self.tuned[name].training
+        inside = [key for key, old in table.items() if isinstance(old, dict) and isinstance(changes.get(key), Mapping)]
+        inner = {key: table[key] | changes[key] for key in inside}
+        return read_settings(TrainingConfig, table | {**changes} | inner, f"{self.name}.tuned.{name}.training")
+
+    def tuned_as(self, method: str) -> Experiment | None:
+        """The setting that its study found for a method, None without one.
+
+        Quantizers of another method's embeddings have that method's.
+
+        Raises:
+            InputError: as for `settings_of`.
+        """
+        name = studied(method)
+        if name not in self.tuned:
+            return None
+        one, table = self.tuned[name], METHODS[name].table or name
+        settings = self.settings_of(table)
+        changed = read_settings(type(settings), asdict(settings) | {**one.method}, f"{self.name}.tuned.{name}.method")
+        return replace(
+            self,
+            training=self._tuned_training(name),
+            label_vectors=one.label_vectors or self.label_vectors,
+            methods={**self.methods, table: changed},
+            tuned={},
+        )
 
     def ranking_of(self, method: str) -> tuple[Score, str]:
         """The score that a method ranks by, and the precision that queries are rounded to before.
@@ -160,12 +217,15 @@ def parse_experiment(name: str, text: str) -> Experiment:
 
 
 def with_settings(experiment: Experiment) -> Experiment:
-    """The experiment with all tables of methods read.
+    """The experiment with all tables of methods read, and those of tuned ones looked at.
 
     Raises:
         InputError: as for `Experiment.settings_of`.
     """
-    return replace(experiment, methods={table: experiment.settings_of(table) for table in experiment.methods})
+    read = replace(experiment, methods={table: experiment.settings_of(table) for table in experiment.methods})
+    for name in read.tuned:
+        read.tuned_as(name)
+    return read
 
 
 def read_settings(kind: type[T], table: Any, where: str) -> T:
@@ -183,10 +243,13 @@ def read_settings(kind: type[T], table: Any, where: str) -> T:
 
 
 def describe(experiment: Experiment, tables: Sequence[str]) -> dict[str, Any]:
-    """What a record keeps of an experiment on one split: all, but only these of `methods`, as JSON-able values."""
+    """What a record keeps of an experiment on one split: all but winners of studies, of `methods` only these tables.
+
+    As JSON-able values.
+    """
     table = as_recorded(experiment) | {"split_seed": experiment.split_seed}
     table["methods"] = {name: as_recorded(experiment.settings_of(name)) for name in tables}
-    del table["seeds"], table["split_seeds"]
+    del table["seeds"], table["split_seeds"], table["tuned"]
     return table
 
 

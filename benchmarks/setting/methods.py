@@ -13,6 +13,12 @@ METHODS = Registry(
 )
 
 
+def studied(method: str) -> str:
+    """The method whose study is this one's: that whose embeddings it quantizes, or itself."""
+    source = METHODS[method].source
+    return source if source is not None and source in METHODS else method
+
+
 def reported_lengths(method: str, bits: tuple[int, ...]) -> list[tuple[int, ...]]:
     """The code lengths that each training reports.
 

@@ -156,6 +156,11 @@ WHAT = (
         count="+",
     ),
     Option(
+        "--tuned",
+        "each method at the winner of its own study, instead of the setting that all share; one without a study is "
+        "left out",
+    ),
+    Option(
         "--protocol",
         "the images of your own in --data-root, by class folders or manifest.csv; results are those of `own`",
         "folder",

@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.setting.ablations import ABLATIONS, METHOD, WORDS
 from benchmarks.setting.experiment import OWN, Experiment, load_experiment
+from benchmarks.setting.methods import studied
 from benchmarks.setting.options import OPTIONS, SETTING
 from dpq.errors import InputError
 
@@ -21,7 +22,7 @@ NO_FILE = ("timm", "none")  # weights
 
 
 def experiment_of(options: argparse.Namespace) -> Experiment:
-    """The experiment of a call.
+    """The experiment of a call; what an option sets is not tuned.
 
     Raises:
         InputError: there is none of this name, or it is not for these data.
@@ -29,6 +30,7 @@ def experiment_of(options: argparse.Namespace) -> Experiment:
     experiment = as_called(with_protocol(load_experiment(options.experiment), options.protocol))
     for path, value in _given(options).items():
         experiment = _override(experiment, path, value)
+        experiment = replace(experiment, tuned={name: one.without(path) for name, one in experiment.tuned.items()})
     return with_stored_side(experiment)
 
 
@@ -81,8 +83,8 @@ def with_protocol(experiment: Experiment, protocol: str | None) -> Experiment:
             "your own, and every other data set has experiments of its own"
         )
     if protocol == PROTOCOL != experiment.protocol:
-        # Class splits and lists are those of the data that are not used.
-        return replace(experiment, name=OWN, protocol=PROTOCOL, split_seeds=(0,))
+        # Class splits, lists and studies are those of the data that are not used.
+        return replace(experiment, name=OWN, protocol=PROTOCOL, split_seeds=(0,), tuned={})
     return experiment
 
 
@@ -112,6 +114,22 @@ def ablated(experiment: Experiment, name: str, label_vectors: str | None = None)
         )
     changed = replace(changed, **{field: value})
     return changed if ablation.path == field else replace(experiment, methods={**experiment.methods, METHOD: changed})
+
+
+def choose_tuned(methods: Sequence[str], experiment: Experiment) -> list[str]:
+    """The methods that have a study; the others are left out, which is said.
+
+    Raises:
+        InputError: none has one.
+    """
+    chosen = [name for name in methods if studied(name) in experiment.tuned]
+    left = ", ".join(name for name in methods if name not in chosen)
+    if not chosen:
+        remedy = f"make some with: python -m benchmarks tune {experiment.name} --method {' '.join(methods)}"
+        raise InputError(f"no study of {experiment.name} has tuned {left}; {remedy}")
+    if left:
+        log.info("left out, as no study of %s has tuned them: %s", experiment.name, left)
+    return chosen
 
 
 def choose_ablations(

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dpq.codes.lloyd import lloyd
-from dpq.errors import InputError, ignored
+from dpq.errors import Diverged, InputError, ignored
 from dpq.inputs.values import Numbers, as_array, as_tensor, one_of, whole_number
 
 _FAR = 4.0  # a mean that is this many times as long as the spread costs a product about one of float32's digits
@@ -88,7 +88,7 @@ def check_fitted(codebooks: Tensor, shape: tuple[int, ...], untrained: Tensor | 
         InputError: another shape, a number that is not finite, or a level that was never fitted.
     """
     if codebooks.shape != shape or not codebooks.isfinite().all():
-        raise InputError(
+        raise Diverged(
             f"training left codebooks {list(codebooks.shape)} that are not finite numbers {list(shape)}; lower the "
             "learning rate, or look at the method"
         )

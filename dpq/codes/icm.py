@@ -8,7 +8,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dpq.codes.additive import centred, coded_at_once, encode, usable_codebooks, usable_codes, usable_embeddings
+from dpq.codes.additive import (
+    centred,
+    check_enough,
+    coded_at_once,
+    decode,
+    encode,
+    nearest,
+    usable_codebooks,
+    usable_codes,
+    usable_embeddings,
+)
+from dpq.codes.lloyd import lloyd_step
 from dpq.errors import InputError
 from dpq.inputs.values import Numbers, whole_number
 
@@ -68,3 +79,42 @@ def _sweep(unary: Tensor, products: Tensor, codes: Tensor, sweeps: int) -> Tenso
         if torch.equal(before, codes):
             break
     return codes
+
+
+@torch.no_grad()
+def use_every_codeword(x: Numbers, codebooks: Numbers, sweeps: int = 3, rounds: int = 20) -> Tensor:
+    """Codebooks of which `icm_encode` takes every codeword for some image, as far as there are images for it.
+
+    What the other levels leave of the images is the data of a k-means that the level's codewords are the centres of. A
+    level with unused ones makes an iteration of it, in which these take residuals that are far from every codeword.
+
+    Args:
+        x: [N, D] float.
+        codebooks: [M, K, D] float, K at most N.
+        sweeps: as for `icm_encode`.
+        rounds: over all levels, at most; as codes of other levels follow, one alone may leave some unused again.
+
+    Returns:
+        [M, K, D]; as given where all are in use.
+
+    Raises:
+        InputError: as for `icm_encode`; fewer images than codewords.
+    """
+    codebooks = usable_codebooks(codebooks).clone()
+    size = codebooks.shape[1]
+    x = usable_embeddings(x, codebooks)
+    check_enough(len(x), size)
+    for _ in range(whole_number("rounds", rounds, 0)):
+        codes = icm_encode(x, codebooks, sweeps)
+        counts = torch.stack([torch.bincount(level.long(), minlength=size) for level in codes.T])
+        unused = (counts == 0).any(dim=1).tolist()
+        if not any(unused):
+            break
+        rest = x - decode(codes, codebooks)
+        for codebook, code, some in zip(codebooks, codes.T.long(), unused, strict=True):
+            residual = rest + codebook[code]
+            if some:
+                codebook.copy_(lloyd_step(residual[None], codebook[None])[0])
+                code = nearest(residual, codebook, "l2")
+            rest = residual - codebook[code]
+    return codebooks

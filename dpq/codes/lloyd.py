@@ -48,6 +48,23 @@ def lloyd(points: Tensor, clusters: int, seeds: Sequence[int], iterations: int =
     return centres + mean
 
 
+@torch.no_grad()
+def lloyd_step(points: Tensor, centres: Tensor) -> Tensor:
+    """Centres after one more iteration of `lloyd`; one without points takes a point that is among the farthest.
+
+    Args:
+        points: [S, N, D] float, finite.
+        centres: [S, K, D] float, K at most N.
+
+    Returns:
+        [S, K, D], in the type of the centres.
+    """
+    points = points.double()
+    mean = points.mean(dim=1, keepdim=True)
+    points = points - mean
+    return (_moved(points, points.square().sum(dim=2), centres.double() - mean) + mean).to(centres.dtype)
+
+
 def _distances(points: Tensor, squares: Tensor, centres: Tensor) -> Tensor:
     """Squared distances [S, N, C] of points to centres [S, C, D]."""
     products = points @ centres.mT

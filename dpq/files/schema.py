@@ -126,7 +126,7 @@ def _place(where: str, path: list[Any]) -> str:
 def _keys_at(kind: Any, path: list[Any]) -> list[str]:
     """The keys that a table may have, found by going down the annotations."""
     for step in path:
-        inner = [get_type_hints(kind)[step]] if is_dataclass(kind) else [kind]
+        inner = [get_type_hints(kind).get(step, kind)] if is_dataclass(kind) else [kind]  # or one of several tables
         while inner and not is_dataclass(inner[-1]):  # of several, the last is a table's or list's values
             inner = [each for each in get_args(inner[-1]) if each not in (NoneType, Ellipsis)]
         kind = inner[-1] if inner else None

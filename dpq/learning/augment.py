@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import torch
@@ -11,6 +12,9 @@ from torch.nn import functional as F
 from dpq.learning.settings import Augmentation, Preprocessing, Views
 
 Place = tuple[int, int]
+PATCH = (0.02, 1 / 3)  # smallest and largest area that is erased, as shares of the input
+PROPORTION = 1 / 0.3  # of its sides, at most
+OUTSIDE = 2.0  # of [-1, 1]^2
 
 # Where the crops of an evaluation lie, right and down from the centre, in units of the margin that a crop leaves. All
 # but "centre" also take the mirror image of each.
@@ -27,8 +31,12 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
     return pinned.to(device, non_blocking=True)
 
 
-def draw_crops(batch: int, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
-    """Random crops and flips, on the CPU: where each image is sampled, as affine maps [B, 2, 3] of [-1, 1]^2."""
+def draw_crops(batch: int, augmentation: Augmentation, generator: torch.Generator, erasing: float = 0.0) -> Tensor:
+    """Random crops and flips, on the CPU: where each image is sampled, as affine maps [B, 2, 3] of [-1, 1]^2.
+
+    With `erasing` they are [B, 2, 5]: the last two columns are the edges of a rectangle along x and y, in the input's
+    own [-1, 1]^2, which lies outside where nothing is erased.
+    """
     theta = torch.zeros(batch, 2, 3)
     theta[:, 0, 0] = theta[:, 1, 1] = augmentation.crop
     # Both draws are made whatever is switched on, so that one switch leaves the other's draws alone.
@@ -37,7 +45,30 @@ def draw_crops(batch: int, augmentation: Augmentation, generator: torch.Generato
     if augmentation.flip:
         theta[mirrored, 0, 0] = -augmentation.crop
     theta[:, :, 2] = 2 * augmentation.shift * offset
-    return theta
+    return torch.cat([theta, _draw_patches(batch, erasing, generator)], dim=2) if erasing else theta
+
+
+def _draw_patches(batch: int, erasing: float, generator: torch.Generator) -> Tensor:
+    """Edges [B, 2, 2] of the rectangles that are erased of this share of the images.
+
+    Areas and proportions are those of timm's `RandomErasing`, whose draws, image by image on the host, no GPU could
+    replay. A side is the whole input's at most.
+    """
+    draws = torch.rand(batch, 5, generator=generator)
+    area, tall = PATCH[0] + (PATCH[1] - PATCH[0]) * draws[:, 0], math.log(PROPORTION) * (2 * draws[:, 1] - 1)
+    sides = torch.stack([area.sqrt() * (-tall / 2).exp(), area.sqrt() * (tall / 2).exp()], dim=1).clamp(max=1)
+    low = (1 - sides) * draws[:, 2:4]
+    edges = 2 * torch.stack([low, low + sides], dim=2) - 1
+    return torch.where((draws[:, 4] < erasing)[:, None, None], edges, OUTSIDE)
+
+
+def _erase(inputs: Tensor, edges: Tensor) -> Tensor:
+    """Inputs [B, 3, H, W] with the mean colour, which is 0, in the pixels whose centres lie within edges [B, 2, 2]."""
+    inside = []
+    for axis, side in enumerate((inputs.shape[3], inputs.shape[2])):
+        centres = (2 * torch.arange(side, device=inputs.device) + 1) / side - 1
+        inside.append((centres >= edges[:, axis, :1]) & (centres < edges[:, axis, 1:]))
+    return inputs.masked_fill_((inside[1][:, :, None] & inside[0][:, None, :])[:, None], 0.0)
 
 
 def _fixed_crops(unit: Tensor, size: int, crop: float, interpolation: str, place: Place) -> Tensor:
@@ -87,12 +118,14 @@ def to_input(
         size: side of the result.
         preprocessing: of the backbone's weights.
         augmentation: of the experiment.
-        crops: [B, 2, 3] of `draw_crops`, on the device. None: the same crop of every image.
+        crops: of `draw_crops`, on the device. None: the same crop of every image.
         place: of that crop; the centre unless given.
 
     Returns:
         [B, 3, size, size] float32, channels last.
     """
+    if crops is not None and crops.shape[2] > 3:
+        return _erase(to_input(images, size, preprocessing, augmentation, crops[:, :, :3]), crops[:, :, 3:])
     unit = images.float().div_(255)
     before = _normalises_before(images.device)
     mean, std = (_per_channel(tuple(v), images.device) for v in (preprocessing.mean, preprocessing.std))

@@ -101,18 +101,25 @@ class DeepMethod(nn.Module):
         return self.predict(images, views=views, progress=progress, stay=stay)[0]
 
     def predict(
-        self, images: Images, *, views: Views | None = None, progress: bool = False, stay: bool = False
+        self,
+        images: Images,
+        *,
+        views: Views | None = None,
+        crop_seed: int | None = None,
+        progress: bool = False,
+        stay: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Embeddings [N, D] and class logits [N, L] of uint8 images; L = 0 without a classifier.
 
         Args:
             images: [N, 3, h, w].
             views: as for `embed_images`.
+            crop_seed: as for `embed_images`; None takes the method's own.
             progress: draw a progress bar on a terminal.
             stay: leave both on the device, as the training loop asks for them; else they are on the CPU.
         """
         how: dict[str, Any] = {"views": views, "progress": progress, "stay": stay}
-        seed = self.crop_seed
+        seed = self.crop_seed if crop_seed is None else crop_seed
         return embed_images(self.backbone, self.preprocessing, images, self.training_config, crop_seed=seed, **how)
 
     def encode(self, embeddings: Tensor, bits: int | None = None) -> Tensor:

@@ -59,8 +59,18 @@ class Source(Protocol):
     def preprocessing(self) -> Preprocessing:
         """What the backbone expects of its input."""
 
-    def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
-        """Embeddings [N, D] and class logits [N, L] (L = 0 without a classifier) of uint8 images, on the CPU."""
+    def predict(
+        self,
+        images: Images,
+        *,
+        views: Views | None = None,
+        crop_seed: int | None = None,
+        progress: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Embeddings [N, D] and class logits [N, L] (L = 0 without a classifier) of uint8 images, on the CPU.
+
+        `crop_seed` asks for crops and flips as training draws them; only what other methods quantize is asked so.
+        """
 
 
 class Method(Source, Protocol):
@@ -101,8 +111,9 @@ class MethodContext:
         classes: number of classes L.
         label_vectors: [L, D], one of unit length per class.
         backbone: makes the experiment's network, a `dpq.learning.backbone.Backbone`, with a classifier of so many
-            classes; 0 for none.
+            classes, 0 for none; `embedding_dim=` gives it another D than the experiment's, or 0 for that.
         embeddings: what `source` gives.
+        frozen: these are frozen features.
         multi_label: training images may have several labels.
     """
 
@@ -111,9 +122,10 @@ class MethodContext:
     codebook_size: int
     classes: int
     label_vectors: Tensor
-    backbone: Callable[[int], Any]
+    backbone: Callable[..., Any]
     embeddings: Source | None = None
     multi_label: bool = False
+    frozen: bool = False
 
     def source(self) -> Source:
         """Where the embeddings come from that the method quantizes.
@@ -146,7 +158,8 @@ class MethodEntry:
         variants: that it has; of "released" the settings give themselves by their method `released()`.
         on_dpq: this project's quantizers of frozen features may be a second method, `NAME-dpq`, which quantizes DPQ's
             embedding: the arguments that it has otherwise, such as order and style.
-        ranges: of the settings that may be tuned: (lowest, highest), (lowest, highest, "log"), or a text's choices.
+        ranges: of the settings that may be tuned: (lowest, highest), (lowest, highest, "log"), or choices, which are
+            texts, flags, or at least three numbers.
 
     Raises:
         InputError: a title that tables cannot print, an unknown source or variant, or unusable settings.
@@ -278,7 +291,9 @@ def read_methods(name: str, module: str) -> list[RegisteredMethod]:
     if second is None:
         return [own]
     changes: dict[str, Any] = {"source": "dpq", **second}
-    on_dpq = partial(RegisteredMethod, f"{name}-dpq", table, lambda: replace(own.entry, on_dpq=None, **changes))
+    on_dpq = partial(
+        RegisteredMethod, f"{name}-dpq", table, lambda: replace(own.entry, on_dpq=None, ranges={}, **changes)
+    )
     return [own, on_dpq(**facts | changes)]
 
 

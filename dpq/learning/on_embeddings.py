@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from dpq.codes import additive
-from dpq.errors import InputError, one_line
+from dpq.errors import Diverged, InputError, one_line
 from dpq.files.checkpoint import (
     load_checkpoint,
     restored_environments,
@@ -24,7 +26,7 @@ from dpq.files.checkpoint import (
 from dpq.inputs.values import as_tensor
 from dpq.learning.augment import CROPS, draw_crops, send, to_input
 from dpq.learning.backbone import WeightFile, create_body, layout_of
-from dpq.learning.entry import Source
+from dpq.learning.entry import MethodContext, Source
 from dpq.learning.settings import Execution, Preprocessing, TrainingConfig, TrainLog, Views, autocast
 from dpq.protocols.base import Images, Split
 from dpq.seeds import derive_seed
@@ -63,7 +65,7 @@ def embed_images(
         Embeddings [N, D] and logits [N, L], float32, on the CPU unless they stay.
 
     Raises:
-        InputError: an embedding is not finite.
+        Diverged: an embedding is not finite.
     """
     device, views = next(network.parameters()).device, views or config.evaluation_views
     generator = None if crop_seed is None else torch.Generator().manual_seed(crop_seed)
@@ -89,7 +91,7 @@ def embed_images(
             bar.update(len(batch))
     whole, scores = torch.cat(embeddings), torch.cat(logits)
     if not whole.isfinite().all():  # read once: reading stalls a GPU
-        raise InputError(
+        raise Diverged(
             "the network's embeddings hold NaN or infinity; lower the learning rate, or start from other weights"
         )
     return (whole, scores) if stay else (whole.cpu(), scores.cpu())
@@ -120,9 +122,17 @@ class FrozenFeatures(nn.Module):
         features: Tensor = self.body(images)
         return features, features[:, :0]
 
-    def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
-        """Features [N, F] and logits [N, 0] of uint8 images, on the CPU."""
-        return embed_images(self, self.preprocessing, images, self.training_config, views=views, progress=progress)
+    def predict(
+        self,
+        images: Images,
+        *,
+        views: Views | None = None,
+        crop_seed: int | None = None,
+        progress: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Features [N, F] and logits [N, 0] of uint8 images, on the CPU; arguments as for `embed_images`."""
+        how: dict[str, Any] = {"views": views, "crop_seed": crop_seed, "progress": progress}
+        return embed_images(self, self.preprocessing, images, self.training_config, **how)
 
 
 class EmbeddingQuantizer:
@@ -132,6 +142,8 @@ class EmbeddingQuantizer:
         source: of the embeddings; not changed.
         bits: code length; one level per log2 K bits.
         codebook_size: codewords per level K.
+        normalise: scale embeddings to unit length, of queries too; one of length 0 stays so.
+        code_epochs: as of `KMeansConfig`.
 
     Raises:
         InputError: the code length does not fit.
@@ -140,11 +152,26 @@ class EmbeddingQuantizer:
     name: ClassVar[str]
     progressive: ClassVar[bool]
 
-    def __init__(self, source: Source, bits: int, codebook_size: int = 256) -> None:
+    def __init__(
+        self,
+        source: Source,
+        bits: int,
+        codebook_size: int = 256,
+        *,
+        normalise: bool = False,
+        code_epochs: float = 0.0,
+    ) -> None:
         self.source = source
+        self.normalise, self.code_epochs = normalise, code_epochs
         self.levels = additive.levels_for(bits, codebook_size)
         self.codebook_size = codebook_size
         self._codebooks = torch.zeros(self.levels, codebook_size, 0)
+
+    @classmethod
+    def of(cls, context: MethodContext) -> Self:
+        """An untrained one of `KMeansConfig`, for `MethodEntry.build`."""
+        normalise, code_epochs = context.frozen and context.config.normalise, context.config.code_epochs
+        return cls(context.source(), context.bits, context.codebook_size, normalise=normalise, code_epochs=code_epochs)
 
     @property
     def codebooks(self) -> Tensor:
@@ -180,7 +207,7 @@ class EmbeddingQuantizer:
                 raise unusable(checkpoint, f"is of another training ({one_line(error)})") from error
             self._codebooks = restored.to(execution.device)
         else:
-            embeddings = self.embed(train.images).to(execution.device)
+            embeddings = self._seen(train.images, training.epochs, seed).to(execution.device)
             started = time.perf_counter()
             self._codebooks = self.learn(embeddings, derive_seed(seed, "codebooks", 0)).to(execution.device)
             additive.check_fitted(self._codebooks, (self.levels, self.codebook_size, embeddings.shape[1]))
@@ -191,9 +218,26 @@ class EmbeddingQuantizer:
                 save_checkpoint(checkpoint, {"codebooks": self._codebooks}, state)
         return TrainLog(seconds=seconds, images_per_second=len(train) / seconds, environments=parts)
 
-    def predict(self, images: Images, *, views: Views | None = None, progress: bool = False) -> tuple[Tensor, Tensor]:
-        """The source's embeddings [N, D] and class logits [N, L]."""
-        return self.source.predict(images, views=views, progress=progress)
+    def _seen(self, images: Images, epochs: int, seed: int) -> Tensor:
+        """The embeddings that codebooks are learned from: of all passes below each other, or as at evaluation."""
+        passes = math.ceil(round(self.code_epochs * epochs, 6))  # 0.3 x 10 is 3, whatever floats make of it
+        if not passes:
+            return self.embed(images)
+        seeds = [derive_seed(seed, "passes", index) for index in range(passes)]
+        return torch.cat([self.predict(images, views="centre", crop_seed=one)[0] for one in seeds])
+
+    def predict(
+        self,
+        images: Images,
+        *,
+        views: Views | None = None,
+        crop_seed: int | None = None,
+        progress: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """The source's embeddings [N, D], scaled where that is set, and class logits [N, L]."""
+        drawn = {} if crop_seed is None else {"crop_seed": crop_seed}
+        embeddings, logits = self.source.predict(images, views=views, progress=progress, **drawn)
+        return F.normalize(embeddings, dim=1) if self.normalise else embeddings, logits
 
     def embed(self, images: Images, *, views: Views | None = None, progress: bool = False) -> Tensor:
         """The source's embeddings [N, D]."""

@@ -26,6 +26,7 @@ CodesOn = Literal["centre", "seen"]
 # What the numbers of a setting may be, wherever it is read from.
 Count = Annotated[int, Interval(ge=1, le=10**9)]
 Pixels = Annotated[int, Interval(ge=1, le=10**5)]
+Width = Annotated[int, Interval(ge=0, le=10**5)]  # of a method's embedding; 0 for what its backbone has otherwise
 Rate = Annotated[float, Interval(ge=0, le=1e6)]
 Weight = Annotated[float, Interval(ge=0, le=1e9)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
@@ -34,23 +35,28 @@ Std = Annotated[float, Interval(ge=1e-3, le=1e3)]
 Interpolation = Literal["bilinear", "bicubic"]
 
 T = TypeVar("T")
-_ADDED = "added after records were made"
+_BEFORE = "what records were made with that do not have the field"
 
 
 def added_later(default: T) -> T:
     """A dataclass field that is younger than the first records; its default is what they were made with."""
-    return field(default=default, metadata={_ADDED: True})
+    return changed_later(default, default)
+
+
+def changed_later(default: T, before: T) -> T:
+    """A dataclass field that is younger than the first records, and whose default is not what they were made with."""
+    return field(default=default, metadata={_BEFORE: before})
 
 
 def as_recorded(config: Any) -> dict[str, Any]:
-    """The fields of a dataclass and of those inside it, without fields that were added later and hold their default.
+    """The fields of a dataclass and of those inside it, without younger ones that hold what was before them.
 
     A record's identity is a digest of this, so it must not change when a setting is added that a run does not use.
     """
     table = {}
     for f in fields(config):
         value = getattr(config, f.name)
-        if not (_ADDED in f.metadata and value == f.default):
+        if not (_BEFORE in f.metadata and value == f.metadata[_BEFORE]):
             table[f.name] = as_recorded(value) if is_dataclass(value) else value
     return table
 
@@ -73,6 +79,21 @@ class SearchConfig(Bounded):
     """
 
     score: Score = "l2"
+
+
+@dataclass(frozen=True)
+class KMeansConfig(SearchConfig):
+    """Settings of quantizers by k-means on given embeddings.
+
+    Attributes:
+        normalise: frozen features are scaled to unit length; another method's embeddings stay as they are.
+        code_epochs: fraction of the epochs; so many passes over augmented training images are what k-means is fitted
+            to, as many as a deep method's codes see whose `feature_epochs` are the others. 0: the views of evaluation,
+            once.
+    """
+
+    normalise: bool = changed_later(True, before=False)
+    code_epochs: Fraction = changed_later(0.5, before=0.0)
 
 
 @dataclass(frozen=True)
@@ -114,6 +135,10 @@ class TrainingConfig(Bounded):
         evaluation_views: at evaluation, the "centre" crop alone, or the mean embedding of it and its "mirror" image, or
             of the "ten-crop" of centre and corners with their mirror images.
         precision: "32", or "bf16" for the backbone under autocast.
+        ema: training ends with a moving average of the network's weights and of learned codebooks, which keeps this
+            share of itself at a step, less in the first ones (timm's `ModelEmaV3` with warm-up); 0 ends with the last
+            weights.
+        erasing: share of the training images that have a random rectangle erased (`dpq.learning.augment`).
     """
 
     epochs: Count
@@ -133,6 +158,8 @@ class TrainingConfig(Bounded):
     augmentation: Augmentation = field(default_factory=Augmentation)
     evaluation_views: Views = "centre"
     precision: Literal["32", "bf16"] = "32"
+    ema: Annotated[float, Interval(ge=0, le=0.9999)] = added_later(0.0)
+    erasing: Fraction = added_later(0.0)
 
     def __post_init__(self) -> None:
         """Refuse what is out of range, and views that are all the same crop."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from dpq.errors import InputError, one_line
+from dpq.errors import Diverged, InputError, one_line
 from dpq.files.checkpoint import (
     flatten_optimizer,
     load_checkpoint,
@@ -36,7 +36,8 @@ from dpq.seeds import derive_seed, seed_global
 
 log = logging.getLogger(__name__)
 
-SHARED = ("method.backbone.", "optimizer0.")  # what the feature epochs change, whatever the code length
+# What the feature epochs change, whatever the code length.
+SHARED = ("method.backbone.", "optimizer0.", "average.backbone.")
 
 
 def make_schedule(optimizer: Optimizer, steps: int, config: TrainingConfig) -> Any:
@@ -50,6 +51,41 @@ def make_schedule(optimizer: Optimizer, steps: int, config: TrainingConfig) -> A
     return CosineLRScheduler(
         optimizer, t_initial=max(1, steps - warm), warmup_t=warm, warmup_prefix=True, t_in_epochs=False
     )
+
+
+class Average:
+    """A moving average of what is learned by gradient: network and codebooks.
+
+    Within an epoch alone of codebooks, which methods may move between epochs; they start there from what they are.
+
+    Args:
+        backbone: network with its heads.
+        codebooks: parameter groups, as `codebook_parameters` gives them.
+        decay: share of itself that the average keeps at a step.
+
+    Attributes:
+        module: the averages, whose state a checkpoint keeps.
+    """
+
+    def __init__(self, backbone: nn.Module, codebooks: list[dict[str, Any]], decay: float) -> None:
+        from timm.utils import ModelEmaV3
+
+        learned = nn.ParameterList(parameter for group in codebooks for parameter in group["params"])
+        self._own = nn.ModuleDict({"backbone": backbone, "codebooks": learned})
+        self._average: Any = ModelEmaV3(self._own, decay, use_warmup=True)
+        self.module: nn.Module = self._average.module
+
+    def restart_codebooks(self) -> None:
+        """At the start of an epoch."""
+        self.module.get_submodule("codebooks").load_state_dict(self._own["codebooks"].state_dict())
+
+    def follow(self, step: int) -> None:
+        """After the step of this number, from 0; in the first ones the average keeps less of itself."""
+        self._average.update(self._own, step + 1)
+
+    def take_over(self) -> None:
+        """Have network and codebooks become their averages, in their places."""
+        self._own.load_state_dict(self.module.state_dict())
 
 
 class Trainer:
@@ -94,6 +130,7 @@ class Trainer:
         ]
         if codebooks := method.codebook_parameters():
             self.optimizers.append(torch.optim.Adam(codebooks, **how))
+        self._average = Average(method.backbone, method.codebook_parameters(), config.ema) if config.ema else None
         self.schedules = [make_schedule(o, self.steps * config.epochs, config) for o in self.optimizers]
         # Several processes talk within a step, and SGD reads its rate on the host: neither can be replayed.
         self._replays = execution.capture and config.optimizer == "adamw" and distributed.processes() == 1
@@ -147,11 +184,14 @@ class Trainer:
         epoch = Epoch(self.epoch, self.config.epochs, seed, self._embeddings, order, trained)
         self.method.before_epoch(epoch)
         distributed.follow_leader(self.module)
+        if self._average is not None:
+            self._average.restart_codebooks()
         self.module.train()
         seed_global(derive_seed(self.seed, "dropout", self.epoch), self.execution.device)
         geometry = torch.Generator().manual_seed(derive_seed(self.seed, "augment", self.epoch))
         # Drawn on the CPU, and sent at once: sending is a wait at every step.
-        drawn = [draw_crops(self.batch_size, self.config.augmentation, geometry) for _ in range(self.steps)]
+        how = self.config.augmentation, geometry, self.config.erasing
+        drawn = [draw_crops(self.batch_size, *how) for _ in range(self.steps)]
         crops = send(torch.stack(drawn), self.labels.device)
         sums: dict[str, Tensor] = {}
         peak = alike = torch.zeros((), device=self.labels.device)  # read once per epoch: reading stalls a GPU
@@ -168,6 +208,8 @@ class Trainer:
         self._refuse_nonfinite(sum(means.values()), f"in epoch {self.epoch + 1}")
         before = self.log.epochs[-1] if self.log.epochs else None
         signs = loss_signs(means, float(peak), before) + batch_signs(int(alike), self.steps)
+        if self._average is not None and self.epoch + 1 == self.config.epochs:
+            self._average.take_over()  # before codebooks are fitted to the network as it is in the end
         own: dict[str, Any] = self.method.after_epoch(epoch)
         distributed.follow_leader(self.module)
         return means | {"learning_rate": rate} | own | ({"warnings": signs} if signs else {})
@@ -185,7 +227,7 @@ class Trainer:
 
         Args:
             rows: [B] positions in the training split, on the device.
-            crops: [B, 2, 3] of `draw_crops`, on the device.
+            crops: [B, 2, 3 or 5] of `draw_crops`, on the device.
             step: counted from the start of training.
 
         Raises:
@@ -196,7 +238,10 @@ class Trainer:
         self._at = step
         self._set_rates(step)
         key = self.method.phase(self.epoch) if self._replays else None
-        return self._update(key, images, rows, crops[mine])
+        terms = self._update(key, images, rows, crops[mine])
+        if self._average is not None:
+            self._average.follow(step)
+        return terms
 
     def _set_rates(self, step: int) -> None:
         for schedule in self.schedules:
@@ -228,16 +273,14 @@ class Trainer:
 
     def _refuse_nonfinite(self, loss: float, where: str) -> None:
         if not math.isfinite(loss):
-            raise InputError(f"the loss became {loss} {where}; {self._kept()}: lower the learning rate")
+            raise Diverged(f"the loss became {loss} {where}; {self._kept()}: lower the learning rate")
 
     def _refuse_broken_weights(self) -> None:
         """What the last step leaves has no loss after it that would show it."""
         try:
             check_finite(self.module.state_dict())
         except ValueError as error:
-            raise InputError(
-                f"after epoch {self.epoch + 1} {error}; {self._kept()}: lower the learning rate"
-            ) from error
+            raise Diverged(f"after epoch {self.epoch + 1} {error}; {self._kept()}: lower the learning rate") from error
 
     def _kept(self) -> str:
         return f"the checkpoint of epoch {self.epoch} is kept" if self.epoch else "no epoch was finished"
@@ -249,6 +292,8 @@ class Trainer:
         tensors = {f"method.{name}": value for name, value in self.module.state_dict().items()}
         for index, optimizer in enumerate(self.optimizers):
             tensors |= flatten_optimizer(f"optimizer{index}", optimizer)
+        if self._average is not None:
+            tensors |= {f"average.{name}": value for name, value in self._average.module.state_dict().items()}
         state: dict[str, Any] = {"epoch": self.epoch, "seconds": self.log.seconds, "log": self.log.epochs}
         if self.execution.environment is not None:
             state["environments"] = self.log.environments
@@ -271,6 +316,9 @@ class Trainer:
             restore_module(self.module, method, whole=path == self.execution.checkpoint)
             for index, optimizer in enumerate(self.optimizers):
                 restore_optimizer(f"optimizer{index}", optimizer, tensors)
+            if self._average is not None:
+                kept = {n.removeprefix("average."): t for n, t in tensors.items() if n.startswith("average.")}
+                restore_module(self._average.module, kept, whole=path == self.execution.checkpoint)
         except ValueError as error:
             raise unusable(path, f"is of another training ({one_line(error)})") from error
         log.info("resuming after epoch %d of %d from %s", self.epoch, self.config.epochs, path)

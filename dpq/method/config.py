@@ -15,10 +15,10 @@ from dpq.learning.settings import Fraction, Rate, TrainingConfig, Weight, added_
 class DPQConfig(Bounded):
     """Weights of the objective, and one switch for each way in which paper and released code differ.
 
-    Defaults are the paper's; `released()` turns every switch but the last three, which are for ablations. The released
-    program's random crop at evaluation stays off in both (`evaluation_crop`), because it makes results change from
-    run to run. Its slips outside the method are not reproduced: channel order of the Caffe mean, command-line
-    defaults, missing files.
+    Defaults are the paper's; `released()` turns every switch but the last four, which are for ablations and tuning.
+    The released program's random crop at evaluation stays off in both (`evaluation_crop`), because it makes results
+    change from run to run. Its slips outside the method are not reproduced: channel order of the Caffe mean,
+    command-line defaults, missing files.
 
     Attributes:
         classification: weight lambda of L_C; 0 leaves the term out.
@@ -44,6 +44,7 @@ class DPQConfig(Bounded):
         soft_terms: L_Q has its soft and its joint term; without them the hard distortion is left.
         train_backbone: the network below the heads learns. If not, it gives the features that it came with: no
             gradient, no update, stored batch-norm statistics, no dropout inside; the heads learn as ever.
+        label_smoothing: share of the classification targets that all classes have alike.
         two_step: after the feature epochs, which are as ever, the whole network stands still (no gradient, evaluation
             mode) and the codebooks alone learn in the epochs that are left, on embeddings that change by augmentation
             only. With `quantization_gradient` "codebooks" L_Q does not reach the network either, but there the feature
@@ -76,6 +77,7 @@ class DPQConfig(Bounded):
     soft_terms: bool = added_later(True)
     train_backbone: bool = added_later(True)
     two_step: bool = added_later(False)
+    label_smoothing: Fraction = added_later(0.0)
 
     def __post_init__(self) -> None:
         """Refuse what is out of range, and an objective without a feature loss."""

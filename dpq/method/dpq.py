@@ -160,7 +160,8 @@ class DPQMethod(DeepMethod):
             loss = adaptive_margin_loss(embeddings, self.label_vectors, labels, config.negatives)
             terms["margin"] = config.margin * loss
         if config.classification:
-            terms["classification"] = config.classification * classification_loss(logits, labels, self.multi_label)
+            loss = classification_loss(logits, labels, self.multi_label, config.label_smoothing)
+            terms["classification"] = config.classification * loss
         return terms
 
     def _quantization_terms(self, embeddings: Tensor, rows: Tensor) -> dict[str, Tensor]:
@@ -217,10 +218,11 @@ METHOD = MethodEntry(
     style=("#0072B2", "o"),
     variants=("paper", "released"),
     ranges={
-        "classification": (0.01, 10.0, "log"),
-        "tau": (0.001, 10.0, "log"),
-        "nu": (0.0, 1.0),
-        "gamma": (0.1, 100.0, "log"),
+        "margin": (1.0, 20.0, "log"),
+        "classification": (0.1, 10.0, "log"),
+        "label_smoothing": (0.0, 0.2),
+        "tau": (1e-3, 1.0, "log"),
+        "gamma": (0.1, 10.0, "log"),
         "feature_epochs": (0.25, 0.75),
     },
 )

@@ -47,7 +47,7 @@ def adaptive_margin_loss(
     return total / (positive.shape[1] * positive.sum().clamp(min=1))
 
 
-def classification_loss(logits: Tensor, labels: Tensor, multi_label: bool) -> Tensor:
+def classification_loss(logits: Tensor, labels: Tensor, multi_label: bool, smoothing: float = 0.0) -> Tensor:
     """L_C: softmax cross-entropy, or with several labels per image the mean sigmoid cross-entropy over classes.
 
     It is a mean over the images that have a label: of the others nothing is known. 0 where none has.
@@ -56,6 +56,7 @@ def classification_loss(logits: Tensor, labels: Tensor, multi_label: bool) -> Te
         logits: [B, L].
         labels: [B, L] bool.
         multi_label: whether images may carry several labels.
+        smoothing: share of the targets that all classes have alike; of several labels, that lies at one half.
 
     Raises:
         InputError: labels are neither bool nor 0 and 1.
@@ -64,10 +65,11 @@ def classification_loss(logits: Tensor, labels: Tensor, multi_label: bool) -> Te
     labelled = labels.any(dim=1)
     if multi_label:
         targets, share = labels.to(logits.dtype), labelled.to(logits.dtype)
+        targets = targets * (1 - smoothing) + smoothing / 2
         loss = F.binary_cross_entropy_with_logits(logits, targets, share[:, None])
         return loss * (len(labels) / share.sum().clamp(min=1))  # times 1 where all have one
     classes = labels.int().argmax(dim=1).masked_fill(~labelled, _NO_CLASS)
-    loss = F.cross_entropy(logits, classes, ignore_index=_NO_CLASS)
+    loss = F.cross_entropy(logits, classes, ignore_index=_NO_CLASS, label_smoothing=smoothing)
     return torch.where(labelled.any(), loss, torch.zeros_like(loss))
 
 

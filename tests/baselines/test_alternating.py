@@ -42,7 +42,9 @@ def equal(one, other):
 
 
 @pytest.mark.parametrize("step", [6, 8, 11])  # 3 steps an epoch, 4 epochs: at a boundary and within
-def test_interrupted_equals_uninterrupted(make, split, training, tmp_path, monkeypatch, step):
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_interrupted_equals_uninterrupted(make, split, training, tmp_path, monkeypatch, step, ema):
+    training = replace(training, ema=ema)
     whole = make()
     log = whole.fit(split, training)
     original, calls = Trainer.step, iter(range(100))
@@ -62,7 +64,11 @@ def test_interrupted_equals_uninterrupted(make, split, training, tmp_path, monke
     assert equal(state(resumed), state(whole))
 
 
-def test_lengths_that_share_feature_epochs_end_where_separate_ones_do(make, split, training, tmp_path, monkeypatch):
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_lengths_that_share_feature_epochs_end_where_separate_ones_do(
+    make, split, training, tmp_path, monkeypatch, ema
+):
+    training = replace(training, ema=ema)
     alone = make(bits=12)
     log = alone.fit(split, training)
     shared = tmp_path / "features.safetensors"
@@ -165,3 +171,12 @@ def test_codes_on_what_steps_have_seen_spare_a_pass_through_the_network(make, sp
 def test_too_few_images_are_refused_before_training(make, split, training):
     with pytest.raises(InputError, match="got 10"):
         make().fit(split.take(torch.arange(10)), training)
+
+
+def test_the_last_codebooks_are_of_the_averaged_network(make, split, training, monkeypatch):
+    """What is fitted after the last epoch reads embeddings of the network that training ends with."""
+    method, read = make(), []
+    estimate = type(method).next_codebooks
+    monkeypatch.setattr(type(method), "next_codebooks", lambda s, x, *more: (read.append(x), estimate(s, x, *more))[1])
+    method.fit(split, replace(training, ema=0.9))
+    assert torch.allclose(read[-1], method.embed(split.images, views="centre"), atol=1e-6)

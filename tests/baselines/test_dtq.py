@@ -3,15 +3,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from baselines.dtq import (
-    DTQConfig,
-    group_hard_triplet_loss,
-    least_squares_codebooks,
-    orthogonality_penalty,
-    squared_distances,
-)
+from baselines.dtq import DTQ, DTQConfig, group_hard_triplet_loss, squared_distances
+from baselines.pq import product_kmeans
+from dpq import InputError
 from dpq.codes.additive import decode
-from dpq.codes.icm import icm_encode
+from dpq.learning.backbone import Backbone
+from tests.dpq.conftest import BACKBONE
 
 
 def labels_of(classes, count):
@@ -73,69 +70,69 @@ def test_squared_distances():
     assert (squared_distances(torch.full((3, 5), 1e4)) >= 0).all()
 
 
-def test_the_penalty_against_its_formula():
-    codebooks = torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    expected = sum(
-        float(torch.linalg.matrix_norm(one @ other.T - torch.eye(4, dtype=torch.float64)) ** 2)
-        for one in codebooks
-        for other in codebooks
-    )
-    assert float(orthogonality_penalty(codebooks)) == pytest.approx(expected / (3 * 4) ** 2)
-    assert float(orthogonality_penalty(torch.eye(4)[None])) == 0
-
-
-def coded(images=400, levels=2, codewords=8, dim=5):
-    generator = torch.Generator().manual_seed(0)
-    codebooks = torch.randn(levels, codewords, dim, generator=generator)
-    x = torch.randn(images, dim, generator=generator)
-    return x, icm_encode(x, codebooks), codebooks
-
-
-def mean_error(x, codes, codebooks):
-    return float((x - decode(codes, codebooks)).square().sum(dim=1).mean())
-
-
-def test_least_squares_against_numpy():
-    x, codes, codebooks = coded()
-    one_hot = np.concatenate([np.eye(8)[codes[:, m].numpy()] for m in range(2)], axis=1)
-    solution, *_ = np.linalg.lstsq(one_hot, x.numpy().astype(float), rcond=None)
-    best = float(np.square(x.numpy() - one_hot @ solution).sum(axis=1).mean())
-    assert mean_error(x, codes, least_squares_codebooks(x, codes, codebooks)) == pytest.approx(best, rel=1e-4)
-
-
-def test_codewords_that_no_code_uses_stay():
-    x, codes, codebooks = coded()
-    codes[codes[:, 1] == 3, 1] = 4
-    solved = least_squares_codebooks(x, codes, codebooks)
-    assert torch.allclose(solved[1, 3], codebooks[1, 3], atol=1e-5)
-    assert not torch.allclose(solved[1, 4], codebooks[1, 4], atol=1e-2)
-
-
-def test_the_weight_trades_error_for_orthogonality():
-    x, codes, codebooks = coded()
-    results = [least_squares_codebooks(x, codes, codebooks, weight) for weight in (0.0, 0.1, 10.0)]
-    errors = [mean_error(x, codes, solved) for solved in results]
-    penalties = [float(orthogonality_penalty(solved)) for solved in results]
-    assert errors == sorted(errors)
-    assert penalties == sorted(penalties, reverse=True)
-    objectives = [error + 0.1 * penalty for error, penalty in zip(errors, penalties, strict=True)]
-    assert min(objectives) == objectives[1]
-
-
-def test_alternating_codes_and_codebooks_lowers_the_error():
-    x, codes, codebooks = coded()
-    errors = [mean_error(x, codes, codebooks)]
-    for _ in range(4):
-        codebooks = least_squares_codebooks(x, codes, codebooks)
-        errors.append(mean_error(x, codes, codebooks))
-        codes = icm_encode(x, codebooks, start=codes)
-        errors.append(mean_error(x, codes, codebooks))
-    assert errors == sorted(errors, reverse=True)
-
-
-def test_the_released_form_has_neither_penalty_nor_gradient():
+def test_the_released_form_turns_every_switch_and_keeps_the_weights():
     released = DTQConfig(margin=7.0).released()
-    assert (released.orthogonality, released.quantization, released.margin) == (0.0, 0.0, 7.0)
+    assert released == DTQConfig(
+        margin=7.0, quantization=0.0, orthogonality=0.0, score="inner", start="product", unused="kept"
+    )
+
+
+def make(levels=2, dim=16, **changes):
+    torch.manual_seed(0)
+    return DTQ(Backbone(BACKBONE, 0, embedding_dim=dim), DTQConfig(**changes), bits=4 * levels, codebook_size=16)
+
+
+def moving(name, seed, count=600, dim=16):
+    """Embeddings [N, D], and those of the next epoch, which have moved away from where codewords are."""
+    generator = torch.Generator().manual_seed(seed)
+    random = torch.randn(count, dim, generator=generator)
+    if name == "random":
+        return random, 0.2 * random + 1.0
+    if name == "clustered":
+        middles = 3 * torch.randn(5, dim, generator=generator)[torch.randint(5, (count,), generator=generator)]
+        spread = torch.rand(count, 1, generator=generator) * random
+        return middles + spread, middles.roll(1, dims=1) + 0.5 * spread
+    copies = random[(torch.rand(count, generator=generator) ** 3 * 300).long()]
+    return copies, copies.roll(1, dims=1)
+
+
+def used_and_error(method, embeddings, codebooks):
+    """Codewords in use, of each level, and mean squared error of the codes that the method then gives."""
+    method._codebooks.copy_(codebooks)
+    codes = method.assign(embeddings)
+    error = (embeddings - decode(codes, codebooks)).square().sum(dim=1).mean()
+    return [len(level.unique()) for level in codes.T], float(error)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 4])
+@pytest.mark.parametrize("name", ["random", "clustered", "copies"])
+def test_no_codeword_is_dead_after_fitting(name, levels):
+    moves, keeps = make(levels), make(levels, unused="kept")
+    used, errors = [], []
+    for seed in range(3):
+        before, now = moving(name, seed)
+        first = moves.first_codebooks(before, seed)
+        following = moves.next_codebooks(now, first, seed)
+        for codebooks, embeddings in ((first, before), (following, now)):
+            assert used_and_error(moves, embeddings, codebooks)[0] == [16] * levels
+        kept, error = used_and_error(keeps, now, keeps.next_codebooks(now, first, seed))
+        used += kept
+        errors.append((used_and_error(moves, now, following)[1], error))
+        assert torch.equal(following, moves.next_codebooks(now, first, seed))
+    assert min(used) < 16
+    ours, theirs = map(sum, zip(*errors, strict=True))
+    assert ours < theirs
+
+
+def test_codebooks_start_from_either_k_means():
+    x = moving("clustered", 0)[0]
+    product, residual = make(start="product", unused="kept"), make(unused="kept")
+    start = product_kmeans(x, 2, 16, 3)
+    assert torch.equal(product.first_codebooks(x, 3), residual.next_codebooks(x, start, 3))
+    assert not torch.equal(product.first_codebooks(x, 3), residual.first_codebooks(x, 3))
+    make(4, dim=3)
+    with pytest.raises(InputError, match="3 dimensions cannot be divided into 4 sub-spaces"):
+        make(4, dim=3, start="product")
 
 
 def test_an_image_without_a_label_is_nobodys_negative():

@@ -1,14 +1,13 @@
 """Made-up records in the shipped setting of `cifar10`, which claims are decided on."""
 
-from dataclasses import asdict
-
 import pytest
 
 from benchmarks.records import store
 from benchmarks.records.store import as_record
 from benchmarks.report.study import Section
 from benchmarks.setting.experiment import describe, load_experiment
-from benchmarks.setting.methods import METHODS
+from benchmarks.setting.methods import METHODS, studied
+from dpq.learning.settings import as_recorded
 from tests.benchmarks.conftest import make_record
 
 SHIPPED = load_experiment("cifar10")
@@ -28,8 +27,19 @@ def run(method, seed, maps, bits=(8, 16), split_seed=0, variant="paper", seconds
     record = make_record(method, variant, seed, bits, maps, **({"id": stem} | changes))
     record["seconds"]["train"] = seconds
     methods = describe(SHIPPED, METHODS[method].configs)["methods"]
-    record["config"] |= {"training": asdict(SHIPPED.training), "methods": methods, "split_seed": split_seed}
+    record["config"] |= {"training": as_recorded(SHIPPED.training), "methods": methods, "split_seed": split_seed}
     return record
+
+
+def tuned(record, study="a-study", settings=(), **training):
+    """The record as one at the winner of a study: other settings of its method, other fields of the training."""
+    config = record["config"]
+    shared = {key: config[key] for key in ("training", "label_vectors", "methods")}
+    table = METHODS[studied(record["method"])].table
+    methods = config["methods"] | {table: config["methods"][table] | dict(settings)}
+    changed = {"training": config["training"] | training, "methods": methods}
+    record = record | {"id": f"{record['id']}-tuned", "tuned": {"study": study, "shared": shared}}
+    return record | {"config": config | changed}
 
 
 def each(method, seed, maps, bits=(8, 16), **changes):

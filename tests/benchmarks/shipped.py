@@ -10,9 +10,17 @@ from benchmarks.setting.experiment import describe, load_experiment
 from benchmarks.setting.methods import METHODS
 from benchmarks.setting.overrides import ablated
 from dpq.learning.backbone import WeightFile
+from dpq.learning.settings import as_recorded
 
 RESULTS = Path(__file__).parents[2] / "results"
 RECORDS = sorted(RESULTS.glob("*/runs/*.json"))
+
+
+def is_of_today(record):
+    """Whether its method still has the settings that it had; older records belong to the code of their commits."""
+    tables = METHODS[record["method"]].configs
+    own = record["config"]["methods"]
+    return all(as_recorded(METHODS[table].entry.config()).keys() <= own.get(table, {}).keys() for table in tables)
 
 
 def committed(identity):
@@ -29,13 +37,14 @@ def weights_of(record):
 
 def identity_of(record):
     """The identity that belongs to what a record says, written out."""
-    stem = "-".join([record["method"], record["variant"], *([record["ablation"]] if "ablation" in record else [])])
+    change = [record["ablation"]] if "ablation" in record else ["tuned"] if "tuned" in record else []
+    stem = "-".join([record["method"], record["variant"], *change])
     stem += f"-seed{record['seed']}"
     if not METHODS[record["method"]].progressive:
         stem += f"-{max(record['config']['bits'])}bits"
     data, sha256 = record["data"]["fingerprint"], record["backbone"]["weights_sha256"]
-    plugin = {"plugin": record["plugin"]} if "plugin" in record else {}
-    return f"{stem}-{digest(record['config'] | {'fingerprint': data, 'weights_sha256': sha256} | plugin)}"
+    further = {key: record[key] for key in ("plugin", "tuned") if key in record}
+    return f"{stem}-{digest(record['config'] | {'fingerprint': data, 'weights_sha256': sha256} | further)}"
 
 
 def sealed(record):

@@ -275,8 +275,14 @@ def test_all_methods_train_as_often_as_they_need_and_never_twice(run_all, tmp_pa
     by_method = {record["method"]: record for record in records.values()}
     assert by_method["pq-dpq"]["float_map"] == by_method["dpq"]["float_map"] == by_method["rq-dpq"]["float_map"]
     assert by_method["pq"]["float_map"] == by_method["rq"]["float_map"]  # score and features are the same
+    lengths = {name: record["embedding_mean_squared_norm"] for name, record in by_method.items()}
+    assert lengths["pq"] == lengths["rq"] == pytest.approx(1)
+    assert lengths["pq-dpq"] == lengths["rq-dpq"] == lengths["dpq"]  # which are not scaled
     assert by_method["dqn"]["classification_accuracy"] is None
-    assert (by_method["pq"]["score"], by_method["pq-dpq"]["score"]) == ("l2", "inner")
+    assert {name: by_method[name]["score"] for name in ("pq", "pq-dpq", "dqn", "dtq")} == {
+        "pq": "l2", "pq-dpq": "inner", "dqn": "inner", "dtq": "l2",
+    }  # fmt: skip
+    assert [by_method[name]["backbone"]["embedding_dim"] for name in ("dpq", "dqn", "dtq")] == [16, 16, 64]
     monkeypatch.setattr(Run, "build", None)
     with caplog.at_level("INFO"):
         assert run_all() == 0
@@ -314,6 +320,7 @@ def test_the_released_variant_is_that_of_the_methods_that_have_one(run_all, tmp_
     assert {record["method"] for record in records_in(tmp_path).values()} == {"dpq", "dtq"}
     dtq = next(r for r in records_in(tmp_path).values() if r["method"] == "dtq")
     assert dtq["config"]["methods"]["dtq"]["orthogonality"] == 0
+    assert dtq["score"] == "inner"
     capsys.readouterr()
     assert run_all("--variant", "released", method="pq") == 2
     assert "pq has no released variant; dtq, dpq have one" in capsys.readouterr().err

@@ -43,6 +43,7 @@ ELSEWHERE = {
     "cp -r later/* photos": "test_search_page.py",
     "pip install -e .[benchmarks]": "nox -s regression installs this",
     "pip install -e .[cluster]": "nox -s tests: the extra is part of that of the tests",
+    "pip install -e .[tune]": "nox -s tests: the extra is part of that of the tests",
     "python -m benchmarks run cifar10 --submit slurm --jobs 3 --slurm partition=gpu gpus_per_node=1 time=600": (
         "tests/benchmarks/running/test_submission.py"
     ),
@@ -99,6 +100,7 @@ class Runner:
             load_experiment(make_parser().parse_args([str(argument) for argument in given]).experiment)
             return None
         given += FEW if name == "run" and "--help" not in given and "own" not in given else []
+        given += ["--trials", "1", *FEW] if name == "tune" else []
         if name == "run" and not {"--method", "--ablation", "--help"} & set(given):
             given += ["--method", "pq", "dpq"]
         try:
@@ -127,9 +129,10 @@ def runner(tmp_path, monkeypatch):
     """Every experiment tiny, in an empty folder."""
     folder = tmp_path / "configs"
     folder.mkdir()
+    text = TINY.replace("[4, 8]", "[4]") + '[tuned.pq]\nstudy = "pq"\n'
     for name in known_experiments():
         protocol = "folder" if name == "own" else "digits"
-        (folder / f"{name}.toml").write_text(TINY.replace('"digits"', f'"{protocol}"').replace("[4, 8]", "[4]"))
+        (folder / f"{name}.toml").write_text(text.replace('"digits"', f'"{protocol}"'))
     monkeypatch.setattr(experiment, "CONFIGS", folder)
     monkeypatch.setenv("DPQ_CACHE", str(tmp_path / "cache"))
     for name in ("DPQ_DATA_ROOT", "DPQ_WEIGHTS"):

@@ -13,10 +13,11 @@ from scipy import sparse
 
 import dpq
 from baselines.dqn import pairwise_cosine_loss
-from baselines.dtq import group_hard_triplet_loss, least_squares_codebooks
+from baselines.dtq import group_hard_triplet_loss
 from baselines.pq import product_kmeans
 from dpq import DPQ, CodeIndex, ProgressiveQuantizer, ProgressiveQuantizerEstimator, metrics
 from dpq.codes import additive, icm
+from dpq.codes.least_squares import least_squares_codebooks
 from dpq.inputs.training import read_labels
 from dpq.learning.distributed import shard
 from dpq.learning.on_embeddings import EmbeddingQuantizer
@@ -132,6 +133,7 @@ DOORS = {
         lambda x=X, start=CODES: icm.icm_encode(x, BOOKS, start=start),
         {"x": "embeddings", "start": "codes"},
     ),
+    "use_every_codeword": (lambda x: icm.use_every_codeword(x, BOOKS), {"x": "embeddings"}),
     "product_kmeans": (lambda x: product_kmeans(x, M, K, 0), {"x": "embeddings"}),
     "least_squares_codebooks": (lambda codes: least_squares_codebooks(X, codes, BOOKS), {"codes": "codes"}),
     "adaptive_margin_loss": (
@@ -199,6 +201,7 @@ NAMES = {"scores", "relevant", "labels", "query_labels", "database_labels", "cod
 NAMES |= {"queries", "database", "embeddings", "points"}
 MODULES = ["dpq.metrics", "dpq.ranking.evaluate", "dpq.ranking.scores", "dpq.codes.additive", "dpq.codes.icm"]
 MODULES += ["dpq.codes.estimator", "dpq.method.losses", "dpq.method.quantizer", "dpq.search.index", "dpq.search.faiss"]
+MODULES += ["dpq.codes.least_squares"]
 
 
 def public_functions():
@@ -376,6 +379,8 @@ COUNTS = {
     "kmeans iterations": (lambda n: additive.kmeans(X.numpy(), 4, 0, n), 4, False),
     "residual_kmeans levels": (lambda n: additive.residual_kmeans(X, n, 4, 0), 2, False),
     "icm_encode sweeps": (lambda n: icm.icm_encode(X, BOOKS, n), 2, False),
+    "use_every_codeword sweeps": (lambda n: icm.use_every_codeword(X, BOOKS, n), 2, False),
+    "use_every_codeword rounds": (lambda n: icm.use_every_codeword(X, BOOKS, rounds=n), 2, False),
     "product_kmeans parts": (lambda n: product_kmeans(X, n, 4, 0), 2, False),
     "orthonormal_label_vectors classes": (lambda n: orthonormal_label_vectors(n, D), 3, False),
     "orthonormal_label_vectors dim": (lambda n: orthonormal_label_vectors(2, n), 3, False),
@@ -474,6 +479,7 @@ BOOKS_OF = {
     "encode": lambda books: additive.encode(X, books),
     "decode": lambda books: additive.decode(CODES, books),
     "icm_encode": lambda books: icm.icm_encode(X, books),
+    "use_every_codeword": lambda books: icm.use_every_codeword(X, books, rounds=0),
     "asymmetric_scores": lambda books: scores.asymmetric_scores(X, CODES, books),
     "symmetric_scores": lambda books: scores.symmetric_scores(CODES, CODES, books),
     "evaluate_codes": lambda books: evaluated(codebooks=books),

@@ -3,7 +3,9 @@
 import io
 import json
 import math
+import tomllib
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,9 +25,11 @@ from benchmarks.report.tables import describe_setting
 from benchmarks.running import call
 from benchmarks.running.evaluation import evaluate_lengths
 from benchmarks.running.regression import REFERENCES, interval, read_reference
+from benchmarks.tuning.study import as_toml, read_study, write_study
 from tests.benchmarks.conftest import make_record
 from tests.benchmarks.exhibits.test_store import EXHIBIT, GALLERY, PROJECTION, typed
 from tests.benchmarks.made_up import made_up_identities
+from tests.benchmarks.tuning.made_up import make_study
 from tests.fuzz.damage import damaged, json_texts
 
 __all__ = ["made_up_identities"]  # what is damaged is at odds with its identity, which would hide the rest
@@ -37,6 +41,18 @@ RECORDS = [
     make_record("dqn", ablation="frozen", ablation_of="dqn-paper-seed0-0", further_cuts=[5000], cut=1000),
     json.loads(next((ROOT / "results/cifar10/runs").glob("dpq-paper-*.json")).read_text()),
 ]
+
+
+@given(content=json_texts(json.loads(json.dumps(asdict(make_study(values=(0.5, None, 0.75)))))))
+def test_studies(folder, read, content):
+    def reader(path):
+        study = read_study(path)
+        write_study(path, study)
+        return study
+
+    study = read("dpq.json", content.replace(b"cifar10-cpu", folder.name.encode()), reader)
+    if study is not None and study.best is not None:
+        tomllib.loads(as_toml(study, study.best))
 
 
 @given(content=st.sampled_from([record | {"id": "r"} for record in RECORDS]).flatmap(json_texts))

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from benchmarks.records.record import BUDGETS, TUNED
 from benchmarks.report.study import Section
 
 
 def anchored_rows(section: Section) -> list[tuple[str, str, pd.DataFrame]]:
     """Anchor, title and part of the summary of every row."""
     rows = [*section.rows, *section.ablation_rows]
-    anchors = anchors_of(section.key[1:], [title for title, _ in rows])
+    reading = f"{TUNED} " if section.reading == BUDGETS else ""  # of the same setting as the other one
+    anchors = anchors_of(section.key[1:], [reading + title for title, _ in rows])
     return [(anchor, *row) for anchor, row in zip(anchors, rows, strict=True)]
 
 

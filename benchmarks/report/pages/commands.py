@@ -14,6 +14,7 @@ from benchmarks.setting.methods import METHODS, reported_lengths
 from benchmarks.setting.options import SETTING, listed
 from benchmarks.setting.overrides import NO_FILE, as_called, choose_ablations
 from dpq.errors import InputError
+from dpq.learning.settings import as_recorded
 
 Record = Mapping[str, Any]
 Bits = tuple[int, ...]
@@ -67,8 +68,10 @@ def _asked(record: Record) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What is run, and the options that lead from the shipped setting to the record's.
 
     Raises:
-        InputError: of a record that does not keep its arguments, a field differs that no option sets.
+        InputError: the record is older than a setting of its method; or of one that does not keep its arguments, a
+            field differs that no option sets.
     """
+    _check_age(record)
     # A copy that lacks published images is refused unless the call allows for them.
     lacking = sum(record["data"].get("missing", {}).values())
     allowed = ["--allow-missing", str(lacking)] if lacking else []
@@ -80,6 +83,21 @@ def _asked(record: Record) -> tuple[tuple[str, ...], tuple[str, ...]]:
         raise InputError(f"record {record['id']} has no usable arguments: {shlex.join(arguments)}")
     at = arguments.index("--seeds")  # then come split and lengths: see `benchmarks.running.plan.Run.arguments`
     return tuple(arguments[:at]), (*arguments[at + 6 :], *allowed)
+
+
+def _check_age(record: Record) -> None:
+    """Refuse a record that lacks a setting which its method has, and uses, today: the same command makes another run.
+
+    Raises:
+        InputError: names the setting.
+    """
+    for table in METHODS[record["method"]].configs:
+        kind: Any = METHODS[table].entry.config
+        own = record["config"]["methods"].get(table, {})
+        if younger := sorted(as_recorded(kind()).keys() - own.keys()):
+            raise InputError(
+                f"record {record['id']} was made before methods.{table} had {younger[0]}; use the code of its commit"
+            )
 
 
 def _changes(record: Record) -> list[str]:

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.report.claims import HEADINGS, Finding, verdict_table
-from benchmarks.report.details import ablation_table, as_markdown, ties_section
+from benchmarks.report.claims import HEADINGS, Claim, Finding, effect_of, verdict_table
+from benchmarks.report.details import as_markdown
 from benchmarks.report.generated import BENCH_PAGE
 from benchmarks.report.pages.anchors import anchored_rows
 from benchmarks.report.study import Section, Study
-from benchmarks.report.tables import describe_setting, main_table, marks_note
-from benchmarks.report.verdicts import FAILS, HOLDS, OPEN
+from benchmarks.report.tables import about_tuning, headline, marks_note
+from benchmarks.report.verdicts import NOT_RUN
 from benchmarks.setting.experiment import UNPUBLISHED, known_experiments, read_notes
 from benchmarks.setting.methods import METHODS
 
 CLAIMS_PAGE = "CLAIMS.md"
 ERRATA = Path(__file__).parents[2] / "errata.md"
+# What a reader comes with, and the claims that answer it.
+QUESTIONS = {
+    "Do features or codes carry the gain?": ("learned", "label-code"),
+    "Is it better than its rivals, and as good as printed?": ("better-than", "printed"),
+    "Does one training for all lengths cost anything?": ("one-training",),
+    "Which components matter?": ("component",),
+    "And on classes that training has not seen?": ("unseen",),
+}
+SHOWN = ("map", "data", "ablations", "tuning")  # figures that stand on the page
 PAPER = (
     "Gao et al., *Beyond Product Quantization: Deep Progressive Quantization for Image Retrieval*, IJCAI 2019, "
     "[arXiv 1906.06698](https://arxiv.org/abs/1906.06698)"
@@ -44,6 +54,7 @@ def make_results_page(
         f"What came of reproducing {PAPER}. Every number here is made from committed records and leads to them; every "
         f"verdict follows one rule, [stated with all tests and intervals]({CLAIMS_PAGE}).",
         _answers(findings),
+        _figures(experiments[0], files, captions, ["map"]),
         *(
             f"## {heading}\n\n{verdict_table(findings, paper=paper, prefix=CLAIMS_PAGE)}"
             for heading, paper in HEADINGS.items()
@@ -64,18 +75,32 @@ def make_results_page(
 
 
 def _answers(findings: Sequence[Finding]) -> str:
-    """The paper's claims by verdict, in the setting that decides most of them."""
-    own = [finding for finding in findings if finding.claim.paper]
-    decided = Counter(finding.experiment for finding in own if finding.verdict != OPEN)
-    if not decided:
-        return "No claim is decided by the records that there are."
-    setting = decided.most_common(1)[0][0]
-    lines = [f"In the setting [`{setting}`](#{setting}), of the paper's claims"]
-    for verdict, words in ((HOLDS, "**hold**"), (FAILS, "**do not hold**"), (OPEN, "are **not decidable**")):
-        texts = [f.claim.text for f in own if f.experiment == setting and f.verdict == verdict]
-        why = f" (why: [notes](#{setting}-notes))" if verdict == FAILS else ""
-        lines.append(f"- {len(texts)} {words}{why}" + (": " + "; ".join(texts) if texts else "") + ".")
-    return lines[0] + ":\n\n" + "\n".join(lines[1:])
+    """The questions of a reader, each answered by the verdicts of the first setting that has runs for it."""
+    lines = []
+    for question, keys in QUESTIONS.items():
+        chosen: dict[str, Finding] = {}
+        for finding in (one for one in findings if one.claim.key in keys):
+            known = chosen.get(finding.anchor)
+            if known is None or known.verdict == NOT_RUN != finding.verdict:
+                chosen[finding.anchor] = finding
+        said = [_said(claim, list(found)) for claim, found in groupby(chosen.values(), attrgetter("claim"))]
+        lines += [f"- **{question}** {' '.join(said)}"] if said else []
+    return "\n".join(lines)
+
+
+def _said(claim: Claim, findings: Sequence[Finding]) -> str:
+    """What a claim says of each thing, with effect, interval and setting; last of what nothing was run."""
+    parts = []
+    for finding in findings:
+        if finding.verdict != NOT_RUN:
+            mean, interval = effect_of(finding.comparison)
+            effect = f"{mean} {interval}".strip().replace("[", "(").replace("]", ")")
+            label = finding.comparison.label.partition(" (printed")[0]
+            where = f"[{effect}]({CLAIMS_PAGE}#{finding.anchor}) in `{finding.experiment}`"
+            parts.append(f"{label} **{finding.verdict}**, {where}".strip())
+    lacking = [f"[{f.comparison.label or 'it'}]({CLAIMS_PAGE}#{f.anchor})" for f in findings if f.verdict == NOT_RUN]
+    parts += [f"not run: {', '.join(lacking)}"] if lacking else []
+    return f"{claim.text.removesuffix(':')}: {'; '.join(parts)}."
 
 
 def _runs(studies: Sequence[Study]) -> str:
@@ -89,7 +114,7 @@ def _runs(studies: Sequence[Study]) -> str:
         rows.append(
             {
                 "setting": f"[{section.experiment}](#{section.experiment})",
-                "what": section.title,
+                "what": section.heading,
                 "methods": titles + (f"; {len(ablations)} ablations of DPQ" if ablations else ""),
                 "runs": str(len(runs)),
                 "repetitions": (f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}")
@@ -109,28 +134,40 @@ def _not_run(experiments: Sequence[str]) -> str:
 def _experiment(study: Study, files: Sequence[str], captions: Mapping[str, str]) -> str:
     name, page = study.experiment, f"{study.experiment}/rows.md"
     parts = [f'<a id="{name}"></a>\n\n## {name}']
-    for number, section in enumerate(study.sections):
-        parts += [f"### {section.title}", describe_setting(section)]
+    for section in study.readings:
+        parts.append(f"### {section.heading}\n\n{_counts(section)}.")
         if section.records:
-            parts += ["mAP:", _link_rows(section, main_table(section), "method", page)]
-        if section.ablated:
-            parts += ["Ablations of DPQ:", _link_rows(section, ablation_table(section), "ablation", page)]
-        if section.records:
+            parts += [_link_rows(section, headline(section), "method", page), about_tuning(section, "")]
             parts.append(marks_note("\n".join(parts)))
-        if number == 0:
-            parts.append(ties_section(section))
-            parts += [
-                f"[![{caption}]({name}/{stem}.png)]({name}/{stem}.svg)\n\n*{caption}*"
-                for stem, caption in captions.items()
-                if f"{name}/{stem}.png" in files
-            ]
-    if notes := read_notes(name):
-        parts.append(f'<a id="{name}-notes"></a>\n\nNotes:\n\n{notes}')
-    parts.append(
-        f"[Whole tables]({name}/table.md), with settings, precision at K, ties and cost; "
-        f"[row by row]({name}/rows.md): commands and records."
-    )
+    others = [section.heading for section in study.sections[len(study.readings) :]]
+    shown = [stem for stem in captions if stem in SHOWN]
+    more = [
+        f"[{stem.replace('_', ' ')}]({name}/{stem}.png)"
+        for stem in captions
+        if stem not in shown and f"{name}/{stem}.png" in files
+    ]
+    parts += [
+        _figures(name, files, captions, shown),
+        f"[Whole tables]({name}/table.md), with settings, exact search, precision at K, ties, ablations"
+        + (", notes" if read_notes(name) else "")
+        + (f"; also of {'; '.join(others)}" if others else "")
+        + f". [Row by row]({page}): commands and records."
+        + (f" Figures: {', '.join(more)}." if more else ""),
+    ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _counts(section: Section) -> str:
+    data = section.first.data
+    return f"{data.train:,} training, {data.query:,} query, {data.database:,} database images"
+
+
+def _figures(name: str, files: Sequence[str], captions: Mapping[str, str], stems: Sequence[str]) -> str:
+    return "\n\n".join(
+        f"[![{captions[stem]}]({name}/{stem}.png)]({name}/{stem}.svg)\n\n*{captions[stem]}*"
+        for stem in stems
+        if f"{name}/{stem}.png" in files
+    )
 
 
 def _link_rows(section: Section, table: pd.DataFrame, title: str, page: str) -> str:

@@ -31,11 +31,12 @@ def _section(section: Section) -> str:
     parts = [_row(section, anchor, title, part) for anchor, title, part in anchored_rows(section)]
     backbone, data = section.first.backbone, section.first.data
     listed = (
-        f"Setting `{section.key}`{' of [table.csv](table.csv)' if section.records else ''}: data `{data.variant}` "
+        f"Setting `{section.key}`{f', {section.reading},' if section.other else ''}"
+        f"{' of [table.csv](table.csv)' if section.records else ''}: data `{data.variant}` "
         f"({section.fingerprints}), backbone `{backbone.name}`, weights `{backbone.weights}`"
         f"{f' (SHA-256 `{backbone.weights_sha256[:12]}`)' if backbone.weights_sha256 else ''}."
     )
-    return "\n\n".join([f"## {section.title}", listed, *parts])
+    return "\n\n".join([f"## {section.heading}", listed, *parts])
 
 
 def _row(section: Section, anchor: str, title: str, part: pd.DataFrame) -> str:

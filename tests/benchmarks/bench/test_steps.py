@@ -40,12 +40,13 @@ def step_on(device, name, batch_size=16):
     training = replace(EXPERIMENT.training, batch_size=batch_size)
     trainer = prepared_trainer(name, replace(EXPERIMENT, training=training), generated_split(64), device)
     trainer.module.train()
+    dim = trainer.method.codebooks.shape[2]
     if name == "dpq":
-        trainer.method._seen = torch.zeros(64, EXPERIMENT.backbone.embedding_dim, device=device)
+        trainer.method._seen = torch.zeros(64, dim, device=device)
         trainer.method._codes = torch.zeros(64, trainer.method.quantizer.levels, dtype=torch.uint8, device=device)
     else:
         for kept in ("_reconstructions", "_seen"):
-            setattr(trainer.method, kept, torch.zeros(64, EXPERIMENT.backbone.embedding_dim, device=device))
+            setattr(trainer.method, kept, torch.zeros(64, dim, device=device))
     crops = torch.eye(2, 3, device=device).repeat(batch_size, 1, 1)
     to_input(trainer.images[:1], 8, trainer.method.preprocessing, training.augmentation)  # what is sent once
     with Watch() as watch:

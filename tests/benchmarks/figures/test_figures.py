@@ -11,9 +11,11 @@ import pytest
 from benchmarks.__main__ import main
 from benchmarks.figures import FIGURES, make_figures
 from benchmarks.report.study import Study
+from benchmarks.tuning.study import study_path, write_study
 from dpq import InputError
 from tests.benchmarks.conftest import make_record
 from tests.benchmarks.report.test_ablations import no_margin
+from tests.benchmarks.tuning.made_up import make_study
 
 ALWAYS = ("map", "precision_recall", "precision_at_k", "levels")
 LOG = [{"margin": 2.0, "learning_rate": 0.1}, {"margin": 1.0, "soft": 0.5, "learning_rate": 0.1}]
@@ -31,6 +33,8 @@ def everything(put, put_ties, put_projection, put_gallery, tmp_path):
     put(record, make_record("rq", seed=0), no_margin(0, (0.4, 0.6)), copy)
     for write in (put_ties, put_projection, put_gallery):
         write(record)
+    study = make_study(values=(0.5, 0.6), experiment="cifar10")
+    write_study(study_path(tmp_path, "cifar10", "dpq"), study)
     return tmp_path
 
 

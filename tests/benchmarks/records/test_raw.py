@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.records.raw import COMPACT, RawResult, check_fits, read_raw, run_of, write_raw
+from benchmarks.records.raw import (
+    COMPACT,
+    RawResult,
+    check_fits,
+    committed_average_precision,
+    read_raw,
+    run_of,
+    write_raw,
+)
 from benchmarks.records.store import as_record
 from dpq import InputError
 from dpq.method.dpq import codeword_usage
@@ -236,3 +244,21 @@ def test_raw_results_of_another_run_are_refused(caplog):
     record.raw["data"]["coarse"] = ["fish", "trees", "trees"]
     with pytest.raises(InputError, match="2 labels, the record has 3"):
         check_fits(own, as_record(record.raw))
+
+
+def test_average_precision_is_read_of_what_is_committed_alone(tmp_path):
+    made = whole()
+    table = make_record(maps=made.average_precision.mean(axis=1).tolist())
+    table["data"] |= {"query": 4}
+    record, path = as_record(table), tmp_path / "r.json"
+    write_raw(tmp_path / "r.npz", made)
+    assert committed_average_precision(path, record) is None  # the full form is on some machines only
+    write_raw(tmp_path / f"r{COMPACT}", replace(made, average_precision=None))
+    assert committed_average_precision(path, record) is None  # as of older files
+    write_raw(tmp_path / f"r{COMPACT}", made)
+    found = committed_average_precision(path, record)
+    assert found.dtype == np.float64
+    assert np.array_equal(found, made.average_precision)
+    table["lengths"][1]["map"] += 1e-4
+    with pytest.raises(InputError, match=r"r\.npz\.xz is not of the record"):
+        committed_average_precision(path, as_record(table))

@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.records.reported import OTHER_DATA, read_reported, reported
+from benchmarks.records.reported import MARKS, OTHER_DATA, marked, read_reported, reported, reported_value
 from dpq import InputError
 
 HEAD = "dataset,method,bits,map,status,basis\n"
@@ -39,3 +39,12 @@ def test_other_tables_are_refused(tmp_path, text, words):
         read_reported(tmp_path / "r.csv")
     with pytest.raises(InputError, match="cannot read the reported values"):
         read_reported(tmp_path / "nowhere.csv")
+
+
+def test_what_was_not_read_in_a_text_of_the_paper_itself_has_a_mark():
+    """A reading note and an issue quote the paper; that is no reading of it."""
+    table = reported()
+    for row in table.itertuples():
+        assert bool(MARKS[row.status]) != row.basis.startswith("Table "), row
+    assert set(table[table.basis.str.contains("reading note|#")]["status"]) == {"quoted"}
+    assert marked(reported_value("cifar10", "DVSQ", 32)) == "0.733‖"

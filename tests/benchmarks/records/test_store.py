@@ -16,7 +16,7 @@ from dpq import InputError
 from dpq.files.schema import read_table
 from dpq.ranking.evaluate import evaluate_embeddings
 from tests.benchmarks.conftest import make_record
-from tests.benchmarks.shipped import committed, sealed
+from tests.benchmarks.shipped import committed, identity_of, sealed
 
 ROOT = Path(__file__).parents[3]
 
@@ -282,3 +282,32 @@ def test_a_copy_of_a_record_and_a_record_of_another_experiment_are_refused(tmp_p
 def test_a_record_is_written_under_its_own_identity_alone(tmp_path):
     with pytest.raises(ValueError, match="id must be dpq-paper-seed0-"):
         write_record(tmp_path / "r.json", make_record())
+
+
+def test_a_tuned_record_says_what_it_was_tuned_from(tmp_path):
+    plain = committed("dpq-paper-seed0-")
+    shared = {key: plain["config"][key] for key in ("training", "label_vectors", "methods")}
+    record = copy.deepcopy(plain) | {"tuned": {"study": "dpq", "shared": copy.deepcopy(shared)}}
+    record["config"]["training"]["learning_rate"] = 0.5
+    path = tmp_path / f"{identity_of(record)}.json"
+    read = write_record(path, record | {"id": path.stem})
+    assert path.stem.startswith("dpq-paper-tuned-seed0-")
+    assert read_record(path) == read
+    assert (read.config.training.learning_rate, read.shared.training.learning_rate) == (
+        0.5,
+        plain["config"]["training"]["learning_rate"],
+    )
+    assert read.repeats != as_record(plain).repeats
+    for place, value, words in (
+        ("study", "../dpq", "tuned.study must be a name"),
+        ("shared", {}, "tuned.shared.training is missing"),
+        ("study", "other", "id must be dpq-paper-tuned-seed0-"),
+    ):
+        path.write_text(json.dumps(record | {"id": path.stem, "tuned": record["tuned"] | {place: value}}))
+        with pytest.raises(InputError, match=words):
+            read_record(path)
+    record["tuned"]["shared"]["training"]["image_size"] = 7
+    with pytest.raises(ValueError, match=r"tuned\.shared\.training\.image_size must be .*; got 7"):
+        write_record(path, record | {"id": identity_of(record)})
+    with pytest.raises(ValueError, match="ablation must be absent beside tuned"):
+        as_record(record | {"ablation": "no-margin", "ablation_of": "x"})

@@ -1,16 +1,14 @@
-import math
+import re
+from dataclasses import replace
 
 import pytest
-from scipy import stats
 
 from benchmarks.records.store import write_record
-from benchmarks.report.claims import CLAIMS, COMPONENTS, find, make_claims_page
-from benchmarks.report.comparisons import above, as_if_alone, as_printed, cheaper, components, flat
-from benchmarks.report.intervals import interval_of_mean
+from benchmarks.report.claims import CLAIMS, COMPONENTS, MEANS_FIRST, find, make_claims_page, verdict_table
 from benchmarks.report.study import Study
-from benchmarks.report.verdicts import FAILS, HOLDS, OPEN
+from benchmarks.report.verdicts import FAILS, HOLDS, NOT_RUN, RULE, TIE, UNCLEAR
 from benchmarks.setting.ablations import ABLATIONS
-from tests.benchmarks.made_up import each, run, section
+from tests.benchmarks.made_up import each, run
 
 OWN = [(0.70, 0.72), (0.71, 0.73), (0.73, 0.74)]
 OTHER = [(0.60, 0.71), (0.62, 0.72), (0.61, 0.70)]
@@ -23,114 +21,6 @@ def records():
     ]
 
 
-@pytest.fixture
-def setting(records):
-    return section(records)
-
-
-def test_better_is_a_paired_test_at_every_length(setting):
-    for k, comparison in enumerate(above(setting, "dqn")):
-        one, other = [maps[k] for maps in OWN], [maps[k] for maps in OTHER]
-        expected = stats.ttest_rel(one, other).confidence_interval(0.95)
-        assert comparison.label == f"{(8, 16)[k]} bits"
-        interval = interval_of_mean(comparison.values)
-        assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
-        assert [len(ids) for _, ids in comparison.records] == [3, 3]
-        assert comparison.low == 0
-
-
-def test_truncated_codes_are_never_compared(records):
-    truncated = [r for r in records if not (r["method"] == "dqn" and r["lengths"][-1]["bits"] == 8)]
-    eight, sixteen = above(section(truncated), "dqn")
-    assert eight.missing == "no runs of DQN"
-    assert len(sixteen.values) == 3
-
-
-def test_only_common_seeds_are_paired(setting, records):
-    more = [*records, run("dpq", 7, (0.9, 0.9))]
-    assert above(section(more), "dqn")[0].values == above(setting, "dqn")[0].values
-
-
-def test_without_a_common_seed_there_is_nothing_to_compare():
-    (eight,) = above(section([run("dpq", 0, (0.7,), (8,)), run("rq", 1, (0.2,), (8,))]), "rq")
-    assert (eight.values, eight.missing) == ((), "no common seed")
-
-
-def test_seeds_of_one_class_split_are_averaged():
-    records = [
-        run("dpq", seed, (0.5 + 0.1 * split + 0.01 * seed,), (8,), split) for split in range(3) for seed in range(2)
-    ]
-    records += [run("rq", seed, (0.4,), (8,), split) for split in range(3) for seed in range(2)]
-    for record in records:
-        record["data"] |= {"seen": ["cat"], "unseen": [f"class {record['config']['split_seed']}"]}
-    (comparison,) = above(section(records), "rq")
-    assert comparison.values == pytest.approx((0.105, 0.205, 0.305))
-
-
-def test_a_prefix_against_training_for_its_length_alone(setting, records):
-    alone = [run("dpq", seed, (0.705,), (8,)) for seed in range(3)]
-    (eight,) = as_if_alone(section([*records, *alone]))
-    assert eight.values == pytest.approx((-0.005, 0.005, 0.025))
-    assert eight.low == -0.01
-    (missing,) = as_if_alone(setting)
-    assert missing.missing == "no runs of DPQ, trained at 8 bits"
-
-
-def test_time_is_a_ratio_of_one_training_to_the_sum_of_all(setting, records):
-    (ratio,) = cheaper(setting, "dqn")
-    assert ratio.ratio
-    assert [math.exp(v) for v in ratio.values] == pytest.approx([1.0, 1.0, 1.0])
-    slow = [r if r["method"] == "dpq" else r | {"seconds": r["seconds"] | {"train": 200.0}} for r in records]
-    (ratio,) = cheaper(section(slow), "dqn")
-    assert [math.exp(v) for v in ratio.values] == pytest.approx([0.25] * 3)
-    assert ratio.verdict() == HOLDS
-
-
-def test_time_needs_a_training_for_every_length(records):
-    fewer = [r for r in records if r["method"] == "dpq" or max(r["config"]["bits"]) == 16]
-    (ratio,) = cheaper(section(fewer), "dqn")
-    assert ratio.missing == "no runs of DQN trained for each length"
-
-
-def test_training_dpq_for_each_length_counts_the_longest_one_too(records):
-    alone = [run("dpq", seed, (0.7,), (8,), seconds=60.0) for seed in range(3)]
-    (ratio,) = cheaper(section([*records, *alone]), "dpq")
-    assert [math.exp(v) for v in ratio.values] == pytest.approx([100 / 160] * 3)
-
-
-def test_a_component_is_compared_with_the_run_that_it_was_taken_from(records):
-    base = {r["seed"]: r["id"] for r in records if r["method"] == "dpq"}
-    ablated = [run("dpq", s, (0.6, 0.7), id=f"no-soft-{s}", ablation="no-soft", ablation_of=base[s]) for s in range(3)]
-    stray = run("dpq", 9, (0.1, 0.1), id="no-soft-9", ablation="no-soft", ablation_of="nowhere")
-    no_soft, frozen = components(section(records, [*ablated, stray]), ("no-soft", "frozen"))
-    assert no_soft.values == pytest.approx([0.65 - sum(maps) / 2 for maps in OWN])
-    assert no_soft.verdict() == HOLDS
-    assert frozen.missing == f"no runs with {ABLATIONS['frozen'].title}"
-
-
-def test_flat_means_within_the_spread_of_the_printed_values(setting, records):
-    (eight,) = flat(setting)
-    assert (eight.low, eight.high) == (-0.02, 0.02)
-    assert eight.values == pytest.approx((-0.02, -0.02, -0.01))
-    assert flat(section([r | {"protocol": "digits"} for r in records])) == []
-
-
-def test_printed_values_are_those_of_the_paper(setting):
-    eight, sixteen = as_printed(setting)
-    assert eight.values == pytest.approx([m[0] - 0.814 for m in OWN])
-    assert eight.label == "8 bits, printed 0.814†"
-    assert sixteen.values == pytest.approx([m[1] - 0.833 for m in OWN])
-    gain = as_printed(setting, "dqn")[0]
-    assert gain.values == pytest.approx([a[0] - b[0] - (0.814 - 0.527) for a, b in zip(OWN, OTHER, strict=True)])
-
-
-@pytest.mark.parametrize(("dataset", "method"), [("imagenet100", "DPQ"), ("nuswide21", "DTQ"), ("digits", "DPQ")])
-def test_no_printed_value_that_ours_cannot_be_compared_with(records, dataset, method):
-    other = section([r | {"protocol": dataset} for r in records])
-    tested = as_printed(other) if method == "DPQ" else as_printed(other, method.lower())
-    assert {c.missing for c in tested} == {f"no printed value of {method}"}
-
-
 def put(folder, *records):
     for record in records:
         write_record(folder / "cifar10/runs" / f"{record['id']}.json", record)
@@ -141,19 +31,21 @@ def found_in(folder):
 
 
 def verdicts(folder):
-    return {finding.claim.key: finding.verdict for finding in found_in(folder)}
+    return {finding.anchor: finding.verdict for finding in found_in(folder)}
 
 
 def test_verdicts_follow_the_records(records, tmp_path):
     put(tmp_path, *records)
     found = verdicts(tmp_path)
-    assert found["better-than-dqn"] == OPEN  # 16 bits: 0.01, 0.01, 0.04
-    assert found["better-than-dtq"] == OPEN
+    assert found["better-than-dqn"] == HOLDS
+    assert found["better-than-dtq"] == NOT_RUN
     assert found["printed"] == FAILS
-    put(tmp_path, *[one for k in range(3) for one in each("dtq", k, (0.1 + k / 100, 0.1))])
-    assert verdicts(tmp_path)["better-than-dtq"] == HOLDS
-    put(tmp_path, *[one for k in range(3) for one in each("dtq", k, (0.9 + k / 100, 0.1))])
-    assert verdicts(tmp_path)["better-than-dtq"] == FAILS
+    for maps, expected in (((0.1, 0.1), HOLDS), ((0.9, 0.9), FAILS), ((0.722, 0.722), UNCLEAR)):
+        put(tmp_path, *[one for k in range(3) for one in each("dtq", k, [m + k / 1000 for m in maps])])
+        assert verdicts(tmp_path)["better-than-dtq"] == expected
+    put(tmp_path, *[run("rq-dpq", k, [m + 0.002 for m in maps]) for k, maps in enumerate(OWN)])
+    assert verdicts(tmp_path)["learned-rq-dpq"] == TIE
+    assert verdicts(tmp_path)["learned-pq-dpq"] == NOT_RUN
 
 
 def test_subsets_changed_settings_and_changed_methods_decide_nothing(records, tmp_path):
@@ -166,35 +58,95 @@ def test_subsets_changed_settings_and_changed_methods_decide_nothing(records, tm
     put(tmp_path, longer)
     assert verdicts(tmp_path) == {}
     put(tmp_path, *records)
-    before = make_claims_page(found_in(tmp_path))
+    before = [finding.comparison for finding in found_in(tmp_path)]
     tuned = run("dpq", 3, (0.9, 0.9), id="tuned")
     tuned["config"]["methods"] = {"dpq": tuned["config"]["methods"]["dpq"] | {"tau": 7.0}}
     put(tmp_path, tuned)
-    assert make_claims_page(found_in(tmp_path)) == before
+    assert [finding.comparison for finding in found_in(tmp_path)] == before
+
+
+def unseen(records):
+    return [r | {"data": r["data"] | {"seen": ["cat"], "unseen": ["dog"]}} for r in records]
 
 
 def test_claims_about_unseen_classes_are_asked_there_alone(records, tmp_path):
     put(tmp_path, *records)
-    assert not any(key.endswith("-unseen") for key in verdicts(tmp_path))
-    unseen = [r | {"data": r["data"] | {"seen": ["cat"], "unseen": ["dog"]}} for r in records]
-    put(tmp_path / "other", *unseen)
+    assert not any(key.startswith("unseen") for key in verdicts(tmp_path))
+    put(tmp_path / "other", *unseen(records))
     found = verdicts(tmp_path / "other")
     assert found
-    assert all(key.endswith("-unseen") for key in found)
+    assert all(key.startswith("unseen-") for key in found)
 
 
-def test_the_page_names_every_claim_its_test_and_its_records(records, tmp_path):
+def test_the_page_has_every_claim_its_test_and_the_way_to_its_records(records, tmp_path):
+    put(tmp_path, *records)
+    findings = found_in(tmp_path)
+    page = make_claims_page(findings)
+    for claim in (c for c in CLAIMS if not c.unseen):
+        assert f"### {claim.text.removesuffix(':')}" in page
+        assert f"Effect: {claim.test}." in page
+    table = verdict_table(findings, paper=True, prefix="CLAIMS.md")
+    for finding in findings:
+        assert page.count(f'<a id="{finding.anchor}"></a>') == 1
+        assert finding.claim.paper == (f"](CLAIMS.md#{finding.anchor})" in table)
+    anchor = re.search(r"\[DPQ\]\(cifar10/rows\.md#(\w+-dpq)\) − \[DQN\]\(cifar10/rows\.md#(\w+-dqn)\)", page)
+    assert anchor
+    assert "Not run in `cifar10`: DTQ, PQ on frozen features." in page
+    assert "runs/" not in page  # a click further
+
+
+def test_the_folded_lengths_are_outside_of_what_is_read_first(records, tmp_path):
     put(tmp_path, *records)
     page = make_claims_page(found_in(tmp_path))
-    for claim in (c for c in CLAIMS if not c.unseen):
-        assert f"### {claim.text}\n\nTest: {claim.test}." in page
-        assert page.count(f'<a id="{claim.key}"></a>') == 1
-        assert f"](#{claim.key})" in page
-    for record in records:
-        assert f"(cifar10/runs/{record['id']}.json)" in page
-    assert "not decidable here (no runs of DTQ)" in page
+    visible = re.sub(r"<details>.*?</details>", "", page, flags=re.DOTALL)
+    assert page.count("<details>") == page.count("</details>")
+    assert re.search(r"8/16 bits: \+0\.103 \[\+0\.07\d, \+0\.1\d\d\], \+0\.020 \[", page)
+    assert "16 bits" not in visible
+    assert "| DQN " in visible
+
+
+def test_what_is_printed_has_its_mark_and_the_page_says_what_it_means(records, tmp_path):
+    put(tmp_path, *records)
+    page = make_claims_page(found_in(tmp_path))
+    for value in re.findall(r"printed \d\S*|within ±\d\S*", page.partition("## The paper")[2]):
+        assert re.search(r"[‖†‡§¶]", value) or value.endswith("±0.01."), value
+    for mark in "†◊":
+        assert f"{mark} " in page.rpartition("</details>")[2]
+
+
+def test_a_verdict_that_is_no_printed_number_needs_no_note(records, tmp_path):
+    put(tmp_path, *unseen(records))
+    assert make_claims_page(found_in(tmp_path)).endswith("</details>\n")
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (["2026-11-25"] * 3, "**after** its runs of 2026-11-25."),
+        (["2026-11-25", "2026-11-26", "2026-11-26"], "**after** its runs of 2026-11-25 to 2026-11-26."),
+        (["2026-11-25", "2027-01-01", "2027-01-02"], "**after** some of its runs of 2026-11-25 to 2027-01-02."),
+        (["2027-01-01"] * 3, "before its runs of 2027-01-01."),
+    ],
+)
+def test_the_page_says_whether_a_rule_is_older_than_the_runs_that_it_judges(tmp_path, made, said):
+    dates = [f"{day}T10:00:00+00:00" for day in made]
+    put(tmp_path, *[run("dpq", k, maps, created=dates[k]) for k, maps in enumerate(OWN)])
+    page = make_claims_page(found_in(tmp_path))
+    assert f"Rule of {MEANS_FIRST[:10]}, {said}" in page.partition('<a id="printed"></a>')[2].partition("<a id")[0]
+    assert f"Rule of {MEANS_FIRST[:10]}, before any run." in page.partition('<a id="one-training"></a>')[2]
+
+
+def test_a_claim_has_the_time_of_its_own_rule(records, tmp_path):
+    put(tmp_path, *records)
+    findings = [replace(one, claim=replace(one.claim, since="2025-05-05T00:00:00+00:00")) for one in found_in(tmp_path)]
+    assert "Rule of 2025-05-05, before its runs of 2026-01-01." in make_claims_page(findings)
 
 
 def test_keys_are_unique_and_components_are_ablations():
     assert len({claim.key for claim in CLAIMS}) == len(CLAIMS)
     assert set(COMPONENTS) <= set(ABLATIONS)
+
+
+def test_the_rule_names_every_verdict():
+    for verdict in (HOLDS, FAILS, TIE, UNCLEAR, NOT_RUN):
+        assert f"{verdict}**:" in RULE or f"- {verdict}:" in RULE

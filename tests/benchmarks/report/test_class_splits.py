@@ -9,12 +9,11 @@ from benchmarks.__main__ import main
 from benchmarks.figures.ablations import differences
 from benchmarks.figures.series import series_of, setting_line
 from benchmarks.records.store import as_record, read_record
-from benchmarks.report.comparisons import above, components
+from benchmarks.report.comparisons import better, components
 from benchmarks.report.details import detail_tables
-from benchmarks.report.intervals import interval_of_mean
 from benchmarks.report.study import sections_of
 from benchmarks.report.tables import describe_setting, main_table
-from benchmarks.report.verdicts import OPEN
+from benchmarks.report.verdicts import UNCLEAR
 from dpq.protocols import PROTOCOLS
 from dpq.protocols.cifar_unseen import load_cifar_unseen, unseen_classes
 from tests.benchmarks.conftest import TINY, make_record
@@ -154,12 +153,12 @@ def test_table_figure_and_claim_agree_on_what_a_repetition_is():
     )
     row = found.summary[found.summary["method"] == "dpq"].iloc[0]
     dpq = next(one for one in series_of(found) if one.method == "dpq")
-    claims = (above(found, "rq")[0].values, [-v for v in components(found, ("frozen",))[0].values])
+    claims = (better(found, "rq")[0], components(found, "frozen")[0])
     assert (row["seeds"], row["map"], row["map_sd"]) == (3, pytest.approx(mean(by_hand)), pytest.approx(stdev(by_hand)))
     assert dpq.values(8, lambda _, length: length.map).tolist() == pytest.approx(by_hand)
-    assert claims[0] == pytest.approx([value - 0.25 for value in by_hand])
-    assert claims[1] == pytest.approx([0.25] * 3)
-    assert interval_of_mean(claims[0]).n == dpq.interval(8).n == row["seeds"]
+    assert claims[0].values == pytest.approx([value - 0.25 for value in by_hand])
+    assert claims[1].values == pytest.approx([0.25] * 3)
+    assert claims[0].interval.n == dpq.interval(8).n == row["seeds"]
     assert setting_line(found.first, [dpq]).endswith("n = 3 class splits (each a mean over seeds)")
     assert [one.interval.n for one in differences(found)] == found.ablations.query("bits == 8")["seeds"].tolist()
 
@@ -168,10 +167,10 @@ def test_one_class_split_is_one_repetition_for_table_figure_and_claim():
     (found,) = sections(*(class_split(0, seed, (m, m), method) for seed, m in enumerate((0.5, 0.6)) for method in BOTH))
     row = found.summary[found.summary["method"] == "dpq"].iloc[0]
     (dpq,) = (one for one in series_of(found) if one.method == "dpq")
-    (eight, _) = above(found, "rq")
-    assert row["seeds"] == dpq.interval(8).n == len(eight.values) == 1
+    (claim,) = better(found, "rq")
+    assert row["seeds"] == dpq.interval(8).n == claim.interval.n == 1
     assert row["map"] == pytest.approx(dpq.interval(8).mean) == pytest.approx(0.55)
-    assert eight.verdict() == OPEN
+    assert claim.verdict == UNCLEAR
 
 
 def test_class_splits_of_other_images_are_other_settings():
@@ -229,8 +228,10 @@ def test_table_figure_and_claim_agree_on_the_repetitions_of_drawn_splits(maps, b
     assert (row["seeds"], row["map"], row["map_sd"]) == (n, pytest.approx(mean(by_hand)), pytest.approx(stdev(by_hand)))
     assert dpq.values(8, lambda _, length: length.map).tolist() == pytest.approx(by_hand)
     assert dpq.interval(8).n == n
-    assert above(found, "rq")[0].values == pytest.approx([value / 2 for value in by_hand])
-    assert components(found, ("frozen",))[0].values == pytest.approx([-0.25] * n)
+    claim, frozen_out = better(found, "rq")[0].parts[0], components(found, "frozen")[0]
+    assert (claim.interval.n, claim.interval.mean) == (n, pytest.approx(mean(by_hand) / 2))
+    assert (frozen_out.interval.n, frozen_out.interval.mean) == (n, pytest.approx(0.25))
+    assert bool(claim.against) == (len({split for split, _ in maps}) == 1)  # of several splits, each is a pair
     assert [one.interval.n for one in differences(found)] == [n]
     assert found.ablations["seeds"].tolist() == found.ablations["pairs"].tolist() == [n, n]
     assert main_table(found)["source"].tolist().count(f"ours, {counted}") == 2
@@ -245,7 +246,7 @@ def test_table_figure_and_claim_agree_on_the_repetitions_of_drawn_splits(maps, b
     assert "classes that training has not seen" not in describe_setting(found)
 
 
-def test_methods_are_paired_by_split_and_seed():
+def test_methods_are_compared_in_the_splits_that_they_have_in_common():
     """RQ has the first split alone: there its seeds are what repeats, for its row and for what it is compared in."""
     (found,) = sections(
         *(draw(0, seed, (0.5 + seed / 10,) * 2) for seed in (0, 1)),
@@ -254,7 +255,8 @@ def test_methods_are_paired_by_split_and_seed():
     )
     counted = dict(zip(found.summary["method"], found.summary["seeds"], strict=True))
     assert counted == {"rq": 2, "dpq": 2}
-    assert above(found, "rq")[0].values == pytest.approx([0.25, 0.35])
+    (claim,) = better(found, "rq")
+    assert (claim.values, claim.against) == (pytest.approx((0.5, 0.6)), pytest.approx((0.25, 0.25)))
     sources = [source for source in main_table(found)["source"] if source.startswith("ours")]
     assert sorted(sources) == ["ours, n = 2 in 1 split", "ours, n = 2 in 2 splits"]
     assert "seeds, or splits where there are several" in setting_line(found.first, series_of(found))

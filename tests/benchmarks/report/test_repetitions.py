@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from benchmarks.figures.series import series_of
 from benchmarks.records.record import key_of
-from benchmarks.report.comparisons import above, cheaper, components
+from benchmarks.report.comparisons import better, cheaper, components
 from tests.benchmarks.made_up import each, run, section
 from tests.benchmarks.shipped import sealed
 
@@ -40,7 +40,7 @@ def seen(records, ablated):
         for bits in one.records
         if not one.longest < 24
     }
-    claims = [above(found, "pq"), cheaper(found, "pq"), components(found, ["no-margin"])]
+    claims = [better(found, "pq"), cheaper(found, "pq"), components(found, "no-margin")]
     return found.summary.to_csv(), found.ablations.to_csv(), curves, claims, found.table.to_csv()
 
 

@@ -3,7 +3,6 @@ import io
 import re
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -15,9 +14,10 @@ from benchmarks.records.store import as_record, write_record
 from benchmarks.report.details import cost_table
 from benchmarks.report.statistics import COLUMNS
 from benchmarks.report.study import Study, sections_of
-from benchmarks.report.tables import _latex, main_table, make_tables, order_notes, short_table
+from benchmarks.report.tables import _latex, describe_setting, main_table, make_tables, order_notes, short_table
 from benchmarks.setting.experiment import load_experiment
 from dpq import InputError
+from dpq.learning.settings import as_recorded
 from tests.benchmarks.conftest import make_record
 from tests.benchmarks.made_up import section
 
@@ -53,6 +53,20 @@ def test_the_markdown_table_shows_ours_the_papers_and_their_status(tmp_path):
     assert "0.315 " in text  # ITQ-CCA was seen: no mark
 
 
+def test_the_heading_names_methods_with_a_width_of_their_own(tmp_path):
+    dtq, dqn, other = make_record("dtq"), make_record("dqn"), make_record("dtq", variant="released")
+    dtq["config"]["methods"]["dtq"]["embedding_dim"] = dtq["backbone"]["embedding_dim"] = 64
+    other["config"]["methods"]["dtq"]["embedding_dim"] = 300
+    dqn["config"]["methods"]["dqn"]["embedding_dim"] = 0
+    put(tmp_path, make_record(), dtq, dqn, other)
+    (section,) = Study.read(tmp_path, "cifar10").sections
+    expected = "300-d embedding (DTQ: 64-d; frozen features: the network's pooled width); label vectors: orthonormal"
+    assert expected in describe_setting(section)
+    put(tmp_path / "without", make_record())
+    (section,) = Study.read(tmp_path / "without", "cifar10").sections
+    assert "300-d embedding (frozen features: the network's pooled width)" in describe_setting(section)
+
+
 def test_a_subset_is_never_put_beside_a_paper(tmp_path):
     record = make_record()
     record["config"]["limit"] = 100
@@ -73,7 +87,7 @@ def test_settings_are_never_mixed(tmp_path):
 
 def test_the_experiments_own_setting_comes_first():
     own, changed = make_record(), make_record(seed=1)
-    own["config"]["training"] = asdict(load_experiment("cifar10").training)
+    own["config"]["training"] = as_recorded(load_experiment("cifar10").training)
     for records in ([own, changed, changed], [changed, own, changed]):
         assert sections_of([as_record(r) for r in records])[0].records == [as_record(own)]
 
@@ -180,7 +194,7 @@ def test_no_records_is_said(tmp_path):
 
 
 def test_every_reported_status_has_a_mark_and_missing_stays_missing():
-    assert {marked((0.5, status)) for status in reported().status} <= {"0.500", "0.500†", "0.500‡", "0.500§", "0.500¶"}
+    assert {marked((0.5, status)) for status in reported().status} <= {f"0.500{mark}" for mark in ("", *"‖†‡§¶")}
     assert reported_value("cifar10", "DPQ", 48) is None
     assert marked(None) == "missing"
 

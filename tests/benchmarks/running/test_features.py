@@ -15,9 +15,9 @@ class Counting:
     def __init__(self):
         self.calls = 0
 
-    def predict(self, images, *, views=None, progress=False):
+    def predict(self, images, *, views=None, crop_seed=0, progress=False):
         self.calls += 1
-        embeddings = images.float().mean(dim=(2, 3)) + (views == "mirror")
+        embeddings = images.float().mean(dim=(2, 3)) + (views == "mirror") + 10 * crop_seed
         return embeddings, embeddings[:, :0]
 
 
@@ -46,6 +46,15 @@ def test_other_images_views_and_folders_are_other_predictions(images, tmp_path):
     assert not torch.equal(store.predict(images.reshape(5, 3, 2, 8)[:, :, :, :4])[0], plain)
     StoredSource(source, tmp_path / "other").predict(images)
     assert source.calls == 5
+
+
+def test_crops_of_each_seed_are_predictions_of_their_own(images, tmp_path):
+    source = Counting()
+    store = StoredSource(source, tmp_path)
+    plain = store.predict(images, views="centre")[0]
+    drawn = [store.predict(images, views="centre", crop_seed=seed)[0] for seed in (1, 2, 1, 2)]
+    assert [torch.equal(one, plain + 10 * seed) for one, seed in zip(drawn, (1, 2, 1, 2), strict=True)] == 4 * [True]
+    assert source.calls == 3
 
 
 def test_training_waits_for_the_first_prediction_that_is_not_stored(images, tmp_path):

@@ -6,7 +6,9 @@ from scipy import stats
 
 from benchmarks.__main__ import main
 from benchmarks.running import regression
+from benchmarks.running.loading import load_data
 from benchmarks.running.regression import Reference, interval, read_reference
+from benchmarks.setting.building import read_ingredients
 from benchmarks.setting.methods import METHODS
 from dpq import InputError
 from tests.benchmarks.conftest import TINY
@@ -48,6 +50,17 @@ def test_a_changed_coefficient_in_the_code_fails(suite, monkeypatch, capsys):
     assert "digits: dqn, quantization loss of random embeddings is" in (printed := capsys.readouterr().err)
     assert "(+10.0 %)" in printed
     assert "dpq" not in printed
+
+
+def test_loss_terms_are_of_embeddings_as_wide_as_a_method_makes_them(suite, tmp_path):
+    (tmp_path / "other.toml").write_text(suite.with_suffix(".toml").read_text() + "[methods.dqn]\nembedding_dim = 24\n")
+    terms = {}
+    for name in ("digits", "other"):
+        experiment = regression.load_suite(name, "none")
+        terms[name] = regression.probe(experiment, read_ingredients(experiment, load_data(experiment, None)))
+    assert terms["digits"] == json.loads(suite.read_text())["terms"]
+    changed = {term for term, value in terms["other"].items() if value != terms["digits"][term]}
+    assert changed == {"dqn, pairwise", "dqn, quantization"}
 
 
 def test_a_changed_setting_fails(suite, capsys):

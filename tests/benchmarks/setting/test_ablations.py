@@ -125,7 +125,7 @@ def test_the_plan_of_all_names_every_ablation_and_no_control(configs, tmp_path, 
     assert [name.rpartition("-")[0] for name in planned] == [
         f"dpq-paper-{name}-seed{seed}" for name in ABLATIONS if name != WORDS for seed in (0, 1)
     ]
-    assert "20 trainings on cpu" in printed
+    assert "22 trainings on cpu" in printed
 
 
 def test_tables_of_a_run_hold_its_ablations_and_are_checked_with_them(run_tiny, tmp_path):

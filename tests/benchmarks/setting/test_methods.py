@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.setting.experiment import load_experiment
 from benchmarks.setting.methods import METHODS
+from benchmarks.tuning.space import is_choice
 from dpq.learning.entry import FACTS, FEATURES
 
 WITHOUT_TORCH = """
@@ -14,6 +15,7 @@ import sys
 from benchmarks.setting import ablations
 from benchmarks.setting.experiment import known_experiments, load_experiment
 from benchmarks.setting.methods import METHODS
+from benchmarks.tuning.space import is_choice
 assert all(METHODS[name].title and METHODS[name].style for name in METHODS.own)
 assert all(load_experiment(name).training.epochs for name in known_experiments())
 assert "torch" not in sys.modules
@@ -32,8 +34,9 @@ def test_what_is_read_from_the_file_is_what_the_entry_says(name):
 @pytest.mark.parametrize("name", METHODS.own)
 def test_defaults_are_in_the_ranges_in_which_they_are_tuned(name):
     entry = METHODS[name].entry
-    for field, (low, high, *_) in entry.ranges.items():
-        assert low <= getattr(entry.config(), field) <= high, field
+    for field, range_ in entry.ranges.items():
+        value = getattr(entry.config(), field)
+        assert value in range_ if is_choice(range_) else range_[0] <= value <= range_[1], field
 
 
 def test_methods_stand_as_in_the_papers_then_the_controls():

@@ -1,6 +1,7 @@
 """The table of options: what it gives the parser, the experiment, a record's arguments and the sessions of nox."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,7 @@ def test_an_option_sets_its_field_and_no_other(flag):
     assert field(experiment, OPTIONS[flag].path) == value != field(plain, OPTIONS[flag].path)
     # Own images are no other's, and are stored at the size of the network's input.
     further = {"name", "stored_side"} if flag == "--protocol" else set()
+    plain = replace(plain, tuned=experiment.tuned)  # which has what no option sets
     top = OPTIONS[flag].path.split(".")[0]
     assert {name for name in vars(plain) if field(plain, name) != field(experiment, name)} == {top} | further
     if flag in ("--bits", "--seeds", "--split-seeds"):  # which a record keeps as its own

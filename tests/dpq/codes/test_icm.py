@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from dpq import InputError
-from dpq.codes.additive import decode, encode
-from dpq.codes.icm import icm_encode
+from dpq.codes.additive import decode, encode, residual_kmeans
+from dpq.codes.icm import icm_encode, use_every_codeword
 
 
 def problem(seed, images=200, levels=3, codewords=8, dim=6):
@@ -98,3 +98,62 @@ def test_another_dimension_is_refused():
     x, codebooks = problem(0)
     with pytest.raises(InputError, match=r"expected embeddings \[N, 6\]"):
         icm_encode(x[:, :5], codebooks)
+
+
+def used(x, codebooks):
+    return [len(level.unique()) for level in icm_encode(x, codebooks).T]
+
+
+def left_behind(seed, levels, images=800, dim=8):
+    """Embeddings in groups, and codebooks of what they were before they moved, by which some are far from all."""
+    generator = torch.Generator().manual_seed(seed)
+    middles = 3 * torch.randn(6, dim, generator=generator)
+    x = middles[torch.randint(6, (images,), generator=generator)]
+    x = x + torch.rand(images, 1, generator=generator) * torch.randn(images, dim, generator=generator)
+    return x.roll(1, dims=1), residual_kmeans(x, levels, 32, seed)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 4])
+@pytest.mark.parametrize("seed", range(3))
+def test_every_codeword_comes_to_use_and_the_error_falls(seed, levels):
+    x, codebooks = left_behind(seed, levels)
+    given = codebooks.clone()
+    found = use_every_codeword(x, codebooks)
+    assert torch.equal(codebooks, given) and min(used(x, given)) < 32
+    assert used(x, found) == [32] * levels
+    before, after = (objective(x, icm_encode(x, books), books).mean() for books in (given, found))
+    assert after < before
+    assert torch.equal(found, use_every_codeword(x, given))
+
+
+def test_levels_of_which_all_codewords_are_in_use_stay():
+    x, codebooks = left_behind(0, 3)
+    codebooks = use_every_codeword(x, codebooks)
+    assert torch.equal(use_every_codeword(x, codebooks), codebooks)
+    lacking = codebooks.clone()
+    lacking[1, 5] = 1e3
+    found = use_every_codeword(x, lacking)
+    assert used(x, lacking)[1] == 31 and used(x, found) == [32] * 3
+    assert not torch.equal(found[1], codebooks[1])
+
+
+@pytest.mark.parametrize("different", [5, 8, 20])
+def test_copies_of_few_points_share_codewords_and_no_more_are_used_than_points(different):
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randn(different, 4, generator=generator)
+    x = points[(torch.rand(500, generator=generator) ** 3 * different).long()]
+    found = use_every_codeword(x, torch.full((1, 8, 4), 9.0))
+    assert found.isfinite().all() and used(x, found) == [min(different, 8)]
+    if different < 8:
+        assert objective(x, icm_encode(x, found), found).max() < 1e-9
+
+
+def test_a_large_mean_hides_no_image():
+    x, codebooks = left_behind(0, 2)
+    near, far = (use_every_codeword(x + mean, codebooks + mean / 2) for mean in (0.0, 1000.0))
+    assert used(x + 1000.0, far) == used(x, near) == [32] * 2
+
+
+def test_fewer_images_than_codewords_are_refused():
+    with pytest.raises(InputError, match="32 codewords per level need at least as many training images; got 9"):
+        use_every_codeword(left_behind(0, 1)[0][:9], left_behind(0, 1)[1])

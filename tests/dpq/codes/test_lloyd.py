@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 import dpq.codes.additive as additive
 from dpq.codes.additive import kmeans, kmeans_in_parts, residual_kmeans
-from dpq.codes.lloyd import _moved, _spread_start, lloyd
+from dpq.codes.lloyd import _moved, _spread_start, lloyd, lloyd_step
 from dpq.errors import InputError
 
 
@@ -79,6 +79,20 @@ def test_an_empty_centre_takes_the_farthest_point():
     centres = torch.tensor([[1.0], [100.0], [-100.0]]).double()
     moved = _moved(points[None], points[None].square().sum(2), centres[None])[0]
     assert moved.flatten().tolist() == [1.0, 11.0, 10.0]
+
+
+def test_a_step_takes_the_means_of_the_nearest_points_and_the_farthest_point_where_there_are_none():
+    sets = torch.stack([blobs(200, 6, seed=seed) for seed in range(3)]) + 100.0
+    starts = sets[:, 5:13].clone()
+    starts[1, 4] = -1e3
+    stepped = lloyd_step(sets, starts)
+    assert stepped.dtype == torch.float32
+    for number, points in enumerate(sets.double()):
+        distances, near = torch.cdist(points, starts[number].double()).min(dim=1)
+        if number == 1:
+            near[distances.argmax()] = 4
+        expected = torch.stack([points[near == index].mean(dim=0) for index in range(8)])
+        torch.testing.assert_close(stepped[number].double(), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_sets_beside_each_other_are_those_alone():

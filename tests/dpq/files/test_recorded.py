@@ -1,7 +1,7 @@
 from dataclasses import asdict, dataclass, field, fields
 
 from dpq import DPQConfig
-from dpq.learning.settings import added_later, as_recorded
+from dpq.learning.settings import added_later, as_recorded, changed_later
 
 
 @dataclass(frozen=True)
@@ -31,3 +31,14 @@ def test_all_other_fields_are_recorded_at_their_defaults_too():
     later = {"soft_terms", "train_backbone", "two_step"}
     assert as_recorded(DPQConfig()) == {k: v for k, v in asdict(DPQConfig()).items() if k not in later}
     assert later < {f.name for f in fields(DPQConfig)}
+
+
+@dataclass(frozen=True)
+class Better:
+    scaled: bool = changed_later(True, before=False)
+
+
+def test_a_later_field_whose_default_is_new_is_recorded_unless_it_is_as_before():
+    assert Better().scaled
+    assert as_recorded(Better()) == {"scaled": True}
+    assert as_recorded(Better(scaled=False)) == {}

@@ -1,7 +1,10 @@
+import random
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from timm.data.random_erasing import RandomErasing
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
@@ -56,13 +59,13 @@ def test_normalising_small_pixels_first_as_on_a_gpu_gives_the_same(images, monke
     assert name == "bilinear" or (got.amin(dim=(0, 2, 3)) == black).all()  # cubic samples overshoot, and are cut
 
 
-@pytest.mark.parametrize("drawn", [False, True])
+@pytest.mark.parametrize("drawn", [0, 3, 5])
 def test_on_a_gpu_input_waits_for_nothing(monkeypatch, drawn):
     for name in ("_per_channel", "_axis_weights"):  # what they keep is not to outlive this
         monkeypatch.setattr(augment, name, getattr(augment, name).__wrapped__)
     with FakeTensorMode():  # tensors with a device and a shape: reading a value is refused, as is mixing devices
         images = torch.empty(4, 3, 8, 8, dtype=torch.uint8, device="cuda")
-        crops = torch.empty(4, 2, 3, device="cuda") if drawn else None
+        crops = torch.empty(4, 2, drawn, device="cuda") if drawn else None
         got = to_input(images, 20, PLAIN, Augmentation(crop=0.8), crops)
     assert got.device.type == "cuda" and got.is_contiguous(memory_format=torch.channels_last)
 
@@ -127,3 +130,36 @@ def test_making_input_leaves_the_images_alone(images):
     for crops in (None, draw_crops(len(images), Augmentation(), torch.Generator().manual_seed(0))):
         to_input(images, 8, PLAIN, Augmentation(), crops)
     assert torch.equal(images, before)
+
+
+def test_erasing_leaves_the_geometry_alone_and_off_draws_nothing_more():
+    plain = draw_crops(50, Augmentation(), torch.Generator().manual_seed(0))
+    erased = draw_crops(50, Augmentation(), torch.Generator().manual_seed(0), 0.5)
+    assert plain.shape == (50, 2, 3) and erased.shape == (50, 2, 5)
+    assert torch.equal(erased[:, :, :3], plain)
+
+
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_rectangles_are_those_of_timm(share):
+    edges = draw_crops(4000, Augmentation(), torch.Generator().manual_seed(0), share)[:, :, 3:]
+    there = edges[:, 0, 0] < 2
+    assert abs(float(there.float().mean()) - share) < 0.03
+    sides = (edges[there, :, 1] - edges[there, :, 0]) / 2
+    assert edges[there].abs().max() <= 1 and sides.min() > 0
+    random.seed(0)
+    theirs = RandomErasing(1.0, device="cpu")(torch.ones(1000, 1, 40, 40))[:, 0] == 0
+    assert abs(float(sides.prod(dim=1).mean() - theirs.float().mean())) < 0.01
+    assert abs(float(sides[:, 1].mean() - theirs.any(dim=2).float().mean())) < 0.02
+
+
+def test_what_is_erased_is_the_mean_colour_inside_the_rectangle_and_nothing_elsewhere(images):
+    preprocessing = Preprocessing((0.1, 0.2, 0.3), (0.5, 0.25, 2.0), "bilinear")
+    crops = draw_crops(len(images), Augmentation(), torch.Generator().manual_seed(0), 1.0)
+    crops[:, :, 3:] = torch.tensor([[-0.5, 0.25], [0.0, 1.0]])  # columns 2 to 4 of 8, rows 4 to 7
+    crops[1, :, 3:] = augment.OUTSIDE
+    got = to_input(images, 8, preprocessing, Augmentation(), crops)
+    expected = to_input(images, 8, preprocessing, Augmentation(), crops[:, :, :3]).clone()
+    for image in (0, 2, 3):
+        expected[image, :, 4:, 2:5] = 0
+    assert torch.equal(got, expected)
+    assert got.is_contiguous(memory_format=torch.channels_last)

@@ -20,11 +20,12 @@ def doubled(x):
     return {"twice": 2 * x}
 
 
-def fitted(name, device, *, capture=True):
-    experiment = replace(EXPERIMENT, training=TRAINING)
+def fitted(name, device, *, capture=True, **changes):
+    training = replace(TRAINING, **changes)
+    experiment = replace(EXPERIMENT, training=training)
     split = generated_split(512)
     method = generated_method(name, experiment, split)
-    return method, method.fit(split, TRAINING, 0, Execution(device, progress=False, capture=capture))
+    return method, method.fit(split, training, 0, Execution(device, progress=False, capture=capture))
 
 
 def test_on_the_cpu_it_is_the_function_itself():
@@ -51,10 +52,11 @@ def test_what_steps_of_a_phase_read_and_write_stays_in_its_place(name, monkeypat
 
 
 @needs_gpu
+@pytest.mark.parametrize("changes", [{}, {"ema": 0.9, "erasing": 0.5}], ids=str)
 @pytest.mark.parametrize("name", METHODS)
-def test_replayed_steps_are_the_eager_ones(name):
+def test_replayed_steps_are_the_eager_ones(name, changes):
     device = torch.device("cuda")
-    (eager, expected), (captured, log) = (fitted(name, device, capture=capture) for capture in (False, True))
+    (eager, expected), (captured, log) = (fitted(name, device, capture=capture, **changes) for capture in (False, True))
     assert log.captured
     assert not expected.captured
     for one, other in zip(expected.epochs, log.epochs, strict=True):

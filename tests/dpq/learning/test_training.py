@@ -75,9 +75,9 @@ def test_views_at_evaluation_do_not_change_training(make_dpq, split, training):
 
 
 @pytest.mark.parametrize("stop", ["after an epoch", "within an epoch"])
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_interrupted_equals_uninterrupted(make_dpq, split, training, tmp_path, monkeypatch, stop, optimizer):
-    training = replace(training, optimizer=optimizer)
+@pytest.mark.parametrize("changes", [{}, {"optimizer": "sgd"}, {"ema": 0.9, "erasing": 0.5}], ids=str)
+def test_interrupted_equals_uninterrupted(make_dpq, split, training, tmp_path, monkeypatch, stop, changes):
+    training = replace(training, **changes)
     whole = make_dpq()
     log = whole.fit(split, training, seed=0)
 
@@ -277,3 +277,34 @@ def test_images_without_a_label_are_told_or_refused(make_dpq, split, training, c
     assert f"3 of {len(split)} training images have no label" in caplog.text
     with pytest.raises(InputError, match="no training image has a label"):
         make_dpq().fit(Split(split.images, torch.zeros_like(labels)), training)
+
+
+def test_training_with_an_average_ends_with_it(make_dpq, split, training, monkeypatch):
+    """Against a slow one: of the network after every step, and of codebooks after those of an epoch."""
+    averages, step = {}, Trainer.step
+
+    def watched(self, rows, crops, number):
+        if number % self.steps == 0:
+            averages.update({name: value for name, value in weights(self.method).items() if "codebooks" in name})
+        terms = step(self, rows, crops, number)
+        decay = min(0.7, 1 - (1 + number) ** (-2 / 3))  # as timm warms up
+        for name, value in weights(self.method).items():
+            before = averages.get(name, value)
+            averages[name] = before * decay + value * (1 - decay) if value.is_floating_point() else value
+        return terms
+
+    monkeypatch.setattr(Trainer, "step", watched)
+    method = make_dpq()
+    method.fit(split, replace(training, ema=0.7))
+    monkeypatch.undo()
+    assert all(torch.allclose(value, averages[name], atol=1e-5) for name, value in weights(method).items())
+    plain = make_dpq()
+    plain.fit(split, training)
+    assert not equal(weights(plain), weights(method))
+
+
+def test_erasing_changes_training(make_dpq, split, training):
+    plain, erased = make_dpq(), make_dpq()
+    plain.fit(split, training)
+    erased.fit(split, replace(training, erasing=0.5))
+    assert not equal(weights(plain), weights(erased))

@@ -110,3 +110,16 @@ def test_images_without_a_label_teach_no_class(multi_label):
     loss = classification_loss(nothing, torch.zeros_like(labels), multi_label)
     loss.backward()
     assert loss == 0 and not nothing.grad.any()
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_smoothing_gives_all_classes_a_share_of_the_targets(multi_label):
+    logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    labels = torch.eye(3, dtype=torch.bool)[[0, 1, 2, 1, 0]] | (torch.eye(3, dtype=torch.bool)[[1] * 5] & multi_label)
+    if multi_label:
+        targets, p = 0.8 * labels + 0.1, torch.sigmoid(logits)
+        expected = -(targets * p.log() + (1 - targets) * (1 - p).log()).mean()
+    else:
+        expected = -((0.8 * labels + 0.2 / 3) * torch.log_softmax(logits, dim=1)).sum(dim=1).mean()
+    assert float(classification_loss(logits, labels, multi_label, 0.2)) == pytest.approx(float(expected), abs=1e-6)
+    assert classification_loss(logits, labels, multi_label, 0.0) == classification_loss(logits, labels, multi_label)

@@ -253,3 +253,66 @@ def test_codes_of_any_integer_type_are_decoded(dtype):
 def test_codes_of_no_codeword_are_refused(codes, why):
     with pytest.raises(InputError, match=why):
         trained_like()[0].decode(codes)
+
+
+def test_the_soft_codeword_moves_with_gamma_times_the_spread_of_the_codewords_in_it():
+    """docs/method.md: ds/dr = 2 gamma sum_k a_k (c_k - s)(c_k - s)^T, and the gradient of a codeword."""
+    quantizer, x = trained_like(1, 16, 6, gamma=0.7)
+    r, codebook = x[0].double(), quantizer.codebooks[0].detach().double()
+
+    def soft(r, codebook):
+        return torch.softmax(-0.7 * (r - codebook).square().sum(dim=1), dim=0) @ codebook
+
+    weights, s = torch.softmax(-0.7 * (r - codebook).square().sum(dim=1), dim=0), soft(r, codebook)
+    spread = codebook - s
+    jacobian = torch.autograd.functional.jacobian(lambda r: soft(r, codebook), r)
+    torch.testing.assert_close(jacobian, 2 * 0.7 * spread.T @ (weights[:, None] * spread))
+    left = r - s
+    expected = -2 * weights[:, None] * (left + 2 * 0.7 * (spread @ left)[:, None] * (r - codebook))
+    found = torch.autograd.functional.jacobian(lambda c: (r - soft(r, c)).square().sum(), codebook)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("gamma", [10.0, 100.0, 1000.0])
+def test_between_two_codewords_the_soft_distortion_has_a_narrow_trough_with_walls_as_steep_as_gamma(gamma):
+    """Of two that are 2 apart: on the border it is 0, beside it the hard 1, and in between 0.19 gamma 2^3 steep."""
+    quantizer = ProgressiveQuantizer(1, 2, 1, gamma=gamma)
+    with torch.no_grad():
+        quantizer.codebooks.copy_(torch.tensor([[[-1.0], [1.0]]]))
+    x = torch.linspace(-3 / gamma, 3 / gamma, 6001)[:, None].requires_grad_()
+    distortion = (x - quantizer(x).soft[0]).square().sum(dim=1)
+    (slope,) = torch.autograd.grad(distortion.sum(), x)
+    distortion = distortion.detach()
+    assert distortion[3000] < 1e-6 and float(distortion[0]) == pytest.approx((1 - 3 / gamma) ** 2, rel=0.01)
+    assert float(slope.abs().max()) == pytest.approx(0.19 * gamma * 2**3, rel=0.3 if gamma == 10 else 0.04)
+    assert (slope[2000:3000] < 0).all() and (slope[3001:4000] > 0).all()  # down to the border, where codes change
+
+
+# The table in docs/method.md: gamma; of gradients of L_soft by image the mean, root mean square and largest, of those
+# of L_joint the root mean square and largest, and that of L_soft by the codebooks.
+STEEPNESS = {
+    0.1: (10.5, 10.6, 15.2, 2.12, 3.29, 1.79),
+    1.0: (8.41, 8.51, 13.6, 0.171, 0.556, 0.171),
+    10.0: (6.49, 6.61, 11.9, 1.50, 8.60, 0.280),
+    100.0: (10.1, 11.3, 60.3, 7.06, 45.8, 0.304),
+    1000.0: (15.9, 33.5, 512.0, 22.5, 278.0, 0.989),
+}
+
+
+@pytest.mark.parametrize("gamma", STEEPNESS)
+def test_gradients_of_the_soft_terms_are_those_of_the_documentation(gamma):
+    generator = torch.Generator().manual_seed(0)
+    middles = torch.randn(10, 32, generator=generator)
+    x = torch.tanh(middles[torch.arange(8192) % 10] + 0.3 * torch.randn(8192, 32, generator=generator))
+    quantizer = ProgressiveQuantizer(4, 64, 32, gamma=gamma)
+    quantizer.initialise(x[:2048], 0)
+    y = x[2048:].clone().requires_grad_()
+    terms = quantizer(y).terms
+    of_y, of_codebooks = torch.autograd.grad(terms.soft, (y, quantizer.codebooks), retain_graph=True)
+    (of_joint,) = torch.autograd.grad(terms.joint, y)
+    soft, joint = (len(y) * each.norm(dim=1) for each in (of_y, of_joint))
+    found = (soft.mean(), soft.square().mean().sqrt(), soft.max(), joint.square().mean().sqrt(), joint.max())
+    # The largest of 6,144 is one image, whose place in a slab so narrow hangs on the last digits of its codewords.
+    tolerances = (0.02, 0.05, 0.2, 0.05, 0.2, 0.05)
+    for value, written, tolerance in zip((*found, of_codebooks.norm()), STEEPNESS[gamma], tolerances, strict=True):
+        assert float(value) == pytest.approx(written, rel=tolerance)

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.records.store import read_records, write_record
 from benchmarks.report.pages.anchors import anchor_of, anchors_of
-from benchmarks.report.pages.commands import command_of
+from benchmarks.report.pages.commands import checkout_of, command_of
 from benchmarks.report.pages.results import linked
 from benchmarks.report.pages.rows import make_row_page
 from benchmarks.report.statistics import TRAININGS, row_title
@@ -16,7 +16,7 @@ from benchmarks.setting.ablations import ABLATIONS
 from benchmarks.setting.methods import METHODS
 from dpq import InputError
 from tests.benchmarks.conftest import make_record
-from tests.benchmarks.shipped import RECORDS, RESULTS, changed, made_up
+from tests.benchmarks.shipped import RECORDS, RESULTS, changed, is_of_today, made_up
 
 EXPERIMENTS = sorted({path.parts[-3] for path in RECORDS})
 
@@ -62,7 +62,8 @@ def test_the_page_of_a_committed_experiment_holds_every_record(experiment):
     assert {identity(line) for _, _, lines in rows.values() for line in lines} == set(records)
     for title, block, lines in rows.values():
         of_row = [records[identity(line)] for line in lines]
-        assert block == command_of([record.raw for record in of_row])
+        made = command_of if all(is_of_today(record.raw) for record in of_row) else checkout_of
+        assert block == made([record.raw for record in of_row])
         for line, record in zip(lines, of_row, strict=True):
             maps = {f"{length.bits} bits": f"{length.map:.4f}" for length in record.lengths}
             shown = {key: cell for key, cell in line.items() if key.endswith("bits") and cell}

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+import torch
+
+from dpq.codes.additive import decode
+from dpq.codes.icm import icm_encode
+from dpq.codes.least_squares import least_squares_codebooks, orthogonality_penalty
+
+
+def test_the_penalty_against_its_formula():
+    codebooks = torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = sum(
+        float(torch.linalg.matrix_norm(one @ other.T - torch.eye(4, dtype=torch.float64)) ** 2)
+        for one in codebooks
+        for other in codebooks
+    )
+    assert float(orthogonality_penalty(codebooks)) == pytest.approx(expected / (3 * 4) ** 2)
+    assert float(orthogonality_penalty(torch.eye(4)[None])) == 0
+
+
+def coded(images=400, levels=2, codewords=8, dim=5):
+    generator = torch.Generator().manual_seed(0)
+    codebooks = torch.randn(levels, codewords, dim, generator=generator)
+    x = torch.randn(images, dim, generator=generator)
+    return x, icm_encode(x, codebooks), codebooks
+
+
+def mean_error(x, codes, codebooks):
+    return float((x - decode(codes, codebooks)).square().sum(dim=1).mean())
+
+
+def test_least_squares_against_numpy():
+    x, codes, codebooks = coded()
+    one_hot = np.concatenate([np.eye(8)[codes[:, m].numpy()] for m in range(2)], axis=1)
+    solution, *_ = np.linalg.lstsq(one_hot, x.numpy().astype(float), rcond=None)
+    best = float(np.square(x.numpy() - one_hot @ solution).sum(axis=1).mean())
+    assert mean_error(x, codes, least_squares_codebooks(x, codes, codebooks)) == pytest.approx(best, rel=1e-4)
+
+
+def test_codewords_that_no_code_uses_stay():
+    x, codes, codebooks = coded()
+    codes[codes[:, 1] == 3, 1] = 4
+    solved = least_squares_codebooks(x, codes, codebooks)
+    assert torch.allclose(solved[1, 3], codebooks[1, 3], atol=1e-5)
+    assert not torch.allclose(solved[1, 4], codebooks[1, 4], atol=1e-2)
+
+
+def test_the_weight_trades_error_for_orthogonality():
+    x, codes, codebooks = coded()
+    results = [least_squares_codebooks(x, codes, codebooks, weight) for weight in (0.0, 0.1, 10.0)]
+    errors = [mean_error(x, codes, solved) for solved in results]
+    penalties = [float(orthogonality_penalty(solved)) for solved in results]
+    assert errors == sorted(errors)
+    assert penalties == sorted(penalties, reverse=True)
+    objectives = [error + 0.1 * penalty for error, penalty in zip(errors, penalties, strict=True)]
+    assert min(objectives) == objectives[1]
+
+
+def test_alternating_codes_and_codebooks_lowers_the_error():
+    x, codes, codebooks = coded()
+    errors = [mean_error(x, codes, codebooks)]
+    for _ in range(4):
+        codebooks = least_squares_codebooks(x, codes, codebooks)
+        errors.append(mean_error(x, codes, codebooks))
+        codes = icm_encode(x, codebooks, start=codes)
+        errors.append(mean_error(x, codes, codebooks))
+    assert errors == sorted(errors, reverse=True)
