@@ -98,8 +98,12 @@ def _said(claim: Claim, findings: Sequence[Finding]) -> str:
             label = finding.comparison.label.partition(" (printed")[0]
             where = f"[{effect}]({CLAIMS_PAGE}#{finding.anchor}) in `{finding.experiment}`"
             parts.append(f"{label} **{finding.verdict}**, {where}".strip())
-    lacking = [f"[{f.comparison.label or 'it'}]({CLAIMS_PAGE}#{f.anchor})" for f in findings if f.verdict == NOT_RUN]
-    parts += [f"not run: {', '.join(lacking)}"] if lacking else []
+    lacking = [finding for finding in findings if finding.verdict == NOT_RUN]
+    named = [f"[{one.comparison.label}]({CLAIMS_PAGE}#{one.anchor})" for one in lacking if one.comparison.label]
+    if named:
+        parts.append(f"{NOT_RUN} ({', '.join(named)})")
+    elif lacking:
+        parts.append(f"[{NOT_RUN}]({CLAIMS_PAGE}#{lacking[0].anchor})")
     return f"{claim.text.removesuffix(':')}: {'; '.join(parts)}."
 
 
