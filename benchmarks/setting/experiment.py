@@ -80,8 +80,8 @@ class Experiment:
             if not numbers or len(set(numbers)) < len(numbers):
                 raise InputError(f"{name} must be a list of different numbers, at least one; got {list(numbers)[:20]}")
         known = {*METHODS} - (METHODS.own.keys() - known_tables())
-        for table in ("methods", "tuned"):
-            own = known if table == "methods" else {name for name in known if studied(name) == name}
+        quantizing = {name for name in METHODS.own if studied(name) != name}  # what another method has learned
+        for table, own in (("methods", known), ("tuned", known - quantizing)):
             if unknown := sorted(getattr(self, table).keys() - own):
                 where = f"{self.name}.{table}"
                 raise InputError(f"unknown key {unknown[0]!r} in {where}; known are {', '.join(sorted(own))}")
