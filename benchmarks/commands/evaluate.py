@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 from benchmarks.commands import Command
 from benchmarks.setting.options import Option, shared
+from dpq.cli.parser import one_of
 from dpq.errors import InputError
 
 if TYPE_CHECKING:
     from benchmarks.records.record import Record
+    from dpq.learning.settings import Score
 
+SCORES = ("inner", "l2")  # of `dpq.learning.settings.Score`, which imports PyTorch
 AGREES = 1e-3  # how far mAP of a compact file may be from the record's; of 1,000 queries it is by some 1e-6
 
 
@@ -32,7 +35,9 @@ def run(options: argparse.Namespace) -> None:
     for path in options.records:
         record = read_record(path, renewing=True)
         full, compact = path.with_suffix(".npz"), path.with_suffix(COMPACT)
-        if options.compact:
+        if options.score:
+            _rank_by(options.score, record, full if is_file(full) else compact)
+        elif options.compact:
             _write_compact(record, full, compact)
             print(f"{compact}: {compact.stat().st_size / 1000:.0f} kB")
         elif is_file(compact) and not is_file(full):
@@ -41,6 +46,17 @@ def run(options: argparse.Namespace) -> None:
         else:
             changed = _renew(record, path, full)
             print(f"{path}: {'renewed' if changed else 'unchanged'}")
+
+
+def _rank_by(score: Score, record: Record, stored: Path) -> None:
+    """Print mAP of the stored codes by a score, beside that of the record."""
+    from benchmarks.records.raw import check_fits, read_raw
+    from benchmarks.running.evaluation import evaluate_again
+
+    raw = read_raw(stored)
+    check_fits(raw, record)
+    for old, new in zip(record.lengths, evaluate_again(record, raw, score)[0], strict=True):
+        print(f"{record.id} {new.bits} bits: mAP {new.map:.6f} by {score} (record, by {record.score}: {old.map:.6f})")
 
 
 def _renew(record: Record, path: Path, full: Path) -> bool:
@@ -115,6 +131,12 @@ COMMAND = Command(
     run,
     [
         *shared("records"),
+        Option(
+            "--score",
+            "renew nothing, but print mAP of the same codes ranked by this score, beside that of the record",
+            "|".join(SCORES),
+            one_of("score", SCORES),
+        ),
         Option(
             "--compact",
             "renew nothing, but write the raw codes in a compact form beside the record, <id>.npz.xz, to be committed",

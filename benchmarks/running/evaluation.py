@@ -89,13 +89,15 @@ def _coarse_labels(labels: Tensor, coarse: Sequence[str]) -> Tensor:
     return labels.float() @ members.float() > 0 if names else labels
 
 
-def evaluate_again(record: Record, raw: RawResult) -> tuple[tuple[Length, ...], NDArray[np.float32]]:
-    """The metrics of a record from its codes, as `evaluate_lengths` has them."""
+def evaluate_again(
+    record: Record, raw: RawResult, score: Score | None = None
+) -> tuple[tuple[Length, ...], NDArray[np.float32]]:
+    """The metrics of a record from its codes, as `evaluate_lengths` has them; by its own score, or by another."""
     return evaluate_lengths(
         raw,
         {length.bits: length.reconstruction_mse for length in record.lengths},
         record.cut,
-        record.score,
+        score or record.score,
         recorded_query_precision(record),
         further_cuts=record.further_cuts,
         coarse=record.data.coarse,

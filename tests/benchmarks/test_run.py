@@ -11,6 +11,7 @@ from benchmarks.records.store import read_record
 from benchmarks.running import runner
 from benchmarks.running.environment import describe_environment
 from benchmarks.running.plan import Run
+from dpq.codes.additive import levels_for
 from dpq.files.checkpoint import load_checkpoint, save_checkpoint
 from dpq.learning.training import Trainer
 from dpq.method.dpq import DPQMethod
@@ -128,6 +129,31 @@ def test_evaluate_renews_a_record_from_its_codes(run_tiny, capsys):
     assert main(["evaluate", str(path)]) == 0
     assert path.read_text() == right
     assert "renewed" in capsys.readouterr().out
+
+
+def test_codes_are_ranked_by_another_score_beside_that_of_the_record(run_tiny, capsys):
+    (path,) = run_tiny()
+    text, record, raw = path.read_text(), read_record(path), read_raw(path.with_suffix(".npz"))
+    assert record.score == "inner"
+    draw = np.random.default_rng(0).normal  # embeddings of this run are all but one point
+    raw = replace(
+        raw, codebooks=np.float32(draw(size=raw.codebooks.shape)), queries=np.float32(draw(size=raw.queries.shape))
+    )
+    write_raw(path.with_suffix(".npz"), raw)
+    capsys.readouterr()
+    assert main(["evaluate", str(path), "--score", "l2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    relevant = raw.query_labels @ raw.database_labels.T
+    for length, line in zip(record.lengths, lines, strict=True):
+        levels = range(levels_for(length.bits, record.config.codebook_size))
+        there = sum(raw.codebooks[m].astype(np.float64)[raw.codes[:, m]] for m in levels)
+        scores = [-np.square(query - there).sum(axis=1).round(9) for query in raw.queries]  # equal codes are ties
+        slow = mean_average_precision(np.array(scores), relevant)
+        assert float(line.partition("mAP ")[2].split()[0]) == pytest.approx(slow, abs=1e-4)
+        assert line.endswith(f"(record, by inner: {length.map:.6f})")
+    assert path.read_text() == text
+    assert main(["evaluate", str(path), "--score", "cosine"]) == 2
+    assert "choose one of inner, l2" in capsys.readouterr().err
 
 
 def test_average_precisions_stay_with_the_raw_codes_and_evaluate_adds_them_to_older_files(run_tiny):
