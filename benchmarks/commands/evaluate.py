@@ -6,18 +6,18 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from benchmarks.commands import Command
 from benchmarks.setting.options import Option, shared
 from dpq.cli.parser import one_of
 from dpq.errors import InputError
+from dpq.learning.settings import Score
 
 if TYPE_CHECKING:
     from benchmarks.records.record import Record
-    from dpq.learning.settings import Score
 
-SCORES = ("inner", "l2")  # of `dpq.learning.settings.Score`, which imports PyTorch
+SCORES = get_args(Score)
 AGREES = 1e-3  # how far mAP of a compact file may be from the record's; of 1,000 queries it is by some 1e-6
 
 

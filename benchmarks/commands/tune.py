@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 
 from benchmarks.commands import Command
-from benchmarks.setting.methods import METHODS
+from benchmarks.setting.methods import METHODS, studied
 from benchmarks.setting.options import OPTIONS, SETTING, WHAT, Option, at_once, shared
 from benchmarks.setting.overrides import experiment_of
 from dpq.cli.parser import natural, positive
@@ -17,7 +17,7 @@ SEED = 100  # none of those whose results are reported
 
 def tunable() -> list[str]:
     """This repository's methods that have settings of their own, not those of a method whose embeddings they take."""
-    return [name for name, method in METHODS.own.items() if method.source in (None, "backbone")]
+    return [name for name in METHODS.own if studied(name) == name]
 
 
 def run(options: argparse.Namespace) -> None:

@@ -61,11 +61,9 @@ def _extent(one: Series) -> list[float]:
 def _draw_close(axes: Axes, series: Sequence[Series], printed: pd.DataFrame) -> None:
     """All that is reached but a lone point, further below the others than they span: that is said at the edge."""
     _draw(axes, series, printed)
-    points = sorted(
-        ((one.interval(bits), bits, one) for one in series for bits in one.records), key=lambda p: p[0].mean
-    )
-    lowest, bits, its = points[0]
-    others = [value for interval, _, _ in points[1:] for value in interval.known]
+    points = [(one.interval(bits), bits, one) for one in series for bits in one.records]
+    lowest, bits, its = min(points, key=lambda point: point[0].mean)
+    others = [value for interval, _, _ in points if interval is not lowest for value in interval.known]
     low, high = min(others, default=lowest.mean), max(others, default=lowest.mean)
     if lone := low - max(lowest.known) > high - low > 0:
         edge = axes.get_xaxis_transform()

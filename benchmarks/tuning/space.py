@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.setting.ablations import METHOD
-from benchmarks.setting.experiment import Experiment
-from benchmarks.setting.methods import METHODS
+from benchmarks.setting.experiment import Experiment, Tuned
+from benchmarks.setting.methods import METHODS, studied
 from dpq.errors import InputError
 from dpq.seeds import derive_seed
 
@@ -55,8 +55,8 @@ def space_of(experiment: Experiment, method: str, most_epochs: int, vectors: str
             quantizes what another method has learned.
     """
     entry = METHODS[method]
-    if entry.source not in (None, "backbone"):
-        raise InputError(f"{method} quantizes embeddings of {entry.source}; tune {entry.source}")
+    if (source := studied(method)) != method:
+        raise InputError(f"{method} quantizes embeddings of {source}; tune {source}")
     ranges: dict[str, Range] = {}
     if entry.source is None:
         epochs = experiment.training.epochs
@@ -95,17 +95,15 @@ def own_settings(experiment: Experiment, method: str, space: Mapping[str, Range]
 
 def applied(experiment: Experiment, method: str, settings: Settings, vectors: str | None = None) -> Experiment:
     """The experiment with these values; `vectors` is the file of label vectors, which they call by its name."""
-    training = {path.partition(".")[2]: value for path, value in settings.items() if path.startswith("training.")}
-    own = {path.partition(".")[2]: value for path, value in settings.items() if path.startswith("method.")}
-    table = _table(method)
+    tables: dict[str, dict[str, Any]] = {"training": {}, "method": {}}
+    for path, value in settings.items():
+        place, _, name = path.partition(".")
+        if place in tables:
+            tables[place][name] = value
     named: str = settings.get("label_vectors", Path(experiment.label_vectors).name)
     files = {Path(file).name: file for file in filter(None, (vectors, experiment.label_vectors))}
-    return replace(
-        experiment,
-        training=replace(experiment.training, **training),
-        methods={**experiment.methods, table: replace(experiment.settings_of(table), **own)},
-        label_vectors=files.get(named, named),
-    )
+    winner = Tuned("trial", label_vectors=files.get(named, named), **tables)
+    return replace(experiment, tuned={method: winner}).tuned_as(method) or experiment
 
 
 def _table(method: str) -> str:
