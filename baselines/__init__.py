@@ -1,1 +1,1 @@
-"""Baselines on the same parts as DPQ, one file per method."""
+"""The methods beside DPQ, on the same parts, one file per method."""

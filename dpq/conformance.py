@@ -22,8 +22,8 @@ from torch import Tensor
 
 from dpq.codes.additive import decode
 from dpq.errors import InputError
-from dpq.learning.backbone import Backbone
-from dpq.learning.entry import Method, MethodContext, MethodEntry, Source
+from dpq.learning.backbone import Backbone, Head
+from dpq.learning.entry import Decoder, Method, MethodContext, MethodEntry, Source
 from dpq.learning.on_embeddings import FrozenFeatures
 from dpq.learning.settings import Execution, TrainingConfig
 from dpq.method.dpq import DPQMethod
@@ -87,8 +87,8 @@ def subject_of(entry: MethodEntry) -> Subject:
     classes = len(dataset.classes)
     vectors = orthonormal_label_vectors(classes, DIM)
 
-    def network(classes: int, embedding_dim: int = 0) -> Backbone:
-        return Backbone(NETWORK, classes, embedding_dim or DIM)
+    def network(classes: int, embedding_dim: int = 0, head: Head = "tanh") -> Backbone:
+        return Backbone(NETWORK, classes, embedding_dim or DIM, head=head)
 
     def make(bits: int = BITS, seed: int = 0) -> Method:
         source: Source | None = None
@@ -116,6 +116,13 @@ def small_dataset() -> Dataset:
 def _require(kept: Any, promise: str) -> None:
     if not kept:
         raise AssertionError(promise)
+
+
+def _decoded(method: Method, codes: Tensor) -> Tensor:
+    """Reconstructions [N, D] in double precision, by the method's own decoder where it has one."""
+    if isinstance(method, Decoder):
+        return method.decode(codes).double()
+    return decode(codes, method.codebooks.cpu().double()[: codes.shape[1]])
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
@@ -169,7 +176,7 @@ def codes_decode_to_their_embeddings(subject: Subject) -> None:
     """An image's code stands for it, and not for another one in the list, however the codes are shifted."""
     # In double precision: of a network that has learned little the embeddings differ in their last digits.
     embeddings, codes = subject.embeddings.double(), subject.fitted.encode(subject.embeddings)
-    decoded = decode(codes, subject.fitted.codebooks.cpu().double())
+    decoded = _decoded(subject.fitted, codes)
     own, *others = (float((embeddings - decoded.roll(i, dims=0)).square().sum()) for i in range(len(decoded)))
     promise = "the sum of an image's codewords must be nearer to its embedding than that of another image"
     _require(own < min(others), promise)
@@ -177,10 +184,8 @@ def codes_decode_to_their_embeddings(subject: Subject) -> None:
 
 def an_image_has_one_code(subject: Subject) -> None:
     """Codes do not depend on what else is encoded; of equal codewords either may be taken."""
-    some, codebooks = subject.embeddings[:7], subject.fitted.codebooks.cpu()
-    alone, among = (
-        decode(c, codebooks) for c in (subject.fitted.encode(some), subject.fitted.encode(subject.embeddings))
-    )
+    some, method = subject.embeddings[:7], subject.fitted
+    alone, among = (_decoded(method, method.encode(those)) for those in (some, subject.embeddings))
     _require(torch.allclose(alone, among[:7], atol=1e-4), "the code of an image must not depend on the others")
 
 
@@ -209,8 +214,7 @@ def a_progressive_prefix_is_the_code_of_the_shorter_codebook(subject: Subject) -
     embeddings = method.embed(subject.dataset.query.images)
     whole = method.encode(embeddings)
     # In double precision: what a level adds may be small beside what no level reaches.
-    codebooks = method.codebooks.double()
-    errors = [float((embeddings - decode(whole, codebooks, m)).square().sum()) for m in range(1, LEVELS + 1)]
+    errors = [float((embeddings - _decoded(method, whole[:, :m])).square().sum()) for m in range(1, LEVELS + 1)]
     _require(errors[0] > errors[1] > errors[2], f"every level must lower the reconstruction error; got {errors}")
     method.codebooks[LEVELS - 1].add_(1.0)
     first = method.encode(embeddings)[:, : LEVELS - 1]

@@ -8,15 +8,16 @@ from __future__ import annotations
 from dpq.codes.additive import decode, encode, kmeans, levels_for, residual_kmeans
 from dpq.learning.backbone import Backbone
 from dpq.learning.deep import AlternatingMethod, DeepMethod
-from dpq.learning.entry import FACTS, Method, MethodContext, MethodEntry, Registry, Source
+from dpq.learning.entry import FACTS, Decoder, Method, MethodContext, MethodEntry, Registry, Source
 from dpq.learning.on_embeddings import EmbeddingQuantizer
-from dpq.learning.settings import Execution, KMeansConfig, Score, SearchConfig, TrainingConfig, TrainLog
+from dpq.learning.settings import Execution, KMeansConfig, RankedBy, Score, SearchConfig, TrainingConfig, TrainLog
 from dpq.protocols.base import Split
 
 __all__ = [
     "FACTS",
     "AlternatingMethod",
     "Backbone",
+    "Decoder",
     "DeepMethod",
     "EmbeddingQuantizer",
     "Execution",
@@ -24,6 +25,7 @@ __all__ = [
     "Method",
     "MethodContext",
     "MethodEntry",
+    "RankedBy",
     "Registry",
     "Score",
     "SearchConfig",

@@ -12,12 +12,12 @@ from benchmarks.commands import Command
 from benchmarks.setting.options import Option, shared
 from dpq.cli.parser import one_of
 from dpq.errors import InputError
-from dpq.learning.settings import Score
+from dpq.learning.settings import RankedBy
 
 if TYPE_CHECKING:
     from benchmarks.records.record import Record
 
-SCORES = get_args(Score)
+SCORES = get_args(RankedBy)
 AGREES = 1e-3  # how far mAP of a compact file may be from the record's; of 1,000 queries it is by some 1e-6
 
 
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
             print(f"{path}: {'renewed' if changed else 'unchanged'}")
 
 
-def _rank_by(score: Score, record: Record, stored: Path) -> None:
+def _rank_by(score: RankedBy, record: Record, stored: Path) -> None:
     """Print mAP of the stored codes by a score, beside that of the record."""
     from benchmarks.records.raw import check_fits, read_raw
     from benchmarks.running.evaluation import evaluate_again

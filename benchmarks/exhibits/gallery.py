@@ -14,8 +14,7 @@ from benchmarks.exhibits.draws import class_names, class_rounds
 from benchmarks.exhibits.exhibit import Gallery, Image, Nearest, Query
 from benchmarks.records.raw import RawResult
 from benchmarks.records.record import Record
-from benchmarks.running.evaluation import ranked_queries, recorded_query_precision
-from dpq.codes.additive import levels_for
+from benchmarks.running.evaluation import float_score, recorded_query_precision, to_rank
 from dpq.errors import InputError
 from dpq.protocols import Dataset
 from dpq.ranking.scores import DistinctCodes, lookup_tables, norm_offsets, prepared
@@ -69,12 +68,13 @@ def nearest_images(record: Record, raw: RawResult, drawn: Ints, bits: int) -> tu
         Rows of the database, best first, [B, 10], or [B, N] if there are fewer; and how many images have the score of
         the last of them, [B].
     """
-    codebooks = torch.from_numpy(raw.codebooks)[: levels_for(bits, raw.codebooks.shape[1])]
-    distinct = DistinctCodes.of(torch.from_numpy(raw.codes), len(codebooks))
+    lengths, score = [length.bits for length in record.lengths], float_score(record.score)
+    ranked = zip(lengths, to_rank(raw, lengths, record.score, recorded_query_precision(record)), strict=True)
     # Of all queries, as the evaluation has them: a product's last digits depend on its shape, and ties on them.
-    queries = ranked_queries(raw, recorded_query_precision(record))
-    queries, codebooks = prepared(queries, codebooks, record.score)
-    offsets = norm_offsets(distinct.codes, codebooks, record.score)
+    queries, codes, codebooks = next(given for length, given in ranked if length == bits)
+    distinct = DistinctCodes.of(codes)
+    queries, codebooks = prepared(queries, codebooks, score)
+    offsets = norm_offsets(distinct.codes, codebooks, score)
     tables = lookup_tables(queries, codebooks).numpy()
     of_code = distinct.scores(tables[drawn], None if offsets is None else offsets.numpy())
     scores = of_code.take(distinct.inverse, axis=1)

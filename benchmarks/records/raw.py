@@ -49,6 +49,9 @@ class RawResult:
     query_labels: Annotated[np.ndarray, np.bool_, "QL"]
     database_labels: Annotated[np.ndarray, np.bool_, "NL"]
     average_precision: Annotated[np.ndarray | None, np.float32, "TQ"] = None  # by length; None of older files
+    query_codes: Annotated[np.ndarray | None, np.uint8, "QM"] = None  # None of older files
+    # Of a method that has a decoder: of the different codes, ascending, of every length one after the other.
+    reconstructions: Annotated[np.ndarray | None, np.float32, "VD"] = None
     run: str | None = None  # whose it is (`run_of`); None of older files
 
     @property
@@ -63,7 +66,7 @@ _FORM = {
     for name, hint in get_type_hints(RawResult, include_extras=True).items()
     if hasattr(hint, "__metadata__")
 } | {"run": (np.uint8, "B")}  # in UTF-8
-_LATER = {"average_precision", "run"}  # which older files lack
+_LATER = {"average_precision", "query_codes", "reconstructions", "run"}  # which older files lack, or which not all have
 
 
 def run_of(table: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import MinLen
 
 from dpq.files.schema import Amount, Bits, Digest, Label, Scalar, Share, Size, Version, Whole
-from dpq.learning.settings import Score, TrainingConfig
+from dpq.learning.settings import RankedBy, TrainingConfig
 
 SCHEMA_VERSION = 1
 TUNED = "tuned"  # in the identity of a run at its method's own setting
@@ -57,11 +57,12 @@ class Length:
     bytes_per_image: Amount
     map_at: Mapping[str, Share] = field(default_factory=dict)  # at further cuts
     map_coarse: Share | None = None  # where images of a common coarse class are relevant; None without such classes
+    map_asymmetric: Share | None = None  # by inner product of the real queries, where `map` is of the symmetric score
     reconstruction_mse: Amount  # mean squared distance of database embeddings to their reconstruction
 
     @property
     def table(self) -> dict[str, Any]:
-        """As the file has it: without `map_at` and `map_coarse` where these are not asked for."""
+        """As the file has it: without what is not asked for."""
         values = json.loads(json.dumps(asdict(self)))
         return {key: value for key, value in values.items() if value not in ({}, None)}
 
@@ -269,7 +270,7 @@ class Record:
     created: str  # UTC
     data: Data
     backbone: Backbone
-    score: Score
+    score: RankedBy
     ap_denominator: Literal["hits", "total", "capped"]
     cut: Size | None  # ranks of mAP; None for the whole database
     lengths: Annotated[tuple[Length, ...], MinLen(1)]  # by ascending bits

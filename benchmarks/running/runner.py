@@ -16,7 +16,7 @@ from benchmarks.records.raw import COMPACT, RawResult, run_of, write_raw
 from benchmarks.records.record import SCHEMA_VERSION, Record, digest
 from benchmarks.records.store import read_record, write_record
 from benchmarks.running.environment import describe_environment, peak_memory_mb, with_parts
-from benchmarks.running.evaluation import evaluate_lengths, reconstruction_errors
+from benchmarks.running.evaluation import decoded_lengths, evaluate_lengths, float_score, reconstruction_errors
 from benchmarks.running.features import StoredSource
 from benchmarks.running.locks import locked, record_lock
 from benchmarks.running.plan import Run
@@ -25,7 +25,7 @@ from benchmarks.setting.methods import METHODS
 from dpq.codes.additive import levels_for
 from dpq.files.atomic import sweep
 from dpq.learning import distributed
-from dpq.learning.entry import Method, Source
+from dpq.learning.entry import Decoder, Method, Source
 from dpq.learning.health import code_signs
 from dpq.learning.settings import Execution, TrainLog
 from dpq.method.dpq import codeword_usage
@@ -168,11 +168,24 @@ def _measure(
     encoding = encoded - started + (source.spared - read if source else 0.0)
     codebooks = method.codebooks.float().cpu()
     labels = dataset.query.labels, dataset.database.labels
-    raw = RawResult(codes.numpy(), codebooks.numpy(), queries.numpy(), labels[0].numpy(), labels[1].numpy())
-    by_level = reconstruction_errors(*(each.to(device) for each in (embeddings, codes, codebooks)))
+    raw = RawResult(
+        codes.numpy(),
+        codebooks.numpy(),
+        queries.numpy(),
+        labels[0].numpy(),
+        labels[1].numpy(),
+        query_codes=method.encode(queries).numpy(),
+    )
+    levels = [levels_for(bits, run.experiment.codebook_size) for bits in run.experiment.bits]
+    if isinstance(method, Decoder):
+        errors, reconstructions = decoded_lengths(method, embeddings, codes, levels)
+        raw = replace(raw, reconstructions=reconstructions)
+    else:
+        by_level = reconstruction_errors(*(each.to(device) for each in (embeddings, codes, codebooks)))
+        errors = [by_level[count - 1] for count in levels]
     lengths, averages = evaluate_lengths(
         raw,
-        {bits: by_level[levels_for(bits, run.experiment.codebook_size) - 1] for bits in run.experiment.bits},
+        dict(zip(run.experiment.bits, errors, strict=True)),
         dataset.cut,
         score,
         precision,
@@ -182,7 +195,7 @@ def _measure(
         device=gpu,
     )
     float_map = evaluate_embeddings(
-        queries, labels[0], embeddings, labels[1], dataset.cut, score, progress=True, device=gpu
+        queries, labels[0], embeddings, labels[1], dataset.cut, float_score(score), progress=True, device=gpu
     )
     evaluated = time.perf_counter()
     images = len(dataset.query) + len(dataset.database)

@@ -16,7 +16,7 @@ from benchmarks.setting.methods import METHODS
 from dpq.codes.additive import check_enough
 from dpq.errors import InputError
 from dpq.files.places import is_file
-from dpq.learning.backbone import Backbone, WeightFile, check_backbone, read_weights
+from dpq.learning.backbone import Backbone, Head, WeightFile, check_backbone, read_weights
 from dpq.learning.entry import Method, MethodContext, Source
 from dpq.learning.on_embeddings import FrozenFeatures
 from dpq.method.label_vectors import orthonormal_label_vectors, read_label_vectors
@@ -56,9 +56,9 @@ def build_method(
     """
     method, network, train = METHODS[name], experiment.backbone, ingredients.dataset.train
 
-    def backbone(classes: int, embedding_dim: int = 0) -> Backbone:
+    def backbone(classes: int, embedding_dim: int = 0, head: Head = "tanh") -> Backbone:
         training, dim = experiment.training, embedding_dim or network.embedding_dim
-        return Backbone(network.name, classes, dim, training.dropout, ingredients.weights, training.image_size)
+        return Backbone(network.name, classes, dim, training.dropout, ingredients.weights, training.image_size, head)
 
     context = MethodContext(
         experiment.settings_of(method.table) if method.table else None,

@@ -14,7 +14,7 @@ from annotated_types import Interval
 from benchmarks.setting.methods import METHODS, studied
 from dpq.errors import InputError, one_line
 from dpq.files.json import read_text
-from dpq.learning.settings import Count, Pixels, Score, TrainingConfig, added_later, as_recorded
+from dpq.learning.settings import Count, Pixels, RankedBy, TrainingConfig, added_later, as_recorded
 
 T = TypeVar("T")
 
@@ -133,7 +133,7 @@ class Experiment:
             tuned={},
         )
 
-    def ranking_of(self, method: str) -> tuple[Score, str]:
+    def ranking_of(self, method: str) -> tuple[RankedBy, str]:
         """The score that a method ranks by, and the precision that queries are rounded to before.
 
         Quantizers of another method's embeddings rank as that method does; DPQ's released code rounds queries.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 
 import baselines
 from dpq.learning.entry import Registry
 
 METHODS = Registry(
     {"dpq": "dpq.method.dpq"}
-    | {file.name.replace("_", "-"): f"baselines.{file.name}" for file in iter_modules(baselines.__path__)}
+    | {
+        file.name.rpartition(".")[2].replace("_", "-"): file.name
+        for file in walk_packages(baselines.__path__, "baselines.")
+    }
 )
 
 

@@ -8,29 +8,42 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dpq.errors import InputError, ignored, one_line
+from dpq.inputs.values import one_of
 from dpq.learning.distributed import gather
 from dpq.learning.settings import Preprocessing, TrainingConfig
 from dpq.learning.weights import WeightFile, read_weights
 from dpq.seeds import seeded
 
-__all__ = ["Backbone", "WeightFile", "check_backbone", "create_body", "read_weights"]
+__all__ = ["Backbone", "Head", "WeightFile", "check_backbone", "create_body", "read_weights"]
 
+
+Head = Literal["tanh", "none", "batchnorm", "unit"]
 
 _VECTOR = 16  # numbers that an instruction works on
+
+
+class UnitLength(nn.Module):
+    """Scales vectors to unit length; one of length 0 stays so."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, D] to [B, D]."""
+        return F.normalize(x, dim=1)
 
 
 class Backbone(nn.Module):
     """timm model, global pooling, dropout; from the pooled feature an embedding and class logits.
 
-    The embedding is `tanh(W f + b)`; the classifier reads the pooled feature, not the embedding (Gao et al. 2019,
-    Sec. 2.1, and its released code). Heads start from N(0, 0.01) and zero biases.
+    The embedding is `tanh(W f + b)` as in DPQ, or what another `head` makes of `W f + b`; the classifier reads the
+    pooled feature, not the embedding (Gao et al. 2019, Sec. 2.1, and its released code). Heads start from N(0, 0.01)
+    and zero biases.
 
     Args:
         name: any timm model name.
@@ -39,10 +52,11 @@ class Backbone(nn.Module):
         dropout: on the pooled feature, while training.
         weights: a file that was read, "timm" for timm's own download, or None to start from scratch.
         image_size: side of the input in pixels, for networks that are made for one; None takes timm's own.
+        head: what follows the linear map: "tanh", "none", "batchnorm" without parameters of its own, or "unit" length.
 
     Raises:
-        InputError: unknown model, or one that takes no images of this size; weights that do not fit (the keys are
-            named), or that timm does not have; download without a network.
+        InputError: unknown model or head, or a model that takes no images of this size; weights that do not fit (the
+            keys are named), or that timm does not have; download without a network.
     """
 
     def __init__(
@@ -53,17 +67,20 @@ class Backbone(nn.Module):
         dropout: float = 0.0,
         weights: WeightFile | str | None = None,
         image_size: int | None = None,
+        head: Head = "tanh",
     ) -> None:
         super().__init__()
+        one_of("head", head, get_args(Head))
         body, self.preprocessing = create_body(name, weights, image_size)
         width = _width(body)
         self.body: nn.Module = body
         self.dropout = nn.Dropout(dropout)
         self.embedding = nn.Linear(width, embedding_dim)
         self.classifier = nn.Linear(width, classes) if classes else None
-        for head in self.heads:
-            nn.init.normal_(head.weight, std=0.01)
-            nn.init.zeros_(head.bias)
+        self.squash = _squash(head, embedding_dim)
+        for layer in self.heads:
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.bias)
 
     @property
     def heads(self) -> list[nn.Linear]:
@@ -93,7 +110,13 @@ class Backbone(nn.Module):
         feature = self.body(images)
         feature = self.dropout(feature if count is None else gather(feature, count))
         logits = feature[:, :0] if self.classifier is None else self.classifier(feature)
-        return torch.tanh(self.embedding(feature)), logits
+        return self.squash(self.embedding(feature)), logits
+
+
+def _squash(head: Head, dim: int) -> nn.Module:
+    if head == "batchnorm":
+        return nn.BatchNorm1d(dim, affine=False)
+    return {"tanh": nn.Tanh, "none": nn.Identity, "unit": UnitLength}[head]()
 
 
 def create_body(

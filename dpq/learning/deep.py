@@ -52,6 +52,18 @@ class DeepMethod(nn.Module):
         """[M, K, D]."""
         raise NotImplementedError
 
+    def forward(self, inputs: Tensor, count: int | None = None) -> tuple[Tensor, Tensor]:
+        """Embeddings [B, D], which queries are and codes are read off, and logits [B, L]; as the backbone has them.
+
+        A method whose codes need more than the head gives adds it here, in dimensions that its codewords leave at 0.
+
+        Args:
+            inputs: [B, 3, H, W], as for `Backbone`.
+            count: as for `Backbone`.
+        """
+        embeddings, logits = self.backbone(inputs, count)
+        return embeddings, logits
+
     @property
     def crop_seed(self) -> int | None:
         """Seed of random crops at evaluation; None takes the views as they are."""
@@ -120,7 +132,7 @@ class DeepMethod(nn.Module):
         """
         how: dict[str, Any] = {"views": views, "progress": progress, "stay": stay}
         seed = self.crop_seed if crop_seed is None else crop_seed
-        return embed_images(self.backbone, self.preprocessing, images, self.training_config, crop_seed=seed, **how)
+        return embed_images(self, self.preprocessing, images, self.training_config, crop_seed=seed, **how)
 
     def encode(self, embeddings: Tensor, bits: int | None = None) -> Tensor:
         """Codes [N, M] uint8 of embeddings [N, D], on the CPU; `bits` asks for a prefix.
@@ -240,7 +252,7 @@ class AlternatingMethod(DeepMethod):
     def losses(self, inputs: Tensor, labels: Tensor, rows: Tensor, epoch: int) -> dict[str, Tensor]:
         """Weighted terms of the objective for one batch."""
         with autocast(inputs.device, self.training_config.precision):
-            embeddings = self.backbone(inputs, len(rows))[0]
+            embeddings = self(inputs, len(rows))[0]
         embeddings = embeddings.float()
         terms = self.feature_loss(embeddings, labels)
         if len(self._reconstructions):

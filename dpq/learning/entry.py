@@ -20,13 +20,13 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 from dpq.errors import InputError
 from dpq.learning.settings import (
     Execution,
     Preprocessing,
-    Score,
+    RankedBy,
     SearchConfig,
     TrainingConfig,
     TrainLog,
@@ -100,6 +100,14 @@ class Method(Source, Protocol):
         """Codes [N, M] uint8 of embeddings [N, D], on the CPU."""
 
 
+@runtime_checkable
+class Decoder(Protocol):
+    """A method whose codes are no sums of fixed codewords; its codebooks only say what a code may be."""
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Reconstructions [N, D] float32 of codes [N, m], of all levels or the first m, on the CPU."""
+
+
 @dataclass(frozen=True)
 class MethodContext:
     """What an untrained method is built from.
@@ -111,7 +119,8 @@ class MethodContext:
         classes: number of classes L.
         label_vectors: [L, D], one of unit length per class.
         backbone: makes the experiment's network, a `dpq.learning.backbone.Backbone`, with a classifier of so many
-            classes, 0 for none; `embedding_dim=` gives it another D than the experiment's, or 0 for that.
+            classes, 0 for none; `embedding_dim=` gives it another D than the experiment's, or 0 for that, and `head=`
+            "none", "batchnorm" or "unit" in place of "tanh".
         embeddings: what `source` gives.
         frozen: these are frozen features.
         multi_label: training images may have several labels.
@@ -207,8 +216,8 @@ class MethodEntry:
             return f"must have defaults, all of them JSON-able ({error})"
         if nested := [key for key, value in recorded.items() if not isinstance(value, str | int | float | None)]:
             return f"must hold texts, numbers and flags; {nested[0]} is something else"
-        if getattr(defaults, "score", None) not in get_args(Score):
-            return f"must have a field score, one of {', '.join(get_args(Score))}"
+        if getattr(defaults, "score", None) not in get_args(RankedBy):
+            return f"must have a field score, one of {', '.join(get_args(RankedBy))}"
         if "released" in self.variants and not hasattr(config, "released"):
             return "must have a method released(), as there is a released variant"
         if unknown := self.ranges.keys() - {f.name for f in fields(config)}:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # settings are read without PyTorch, whose import takes secon
 
 
 Score = Literal["inner", "l2"]
+RankedBy = Literal["inner", "l2", "symmetric"]  # the last: queries are replaced by their own reconstructions
 Views = Literal["centre", "mirror", "ten-crop"]
 CodesOn = Literal["centre", "seen"]
 

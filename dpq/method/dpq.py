@@ -143,7 +143,7 @@ class DPQMethod(DeepMethod):
     def losses(self, inputs: Tensor, labels: Tensor, rows: Tensor, epoch: int) -> dict[str, Tensor]:
         """Weighted terms of the objective for one batch; arguments as for `DeepMethod.losses`."""
         with autocast(inputs.device, self.training_config.precision):
-            embeddings, logits = self.backbone(inputs, len(rows))
+            embeddings, logits = self(inputs, len(rows))
         embeddings, logits = embeddings.float(), logits.float()
         has_codes = epoch >= self.codes_start(self.training_config.epochs)
         terms: dict[str, Tensor] = {}

@@ -18,7 +18,7 @@ COPIED = ("dpq", "baselines", "benchmarks", "tests/__init__.py", "tests/conftest
 TESTS = ("__init__.py", "conftest.py", "test_conformance.py")
 # A deep method whose entry says no more than it must.
 PLAIN = """
-from baselines.dqn import DQN
+from baselines.deep.dqn import DQN
 from dpq.registry import MethodEntry
 
 

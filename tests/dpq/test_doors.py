@@ -12,9 +12,9 @@ import torch
 from scipy import sparse
 
 import dpq
-from baselines.dqn import pairwise_cosine_loss
-from baselines.dtq import group_hard_triplet_loss
-from baselines.pq import product_kmeans
+from baselines.deep.dqn import pairwise_cosine_loss
+from baselines.deep.dtq import group_hard_triplet_loss
+from baselines.quantizers.pq import product_kmeans
 from dpq import DPQ, CodeIndex, ProgressiveQuantizer, ProgressiveQuantizerEstimator, metrics
 from dpq.codes import additive, icm
 from dpq.codes.least_squares import least_squares_codebooks

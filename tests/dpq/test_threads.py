@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from baselines.pq import METHOD as PQ
+from baselines.quantizers.pq import METHOD as PQ
 from dpq import DPQ, CodeIndex, ProgressiveQuantizer, ProgressiveQuantizerEstimator, metrics
 from dpq.codes.additive import decode, encode, residual_kmeans
 from dpq.conformance import subject_of

@@ -42,7 +42,7 @@ def test_an_unchanged_project_passes(suite, capsys):
 
 
 def test_a_changed_coefficient_in_the_code_fails(suite, monkeypatch, capsys):
-    from baselines.dqn import DQN
+    from baselines.deep.dqn import DQN
 
     error = DQN.quantization_error
     monkeypatch.setattr(DQN, "quantization_error", lambda self, *batch: 1.1 * error(self, *batch))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from baselines.dtq import squared_distances
+from baselines.deep.dtq import squared_distances
 from dpq import CodeIndex, InputError, ProgressiveQuantizer, ProgressiveQuantizerEstimator
 from dpq.codes.additive import affinities, centre, decode, encode, residual_kmeans
 from dpq.codes.icm import icm_encode

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from annotated_types import Interval
 
-from baselines.dqn import DQNConfig
-from baselines.dtq import DTQConfig
+from baselines.deep.dqn import DQNConfig
+from baselines.deep.dtq import DTQConfig
 from dpq import DPQConfig, InputError
 from dpq.files.schema import read_table
 from dpq.learning.settings import Augmentation, Preprocessing, SearchConfig, TrainingConfig

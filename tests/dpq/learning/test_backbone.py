@@ -41,6 +41,30 @@ def test_the_classifier_reads_the_pooled_feature():
     assert torch.allclose(embeddings, torch.tanh(backbone.embedding(feature)))
 
 
+@pytest.mark.parametrize("head", ["none", "unit", "batchnorm"])
+def test_other_heads_follow_the_linear_map(head):
+    backbone = Backbone(NAME, classes=0, embedding_dim=12, head=head)
+    images = torch.randn(6, 3, 32, 32)
+    embeddings = backbone(images)[0]
+    linear = backbone.embedding(backbone.body(images))
+    if head == "none":
+        assert torch.equal(embeddings, linear)
+    elif head == "unit":
+        assert torch.allclose(embeddings, linear / linear.norm(dim=1, keepdim=True), atol=1e-6)
+    else:
+        assert torch.allclose(embeddings.mean(dim=0), torch.zeros(12), atol=1e-5)
+        assert not torch.equal(embeddings, backbone.eval()(images)[0])  # by running statistics, not the batch's
+    assert [id(layer) for layer in backbone.heads] == [id(backbone.embedding)]
+    assert {id(p) for p in backbone.parameters()} - {id(p) for p in backbone.body.parameters()} == {
+        id(p) for p in backbone.embedding.parameters()
+    }, "a head has no parameters of its own, which no group would train"
+
+
+def test_an_unknown_head_is_refused():
+    with pytest.raises(InputError, match="head"):
+        Backbone(NAME, classes=0, head="sigmoid")
+
+
 def test_weights_are_loaded_and_their_digest_recorded(weight_file):
     import hashlib
 

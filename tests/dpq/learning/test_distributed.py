@@ -15,8 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from baselines.dqn import DQN, DQNConfig
-from baselines.dtq import DTQ, DTQConfig
+from baselines.deep.dqn import DQN, DQNConfig
+from baselines.deep.dtq import DTQ, DTQConfig
 from dpq import DPQ, InputError
 from dpq.files.checkpoint import load_checkpoint
 from dpq.learning import distributed

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from baselines.pq import product_kmeans
+from baselines.quantizers.pq import product_kmeans
 from dpq import InputError, ProgressiveQuantizerEstimator
 from dpq.codes.additive import decode, encode, residual_kmeans
 from dpq.ranking.scores import asymmetric_scores

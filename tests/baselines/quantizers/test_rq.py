@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from dpq.codes import additive
 from dpq.codes.additive import decode, encode, residual_kmeans
 from dpq.method.dpq import codeword_usage
-from tests.baselines.test_pq import clustered, faiss_error, reconstruction_error
+from tests.baselines.quantizers.test_pq import clustered, faiss_error, reconstruction_error
 
 
 @pytest.mark.parametrize(("levels", "codewords"), [(4, 64), (2, 256)])

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from baselines.dqn import pairwise_cosine_loss
+from baselines.deep.dqn import pairwise_cosine_loss
 
 
 def labels_of(classes, count):

@@ -15,7 +15,7 @@ import torch
 from annotated_types import Interval
 from torch import Tensor
 
-from baselines.pq import product_kmeans, sub_spaces
+from baselines.quantizers.pq import product_kmeans, sub_spaces
 from dpq.codes.additive import LOSING, centre, residual_kmeans
 from dpq.codes.icm import icm_encode, use_every_codeword
 from dpq.codes.least_squares import least_squares_codebooks

@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.cluster import KMeans
 
-from baselines.pq import PQ, product_kmeans, sub_spaces
+from baselines.quantizers.pq import PQ, product_kmeans, sub_spaces
 from dpq import InputError
 from dpq.codes.additive import decode, encode
 from dpq.files.checkpoint import load_checkpoint, save_checkpoint

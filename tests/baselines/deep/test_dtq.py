@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from baselines.dtq import DTQ, DTQConfig, group_hard_triplet_loss, squared_distances
-from baselines.pq import product_kmeans
+from baselines.deep.dtq import DTQ, DTQConfig, group_hard_triplet_loss, squared_distances
+from baselines.quantizers.pq import product_kmeans
 from dpq import InputError
 from dpq.codes.additive import decode
 from dpq.learning.backbone import Backbone

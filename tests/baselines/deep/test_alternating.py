@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from baselines.dqn import DQN, DQNConfig
-from baselines.dtq import DTQ, DTQConfig
+from baselines.deep.dqn import DQN, DQNConfig
+from baselines.deep.dtq import DTQ, DTQConfig
 from dpq import InputError
 from dpq.learning.backbone import Backbone
 from dpq.learning.settings import Execution

@@ -3,7 +3,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from baselines.label_code import LabelCode, check_classes, class_order
+from baselines.quantizers.label_code import LabelCode, check_classes, class_order
 from dpq import InputError
 from dpq.codes import additive
 from dpq.codes.additive import decode

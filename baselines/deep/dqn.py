@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines.pq import product_kmeans, sub_spaces
+from baselines.quantizers.pq import product_kmeans, sub_spaces
 from dpq.files.bounds import Bounded
 from dpq.inputs.values import label_tensor
 from dpq.learning.backbone import Backbone

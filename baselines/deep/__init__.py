@@ -1,0 +1,1 @@
+"""Networks and codebooks that are trained together."""

@@ -1,0 +1,1 @@
+"""Quantizers that are fitted to given embeddings: frozen features, or those of a trained DPQ."""
