@@ -54,10 +54,12 @@ def make_all(output: Path) -> tuple[dict[str, str | bytes], set[str]]:
     from benchmarks.figures import FIGURES, figure_files, make_figures
     from benchmarks.report import generated
     from benchmarks.report.claims import find, make_claims_page
+    from benchmarks.report.pages.comparison import COMPARISON_PAGE, make_comparison_page
     from benchmarks.report.pages.results import CLAIMS_PAGE, make_results_page
     from benchmarks.report.pages.rows import make_row_page
     from benchmarks.report.study import Study
     from benchmarks.report.tables import ABLATIONS_CSV, make_tables
+    from benchmarks.report.verdicts import POINT
     from benchmarks.tuning.study import read_studies
 
     read_studies(output)  # an unusable one is refused, whatever it is of
@@ -79,6 +81,7 @@ def make_all(output: Path) -> tuple[dict[str, str | bytes], set[str]]:
     files |= bench.make_pages(output)
     findings = find(studies)
     files[CLAIMS_PAGE] = make_claims_page(findings)
+    files[COMPARISON_PAGE] = make_comparison_page(studies, POINT)
     captions = {name: caption for name, (_, caption) in FIGURES.items()}
     files["README.md"] = make_results_page(studies, findings, sorted(files), captions)
     return files, possible
@@ -91,5 +94,6 @@ COMMAND = Command(
     WHOLE,
     "write the pages of all published experiments: tables, figures, claims, README",
     "From the records of every published experiment: its tables, figures and rows.md, and over all of them CLAIMS.md, "
-    "which decides the paper's claims, and README.md. Needs the extra 'figures'.",
+    "which decides the paper's claims, COMPARISON.md, which puts all methods in one order, and README.md. Needs the "
+    "extra 'figures'.",
 )

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from benchmarks.figures.ablations import ablations_figure
 from benchmarks.figures.data import data_figure
 from benchmarks.figures.gallery import gallery_figure
-from benchmarks.figures.lengths import map_figure
+from benchmarks.figures.lengths import every_row_figure, map_figure
 from benchmarks.figures.levels import levels_figure
 from benchmarks.figures.projection import projection_figure
 from benchmarks.figures.retrieval import precision_at_k_figure, precision_recall_figure
 from benchmarks.figures.style import SUFFIXES, files_of, style
 from benchmarks.figures.ties import ties_figure
-from benchmarks.figures.training import training_figure
+from benchmarks.figures.training import cost_figure, training_figure
 from benchmarks.figures.tuning import tuning_figure
 from benchmarks.records.record import BUDGETS
 from benchmarks.report.study import Section, Study
@@ -27,6 +27,11 @@ FIGURES: dict[str, tuple[Callable[[Section], Figure | None], str]] = {
     "map": (
         map_figure,
         "mAP against code length, with 95 % intervals over repetitions; lines join equal n; dotted: as printed.",
+    ),
+    "every_row": (every_row_figure, "mAP against code length of every row of the table, truncated codes among them."),
+    "cost": (
+        cost_figure,
+        "mAP against the seconds of training that all lengths take; hollow: beside other runs.",
     ),
     "data": (data_figure, "mAP of DPQ on several copies of the same images, with 95 % intervals; all else is equal."),
     "ablations": (ablations_figure, "What each change to DPQ does to mAP, with 95 % intervals, paired over seeds."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from benchmarks.figures.series import Series, series_of, setting_line
@@ -19,17 +20,47 @@ if TYPE_CHECKING:
 
 BIG_GAP = 0.1  # mAP; the axis is broken where no curve lies in more of it than that
 BIG_SHARE = 0.25  # and than this share of the whole range
+MOST = 8  # lines of the first figure
 CLOSE = "dpq"  # this method and those on its embedding are drawn larger
 
 
 def map_figure(section: Section) -> Figure:
+    """Of all rows where they are `MOST` at most, else of so many of whole codes.
+
+    These are DPQ, then methods with printed values or on DPQ's embedding, then the highest.
+    """
+    return _figure(section, _chosen(section))
+
+
+def every_row_figure(section: Section) -> Figure | None:
+    """Of all rows, where `map_figure` leaves some out."""
+    series = series_of(section)
+    return _figure(section, series) if len(series) > len(_chosen(section)) else None
+
+
+def _chosen(section: Section) -> list[Series]:
+    series = series_of(section)
+    if len(series) <= MOST:
+        return series
+    printed = set(section.summary.dropna(subset="paper_map")["method"])
+
+    def place(one: Series) -> tuple[bool, bool, float]:
+        known = one.method in printed or METHODS[one.method].source == CLOSE
+        return one.method != CLOSE, not known, -fmean(one.interval(bits).mean for bits in one.records)
+
+    whole = [one for one in series if one.training not in ("truncated", "ended")]
+    first = sorted(whole, key=place)[:MOST]
+    return [one for one in whole if one in first]
+
+
+def _figure(section: Section, series: Sequence[Series]) -> Figure:
     """Mean over repetitions with 95 % intervals; the papers' values dotted.
 
     The axis is broken at a big gap. DPQ and the methods on its embedding, which lie close together, have a panel of
     their own as well.
     """
-    series = series_of(section)
     printed = section.summary.dropna(subset="paper_map").drop_duplicates(["method", "bits"])
+    printed = printed[printed["method"].isin({one.method for one in series})]
     extents = [(min(reached), max(reached)) for reached in map(_extent, series)]
     extents += [(float(part.min()), float(part.max())) for _, part in printed.groupby("method")["paper_map"]]
     close = [one for one in series if CLOSE in (one.method, METHODS[one.method].source)]

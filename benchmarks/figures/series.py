@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.figures.style import look_of
 from benchmarks.records.record import Length, Record
 from benchmarks.report.intervals import Interval, interval_of_mean, per_unit, repetitions
-from benchmarks.report.statistics import ROW, row_title
+from benchmarks.report.statistics import ROW, longest_trained, row_title
 from benchmarks.report.study import Section
 
 
@@ -52,9 +52,10 @@ def series_of(section: Section, *, whole: bool = False) -> list[Series]:
     """
     by_id = {record.id: record for record in section.records}
     made: dict[tuple[str, ...], Series] = {}
+    longest = longest_trained(section.summary)
     for title, part in section.rows:
         method, variant, settings, training, trained = (str(part[key].iloc[0]) for key in ROW)
-        if training == "once" and int(trained) < max(section.lengths):
+        if training == "once" and int(trained) < longest[method]:
             title = f"{row_title(method, variant)}, a training for each length"
             part = part[part["bits"] == int(trained)]
             training, trained = "ended", "any"

@@ -15,7 +15,7 @@ from benchmarks.records.raw import committed_average_precision
 from benchmarks.records.record import Record
 from benchmarks.records.reported import MARKS, OTHER_DATA, UNKNOWN_CUT, reported, reported_value
 from benchmarks.report.intervals import Draw, per_unit
-from benchmarks.report.statistics import row_title
+from benchmarks.report.statistics import longest_trained, row_title
 from benchmarks.report.study import Section
 from benchmarks.report.verdicts import POINT, Comparison
 from benchmarks.setting.ablations import ABLATIONS
@@ -73,11 +73,11 @@ def side(
         method: name.
         bits: the lengths.
         variant: "paper" or "released".
-        trained: longest length of a progressive method's training; None for the longest of the table.
+        trained: longest length of a progressive method's training; None for its longest.
         alone: of a progressive method, trainings for each length alone.
     """
     table, progressive = section.table, METHODS[method].progressive
-    wanted = (table["bits"] if alone else trained or max(section.lengths)) if progressive else 0
+    wanted = (table["bits"] if alone else trained or longest_trained(table).get(method, 0)) if progressive else 0
     rows = table[
         (table["method"] == method)
         & (table["variant"] == variant)
@@ -141,6 +141,12 @@ def _with_lengths(bits: Sequence[int], compare: Callable[[Sequence[int]], Compar
     return [replace(compare(bits), parts=tuple(parts))] if bits else []
 
 
+def _lengths(section: Section) -> list[int]:
+    """Code lengths of DPQ in bits, ascending, where it has runs: other methods may have more."""
+    own = {length.bits for record in section.records if record.method == OWN for length in record.lengths}
+    return sorted(own) or section.lengths
+
+
 def better(section: Section, *others: str) -> list[Comparison]:
     """DPQ minus each other method; quantizers of DPQ's own embeddings are paired with the run that made these."""
 
@@ -149,7 +155,7 @@ def better(section: Section, *others: str) -> list[Comparison]:
         label = "the label code" if other == "label-code" else row_title(other)
         return compared(label, *halves, POINT, shared=METHODS[other].source == OWN, tie=POINT)
 
-    return _each(others, lambda other: _with_lengths(section.lengths, partial(compare, other)))
+    return _each(others, lambda other: _with_lengths(_lengths(section), partial(compare, other)))
 
 
 def _each(names: Iterable[str], compare: Callable[[str], list[Comparison]]) -> list[Comparison]:
@@ -163,7 +169,7 @@ def released(section: Section) -> list[Comparison]:
         halves = side(section, OWN, bits, variant="released"), side(section, OWN, bits)
         return compared("", *halves, -POINT, POINT)
 
-    return _with_lengths(section.lengths, compare)
+    return _with_lengths(_lengths(section), compare)
 
 
 def as_if_alone(section: Section) -> list[Comparison]:
@@ -173,7 +179,7 @@ def as_if_alone(section: Section) -> list[Comparison]:
         halves = side(section, OWN, bits), side(section, OWN, bits, alone=True)
         return compared("", *halves, -POINT, shared=True)
 
-    return _with_lengths(section.lengths[:-1], compare)
+    return _with_lengths(_lengths(section)[:-1], compare)
 
 
 def flat(section: Section) -> list[Comparison]:
@@ -181,7 +187,7 @@ def flat(section: Section) -> list[Comparison]:
     if section.first.protocol != "cifar10":
         return []
     printed = reported().query("dataset == 'cifar10' and method == 'DPQ'")
-    spread, longest = round(float(printed["map"].max() - printed["map"].min()), 3), max(section.lengths)
+    spread, longest = round(float(printed["map"].max() - printed["map"].min()), 3), max(_lengths(section))
     label = f"within ±{spread:.3f}{_marks(printed['status'])}"
     averages = _averages(section)
 
@@ -189,7 +195,7 @@ def flat(section: Section) -> list[Comparison]:
         weights = dict.fromkeys(bits, 1 / len(bits)) | {longest: -1.0}
         return _with_queries(section, averages, Comparison(label, low=-spread, high=spread), weights)
 
-    return _with_lengths(section.lengths[:-1], compare)
+    return _with_lengths(_lengths(section)[:-1], compare)
 
 
 def as_printed(section: Section) -> list[Comparison]:
@@ -203,7 +209,7 @@ def as_printed(section: Section) -> list[Comparison]:
         blank = Comparison(f"printed {value:.3f}{marks}", low=-POINT)
         return _with_queries(section, averages, blank, dict.fromkeys(bits, 1 / len(bits)), value)
 
-    return _with_lengths(section.lengths, compare)
+    return _with_lengths(_lengths(section), compare)
 
 
 def gains_as_printed(section: Section, *others: str) -> list[Comparison]:
@@ -212,7 +218,7 @@ def gains_as_printed(section: Section, *others: str) -> list[Comparison]:
     How the gain differs from query to query is not known; it is taken to differ as average precision does.
     """
     known = [other for other in others if _has_printed(section, METHODS[OWN].title, METHODS[other].title)]
-    return _each(known, lambda other: _with_lengths(section.lengths, partial(_gain, section, other)))
+    return _each(known, lambda other: _with_lengths(_lengths(section), partial(_gain, section, other)))
 
 
 def _gain(section: Section, other: str, bits: Sequence[int]) -> Comparison:
@@ -240,7 +246,7 @@ def _marks(statuses: Iterable[str]) -> str:
 def _has_printed(section: Section, *titles: str) -> bool:
     """Whether there are printed values at all lengths that ours may be compared with."""
     dataset = section.first.protocol
-    values = [reported_value(dataset, title, bits) for title in titles for bits in section.lengths]
+    values = [reported_value(dataset, title, bits) for title in titles for bits in _lengths(section)]
     return dataset not in UNKNOWN_CUT and all(one is not None and one[1] != OTHER_DATA for one in values)
 
 
@@ -302,14 +308,14 @@ def cheaper(section: Section, *others: str) -> list[Comparison]:
     Of runs that shared the machine with others nothing is concluded.
     """
     table = section.table[(section.table["beside"] == 0) & (section.table["variant"] == "paper")]
-    own, longest, found = table[table["method"] == OWN], max(section.lengths), []
+    own, longest, found = table[table["method"] == OWN], max(_lengths(section)), []
     once = own[own["trained_bits"] == longest]
     one = Side.of(f"{METHODS[OWN].title} alone on the machine", once, "train_seconds", [longest])
     for other in others:
         each = table[(table["method"] == other) & (table["training"] == "each")]
         rows = own[own["trained_bits"] == own["bits"]] if other == OWN else each
         name = f"{METHODS[other].title} trained for each length"
-        two = Side.of(f"{name}, alone on the machine", rows, "train_seconds", section.lengths)
+        two = Side.of(f"{name}, alone on the machine", rows, "train_seconds", _lengths(section))
         logs = [replace(half, values=half.values.map(math.log)) for half in (one, two)]
         # DPQ's own longest training stands on both sides.
         ratio = compared(METHODS[other].title, logs[0], logs[1], high=0.0, shared=other == OWN)

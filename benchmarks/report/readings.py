@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.records.record import BUDGETS, TERMS, Record
-from benchmarks.report.statistics import ROW, settings_key
+from benchmarks.report.statistics import ROW, longest_trained, settings_key
 from benchmarks.report.study import Section
 from benchmarks.setting.experiment import flat
 from benchmarks.setting.methods import METHODS, studied
@@ -45,11 +45,11 @@ def _chosen(record: Record) -> str:
 def _whole(section: Section) -> list[tuple[str, pd.DataFrame, Record]]:
     """The rows of whole codes: title, part of the summary, and a record."""
     by_id = {record.id: record for record in section.records}
-    longest = max(section.lengths, default=0)
+    longest = longest_trained(section.table)
     return [
         (title, part, by_id[part["records"].iloc[0].split()[0]])
         for title, part in section.rows
-        if part["training"].iloc[0] == "each" or part["trained_bits"].iloc[0] == longest
+        if part["training"].iloc[0] == "each" or part["trained_bits"].iloc[0] == longest[str(part["method"].iloc[0])]
         if part["training"].iloc[0] != "truncated"
     ]
 

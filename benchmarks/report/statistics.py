@@ -36,6 +36,9 @@ COLUMNS: dict[str, Callable[[Length], float]] = {
 }
 
 
+OPTIONAL = ("map_coarse", "map_asymmetric")  # what not every record has
+
+
 def row_title(method: str, variant: str = "paper", training: str = "", bits: int = 0) -> str:
     """What a table or legend calls a row; `bits` is the longest length that was trained, 0 where it goes unsaid."""
     entry = METHODS[method]
@@ -105,7 +108,7 @@ def tidy(records: Sequence[Record]) -> pd.DataFrame:
                 **{name: value(length) for name, value in COLUMNS.items()},
                 **{f"precision_at_{k}": value for k, value in length.precision_at.items()},
                 **{f"map_at_{cut}": value for cut, value in length.map_at.items()},
-                **({} if length.map_coarse is None else {"map_coarse": length.map_coarse}),
+                **{name: value for name in OPTIONAL if (value := getattr(length, name)) is not None},
             }
             for record, training, length in entries(records)
         ]
@@ -178,11 +181,16 @@ def _paper_value(record: Record, method: str, training: str, bits: int) -> tuple
 
 def rows_of(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """The rows of a table: title, and its part of the summary."""
-    longest = int(summary["bits"].max())
+    longest = longest_trained(summary)
     for keys, part in summary.groupby(ROW, sort=False):
         method, variant, _, training, trained = map(str, keys)
-        unsaid = training == "once" and int(trained) == longest  # trained for every length that the table has
+        unsaid = training == "once" and int(trained) == longest[method]
         yield row_title(method, variant, training, 0 if unsaid else int(trained)), part
+
+
+def longest_trained(table: pd.DataFrame) -> dict[str, int]:
+    """Bits of the longest code that was trained of each method, by rows of `tidy` or `summarise`."""
+    return {str(method): int(part["bits"].max()) for method, part in table.groupby("method", observed=True)}
 
 
 def mean_difference(one: Record, other: Record) -> float:

@@ -14,6 +14,7 @@ from benchmarks.report.claims import HEADINGS, Claim, Finding, effect_of, verdic
 from benchmarks.report.details import as_markdown
 from benchmarks.report.generated import BENCH_PAGE
 from benchmarks.report.pages.anchors import anchored_rows
+from benchmarks.report.pages.comparison import COMPARISON_PAGE
 from benchmarks.report.study import Section, Study
 from benchmarks.report.tables import about_tuning, headline, marks_note
 from benchmarks.report.verdicts import NOT_RUN
@@ -60,6 +61,7 @@ def make_results_page(
             for heading, paper in HEADINGS.items()
             if any(finding.claim.paper == paper for finding in findings)
         ),
+        f"[All methods in one order]({COMPARISON_PAGE}), and how far it is beyond chance.",
         "## What was run",
         _runs(studies),
         _not_run(experiments),

@@ -31,6 +31,7 @@ def everything(put, put_ties, put_projection, put_gallery, tmp_path):
     copy = make_record(id="dpq-paper-seed0-copy")
     copy["data"] |= {"variant": "cifar10-restored"}
     put(record, make_record("rq", seed=0), no_margin(0, (0.4, 0.6)), copy)
+    put(*[make_record(name) for name in ("pq", "dqn", "dtq", "rq-dpq")])  # more rows than a figure has
     for write in (put_ties, put_projection, put_gallery):
         write(record)
     study = make_study(values=(0.5, 0.6), experiment="cifar10")

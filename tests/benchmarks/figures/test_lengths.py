@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.figures.lengths import _ranges, map_figure
+from benchmarks.figures.lengths import MOST, _ranges, every_row_figure, map_figure
 from tests.benchmarks.conftest import make_record
 from tests.benchmarks.figures.conftest import class_split, curve
 
@@ -106,3 +106,25 @@ def test_a_lone_point_far_below_leaves_the_close_up_and_is_said(material):
     close = map_figure(material(*records, make_record("label-code", maps=(0.685, 0.70)))).axes[-1]
     assert close.get_ylim()[0] < 0.685
     assert not close.texts
+
+
+def test_no_more_than_eight_lines_and_the_others_are_one_figure_away(material):
+    names = ["dpq", "rq-dpq", "pq-dpq", "label-code", "rq"]
+    once = [make_record(name, maps=(0.3 + i / 50, 0.4 + i / 50)) for i, name in enumerate(names)]
+    each = [
+        make_record(name, bits=bits, maps=maps, id=f"{name}-{max(bits)}")
+        for name, low in (("pq", 0.2), ("dqn", 0.25), ("dtq", 0.5))
+        for bits, maps in [((8,), (low,)), ((8, 16), (low / 2, low + 0.1))]
+    ]
+    made = material(*once, *each)
+    shown = {container.get_label() for container in map_figure(made).axes[0].containers}
+    assert len(shown) == MOST
+    assert "DPQ" in shown
+    assert not any("truncated" in title for title in shown)
+    every = {container.get_label() for container in every_row_figure(made).axes[0].containers}
+    assert shown < every
+    assert {"PQ on frozen features, trained at 16 bits and truncated", "DQN, trained at 16 bits and truncated"} <= every
+
+
+def test_where_all_rows_are_drawn_there_is_no_second_figure(material):
+    assert every_row_figure(material(make_record(), make_record("rq"))) is None

@@ -1,6 +1,7 @@
 import numpy as np
+import pytest
 
-from benchmarks.figures.training import training_figure
+from benchmarks.figures.training import cost_figure, training_figure
 from tests.benchmarks.conftest import make_record
 from tests.benchmarks.figures.conftest import curve
 
@@ -40,3 +41,32 @@ def test_a_panel_a_method_of_its_longest_code(material):
 
 def test_nothing_without_a_training(material):
     assert training_figure(material(make_record("rq"))) is None
+
+
+def seconds(record, train, beside=0):
+    record["seconds"] = record["seconds"] | {"train": train}
+    record["environment"] = record["environment"] | ({"beside": beside} if beside else {})
+    return record
+
+
+def test_the_time_of_all_trainings_and_of_those_whose_embedding_is_coded(material):
+    own = [seconds(make_record(seed=seed, maps=(0.5, 0.7)), 100.0 + 20 * seed) for seed in range(2)]
+    control = seconds(make_record("rq-dpq", maps=(0.4, 0.6)), 10.0, beside=1)
+    each = [
+        seconds(make_record("dqn", bits=bits, maps=maps, id=f"dqn-{max(bits)}"), 50.0)
+        for bits, maps in [((8,), (0.2,)), ((8, 16), (0.1, 0.4))]
+    ]
+    lone = seconds(make_record("dtq", bits=(8,), maps=(0.9,)), 1.0)
+    (axes,) = cost_figure(material(*own, control, *each, lone)).axes
+    places = {line.get_label(): (line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines}
+    assert places == {
+        "DPQ": (110.0, pytest.approx(0.6)),
+        "RQ on DPQ's embedding": (120.0, pytest.approx(0.5)),
+        "DQN": (100.0, pytest.approx(0.3)),
+    }
+    hollow = {line.get_label() for line in axes.lines if line.get_markerfacecolor() == "white"}
+    assert hollow == {"RQ on DPQ's embedding"}
+
+
+def test_one_row_has_no_comparison_of_times(material):
+    assert cost_figure(material(make_record())) is None

@@ -308,3 +308,17 @@ def test_rows_with_uneven_seeds_say_so():
     records = full_table()
     records = [r for r in records if r["id"] != "dqn-1-8"]
     assert ("DQN", "ours, n = 1 to 2") in rows_by_title(records)
+
+
+def test_codes_of_signs_have_a_row_by_real_queries_too(tmp_path):
+    record = make_record() | {"score": "symmetric"}
+    record["lengths"] = [length | {"map_asymmetric": 0.625 + i / 8} for i, length in enumerate(record["lengths"])]
+    write_record(tmp_path / f"cifar10/runs/{record['id']}.json", record)
+    tables = make_tables(Study.read(tmp_path, "cifar10"))
+    asymmetric = [row["map_asymmetric"] for row in csv.DictReader(io.StringIO(tables["table.csv"]))]
+    assert asymmetric == ["0.625000", "0.750000"]
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in tables["table.md"].splitlines() if "ours" in line
+    ]
+    assert ["", "ours, by real queries", "0.625", "0.750"] in rows
+    assert "Hamming distance" in tables["table.md"]
