@@ -14,6 +14,7 @@ from operator import attrgetter
 
 import pandas as pd
 
+from benchmarks.records.record import TERMS, Record
 from benchmarks.records.reported import MARKS, MEANINGS
 from benchmarks.report.comparisons import (
     QUERY_SD,
@@ -29,9 +30,9 @@ from benchmarks.report.comparisons import (
 )
 from benchmarks.report.details import as_markdown
 from benchmarks.report.pages.anchors import anchored_rows
-from benchmarks.report.study import Section, Study
+from benchmarks.report.study import Section, Study, setting_of
 from benchmarks.report.verdicts import DECIDED, NOT_RUN, POINT, RULE, Comparison, reason_of
-from benchmarks.setting.experiment import describe, load_experiment
+from benchmarks.setting.experiment import Experiment, describe, load_experiment
 from benchmarks.setting.methods import METHODS
 from dpq.learning.settings import as_recorded
 
@@ -67,8 +68,9 @@ class Finding:
 
     @property
     def experiment(self) -> str:
-        """Name of the setting."""
-        return self.section.experiment
+        """Name of the setting, and its reading where that is not equal terms."""
+        section = self.section
+        return section.experiment if section.reading == TERMS else f"{section.experiment}, {section.reading}"
 
     @property
     def verdict(self) -> str:
@@ -163,33 +165,49 @@ CLAIMS = (
 )
 
 
-def section_to_judge(study: Study) -> Section | None:
-    """The records of the shipped setting on the whole protocol; None where DPQ has none."""
-    section, shipped = study.readings[-1], load_experiment(study.experiment)  # at equal terms
-    if not section.first.comparable or section.first.raw["config"]["training"] != as_recorded(shipped.training):
+def sections_to_judge(study: Study) -> list[Section]:
+    """The records of the shipped setting on the whole protocol, at equal budgets and at equal terms.
+
+    None of a reading in which DPQ has no records.
+    """
+    shipped = load_experiment(study.experiment)
+    return [found for section in study.readings if (found := _judged(section, shipped)) is not None]
+
+
+def _judged(section: Section, shipped: Experiment) -> Section | None:
+    if not section.first.comparable or setting_of(section.first)["training"] != as_recorded(shipped.training):
         return None
-    split = shipped.splits()[0]
     sources = [record.config.source for record in section.records if record.config.source]
     longest = max((source.bits for source in sources), default=0)  # of the trainings whose embeddings are quantized
     own = [
-        r
-        for r in section.records
-        if r.variant == "released"
-        or r.raw["config"]["methods"] == describe(split, METHODS[r.method].configs)["methods"]
-        if r.config.source is None or r.config.source.bits == longest
+        record
+        for record in section.records
+        if _as_shipped(record, shipped) and (record.config.source is None or record.config.source.bits == longest)
     ]
     return replace(section, records=own) if any(record.method == "dpq" for record in own) else None
 
 
+def _as_shipped(record: Record, shipped: Experiment) -> bool:
+    """Whether a record has what the experiment's file says of its method, or what it names as a study's winner."""
+    wanted = shipped.tuned_as(record.method) if record.tuned else shipped
+    if wanted is None:
+        return False
+    config, table = record.raw["config"], describe(wanted.splits()[0], METHODS[record.method].configs)
+    alike = record.variant == "released" or config["methods"] == table["methods"]
+    return bool(alike and config["training"] == table["training"])
+
+
 def find(studies: Sequence[Study]) -> list[Finding]:
-    """Every claim in every experiment that it is about, in the order of `CLAIMS`."""
-    judged = [(study, section) for study in studies if (section := section_to_judge(study))]
+    """Every claim in every setting that it is about, in the order of `CLAIMS`; at equal budgets only what was run."""
+    judged = [section for study in studies for section in sections_to_judge(study)]
+    whole = {(one.experiment, one.reading): one for study in studies for one in study.readings}
     return [
-        Finding(claim, study.readings[-1], comparison)
+        Finding(claim, whole[section.experiment, section.reading], comparison)
         for claim in CLAIMS
-        for study, section in judged
+        for section in judged
         if claim.unseen == section.first.has_unseen_classes
         for comparison in claim.compare(section)
+        if section.reading == TERMS or comparison.verdict != NOT_RUN
     ]
 
 

@@ -4,11 +4,13 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.records.store import write_record
+from benchmarks.report import claims
 from benchmarks.report.claims import CLAIMS, COMPONENTS, MEANS_FIRST, find, make_claims_page, verdict_table
 from benchmarks.report.study import Study
 from benchmarks.report.verdicts import FAILS, HOLDS, NOT_RUN, RULE, TIE, UNCLEAR
 from benchmarks.setting.ablations import ABLATIONS
-from tests.benchmarks.made_up import each, run
+from benchmarks.setting.experiment import Tuned, load_experiment
+from tests.benchmarks.made_up import each, run, tuned
 
 OWN = [(0.70, 0.72), (0.71, 0.73), (0.73, 0.74)]
 OTHER = [(0.60, 0.71), (0.62, 0.72), (0.61, 0.70)]
@@ -46,6 +48,26 @@ def test_verdicts_follow_the_records(records, tmp_path):
     put(tmp_path, *[run("rq-dpq", k, [m + 0.002 for m in maps]) for k, maps in enumerate(OWN)])
     assert verdicts(tmp_path)["learned-rq-dpq"] == TIE
     assert verdicts(tmp_path)["learned-pq-dpq"] == NOT_RUN
+
+
+def test_equal_budgets_are_judged_beside_equal_terms(records, tmp_path, monkeypatch):
+    """A third setting, which is neither the file's nor its winner, decides nothing."""
+    winners = {
+        "dpq": Tuned("a-study", training={"learning_rate": 3e-4}),
+        "dqn": Tuned("a-study", training={"dropout": 0.1}),
+    }
+    monkeypatch.setattr(claims, "load_experiment", lambda name: replace(load_experiment(name), tuned=winners))
+    above = [tuned(run("dpq", k, [m + 0.1 for m in maps]), learning_rate=3e-4) for k, maps in enumerate(OWN)]
+    level = [tuned(one, dropout=0.1) for k, maps in enumerate(OWN) for one in each("dqn", k, [m + 0.1 for m in maps])]
+    strange = [tuned(one, dropout=0.4) for k in range(3) for one in each("dtq", k, (0.1, 0.1))]
+    put(tmp_path, *records, *above, *level, *strange)
+    found = {(one.experiment, one.anchor): one.verdict for one in found_in(tmp_path)}
+    assert found["cifar10", "better-than-dqn"] == HOLDS
+    assert found["cifar10, equal budgets", "better-than-dqn"] == UNCLEAR
+    assert ("cifar10, equal budgets", "better-than-dtq") not in found
+    page = verdict_table(found_in(tmp_path), paper=True)
+    assert page.splitlines()[0].split("|")[2].strip() == "cifar10, equal budgets"
+    assert "cifar10, equal budgets" in make_claims_page(found_in(tmp_path))
 
 
 def test_subsets_changed_settings_and_changed_methods_decide_nothing(records, tmp_path):
