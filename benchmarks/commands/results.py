@@ -55,7 +55,7 @@ def make_all(output: Path) -> tuple[dict[str, str | bytes], set[str]]:
     from benchmarks.report import generated
     from benchmarks.report.claims import find, make_claims_page
     from benchmarks.report.pages.comparison import COMPARISON_PAGE, make_comparison_page
-    from benchmarks.report.pages.results import CLAIMS_PAGE, make_results_page
+    from benchmarks.report.pages.results import CLAIMS_PAGE, ERRATA_PAGE, make_errata_page, make_results_page
     from benchmarks.report.pages.rows import make_row_page
     from benchmarks.report.study import Study
     from benchmarks.report.tables import ABLATIONS_CSV, make_tables
@@ -81,6 +81,7 @@ def make_all(output: Path) -> tuple[dict[str, str | bytes], set[str]]:
     files |= bench.make_pages(output)
     findings = find(studies)
     files[CLAIMS_PAGE] = make_claims_page(findings)
+    files[ERRATA_PAGE] = make_errata_page()
     files[COMPARISON_PAGE] = make_comparison_page(studies, POINT)
     captions = {name: caption for name, (_, caption) in FIGURES.items()}
     files["README.md"] = make_results_page(studies, findings, sorted(files), captions)

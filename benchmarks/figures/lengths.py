@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 from benchmarks.figures.series import Series, series_of, setting_line
 from benchmarks.figures.style import LINES, dodged, draw_intervals, legend_below, narrowest, new_figure, style_of
 from benchmarks.report.intervals import Interval
 from benchmarks.report.study import Section
+from benchmarks.report.tables import MOST, main_titles
 from benchmarks.setting.methods import METHODS
 
 if TYPE_CHECKING:
@@ -20,15 +20,11 @@ if TYPE_CHECKING:
 
 BIG_GAP = 0.1  # mAP; the axis is broken where no curve lies in more of it than that
 BIG_SHARE = 0.25  # and than this share of the whole range
-MOST = 8  # lines of the first figure
 CLOSE = "dpq"  # this method and those on its embedding are drawn larger
 
 
 def map_figure(section: Section) -> Figure:
-    """Of all rows where they are `MOST` at most, else of so many of whole codes.
-
-    These are DPQ, then methods with printed values or on DPQ's embedding, then the highest.
-    """
+    """Of all rows where they are `MOST` at most, else of `main_titles`."""
     return _figure(section, _chosen(section))
 
 
@@ -40,17 +36,8 @@ def every_row_figure(section: Section) -> Figure | None:
 
 def _chosen(section: Section) -> list[Series]:
     series = series_of(section)
-    if len(series) <= MOST:
-        return series
-    printed = set(section.summary.dropna(subset="paper_map")["method"])
-
-    def place(one: Series) -> tuple[bool, bool, float]:
-        known = one.method in printed or METHODS[one.method].source == CLOSE
-        return one.method != CLOSE, not known, -fmean(one.interval(bits).mean for bits in one.records)
-
-    whole = [one for one in series if one.training not in ("truncated", "ended")]
-    first = sorted(whole, key=place)[:MOST]
-    return [one for one in whole if one in first]
+    titles = [one.title for one in series] if len(series) <= MOST else main_titles(section)
+    return [one for one in series if one.title in titles]
 
 
 def _figure(section: Section, series: Sequence[Series]) -> Figure:

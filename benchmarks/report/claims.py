@@ -226,7 +226,7 @@ def make_claims_page(findings: Sequence[Finding]) -> str:
 
 
 def verdict_table(findings: Sequence[Finding], *, paper: bool, prefix: str = "") -> str:
-    """Claims by settings, each cell a verdict.
+    """Claims by settings, each cell a verdict; under it, in a line, those that have no runs in any setting.
 
     Args:
         findings: of all settings.
@@ -241,7 +241,14 @@ def verdict_table(findings: Sequence[Finding], *, paper: bool, prefix: str = "")
     }
     for finding in chosen:
         rows[finding.anchor][finding.experiment] = _bold(finding.verdict)
-    return as_markdown(list(rows.values()))
+    run = {finding.anchor for finding in chosen if finding.verdict != NOT_RUN}
+    table = as_markdown([row for anchor, row in rows.items() if anchor in run])
+    waiting = [row["claim"] for anchor, row in rows.items() if anchor not in run]
+    return "\n\n".join(filter(None, [table if run else "", _waiting(waiting)]))
+
+
+def _waiting(claims: Sequence[str]) -> str:
+    return f"Not run in any setting: {'; '.join(claims)}." if claims else ""
 
 
 def _bold(verdict: str) -> str:

@@ -20,6 +20,7 @@ from benchmarks.report.details import (
     row_by_length,
 )
 from benchmarks.report.readings import chosen, reading_notes
+from benchmarks.report.statistics import longest_trained
 from benchmarks.report.study import Section, Study
 from benchmarks.setting.experiment import read_notes
 from benchmarks.setting.methods import METHODS
@@ -34,6 +35,7 @@ VIEWS = {
     "ten-crop": "mean embedding of ten crops (centre, four corners, and their mirror images), for queries and database "
     "of every method.",
 }
+MOST = 8  # methods of ours that a page or figure shows before one asks for all
 ABLATIONS_CSV = "ablations.csv"
 LAYOUTS = {"classes": "drawn class by class", "splits": "those of its folders", "manifest": "those of its manifest"}
 _COARSE = "mAP of coarse classes (`map_coarse` in table.csv): images of one coarse class are relevant to each other."
@@ -99,11 +101,35 @@ def main_table(section: Section) -> pd.DataFrame:
 
 
 def headline(section: Section) -> pd.DataFrame:
-    """`main_table` without truncated codes, trainings for one length, exact search and differences."""
-    table, more = main_table(section), ("trained at", "truncated")
+    """`main_table` of `main_titles` and of this project's methods in print: without exact search and differences."""
+    table, ours = main_table(section), {method.title for method in METHODS.own.values()}
     titles = table["method"].replace("", pd.NA).ffill()
-    shown = table["source"].str.match("ours|paper") & ~titles.str.contains("|".join(more))
+    printed = titles.isin(ours) & ~titles.isin([title for title, _ in section.rows])
+    shown = table["source"].str.match("ours|paper") & (titles.isin(main_titles(section)) | printed)
     return table[shown].reset_index(drop=True)
+
+
+def main_titles(section: Section) -> list[str]:
+    """Titles of at most `MOST` rows, in their order, of whole codes that are as long as the method's longest.
+
+    DPQ comes first, then methods with printed values or on DPQ's embedding, then those of the highest mAP.
+    """
+    longest = longest_trained(section.summary)
+    whole = [
+        (title, part)
+        for title, part in section.rows
+        if part["training"].iloc[0] != "truncated"
+        if part["trained_bits"].iloc[0] in (0, longest[str(part["method"].iloc[0])])
+    ]
+
+    def place(row: tuple[str, pd.DataFrame]) -> tuple[bool, bool, float]:
+        _, part = row
+        method = str(part["method"].iloc[0])
+        known = bool(part["paper_map"].notna().any()) or METHODS[method].source == "dpq"
+        return method != "dpq", not known, -float(part["map"].mean())
+
+    chosen = [title for title, _ in sorted(whole, key=place)[:MOST]]
+    return [title for title, _ in whole if title in chosen]
 
 
 def _best(part: pd.DataFrame) -> float:

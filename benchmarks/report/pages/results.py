@@ -19,9 +19,8 @@ from benchmarks.report.study import Section, Study
 from benchmarks.report.tables import about_tuning, headline, marks_note
 from benchmarks.report.verdicts import NOT_RUN
 from benchmarks.setting.experiment import UNPUBLISHED, known_experiments, read_notes
-from benchmarks.setting.methods import METHODS
 
-CLAIMS_PAGE = "CLAIMS.md"
+CLAIMS_PAGE, ERRATA_PAGE = "CLAIMS.md", "ERRATA.md"
 ERRATA = Path(__file__).parents[2] / "errata.md"
 # What a reader comes with, and the claims that answer it.
 QUESTIONS = {
@@ -66,14 +65,21 @@ def make_results_page(
         _runs(studies),
         _not_run(experiments),
     ]
-    parts += [_experiment(study, files, captions) for study in studies]
+    tables = [_experiment(study, files, captions, first=study is studies[0]) for study in studies]
+    parts += [*tables, marks_note("\n".join(tables))]
     pages = ", ".join(f"[{name}]({name}/rows.md)" for name in experiments)
     parts += ["## Rerunning a row", _RERUN.format(pages=pages)]
     if BENCH_PAGE in files:
         times = f"[Time and memory of the parts, beside the usual ways to do the same]({BENCH_PAGE})"
         parts += ["## Speed and memory", f"{times}, on generated data."]
-    parts += ["## Errata", ERRATA.read_text(encoding="utf-8").strip(), "## How to cite", _CITE]
+    errata = f"What changed in published numbers, and why: [errata]({ERRATA_PAGE})."
+    parts += ["## Errata", errata, "## How to cite", _CITE]
     return "\n\n".join(parts) + "\n"
+
+
+def make_errata_page() -> str:
+    """The page of what changed in published numbers."""
+    return f"# Errata\n\n{ERRATA.read_text(encoding='utf-8').strip()}\n"
 
 
 def _answers(findings: Sequence[Finding]) -> str:
@@ -113,7 +119,6 @@ def _runs(studies: Sequence[Study]) -> str:
     rows = []
     for section in (section for study in studies for section in study.sections):
         runs, used = section.every, {record.method for record in section.records}
-        titles = ", ".join(dict.fromkeys(METHODS[name].title for name in METHODS if name in used))
         ablations = {record.ablation for record in section.ablated}
         seeds = sorted({record.seed for record in runs})
         unseen, splits = section.first.has_unseen_classes, len(section.splits)
@@ -121,11 +126,11 @@ def _runs(studies: Sequence[Study]) -> str:
             {
                 "setting": f"[{section.experiment}](#{section.experiment})",
                 "what": section.heading,
-                "methods": titles + (f"; {len(ablations)} ablations of DPQ" if ablations else ""),
+                "methods": f"{len(used)}" + (f"; {len(ablations)} ablations of DPQ" if ablations else ""),
                 "runs": str(len(runs)),
                 "repetitions": (f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}")
                 + (f", {splits} class splits" if unseen else f", {splits} splits" if splits > 1 else ""),
-                "hours of training": f"{sum(r.seconds.train for r in runs) / 3600:.1f}",
+                "hours": f"{sum(r.seconds.train for r in runs) / 3600:.1f}",
                 "device": "; ".join(sorted({r.environment.processor for r in runs})),
             }
         )
@@ -137,27 +142,28 @@ def _not_run(experiments: Sequence[str]) -> str:
     return f"Not reproduced: no results of {', '.join(missing)} are committed." if missing else ""
 
 
-def _experiment(study: Study, files: Sequence[str], captions: Mapping[str, str]) -> str:
+def _experiment(study: Study, files: Sequence[str], captions: Mapping[str, str], *, first: bool) -> str:
     name, page = study.experiment, f"{study.experiment}/rows.md"
     parts = [f'<a id="{name}"></a>\n\n## {name}']
     for section in study.readings:
         parts.append(f"### {section.heading}\n\n{_counts(section)}.")
         if section.records:
             parts += [_link_rows(section, headline(section), "method", page), about_tuning(section, "")]
-            parts.append(marks_note("\n".join(parts)))
     others = [section.heading for section in study.sections[len(study.readings) :]]
-    shown = [stem for stem in captions if stem in SHOWN]
+    shown = [
+        stem for stem in captions if stem in SHOWN and not (first and stem == "map")
+    ]  # that is on the first screen
     more = [
         f"[{stem.replace('_', ' ')}]({name}/{stem}.png)"
         for stem in captions
-        if stem not in shown and f"{name}/{stem}.png" in files
+        if stem not in SHOWN and f"{name}/{stem}.png" in files
     ]
     parts += [
         _figures(name, files, captions, shown),
-        f"[Whole tables]({name}/table.md), with settings, exact search, precision at K, ties, ablations"
-        + (", notes" if read_notes(name) else "")
-        + (f"; also of {'; '.join(others)}" if others else "")
-        + f". [Row by row]({page}): commands and records."
+        f"[Whole tables]({name}/table.md)"
+        + (" and [notes]" + f"({name}/table.md#notes)" if read_notes(name) else "")
+        + (f", also of {'; '.join(others)}" if others else "")
+        + f". [Commands and records]({page})."
         + (f" Figures: {', '.join(more)}." if more else ""),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -170,7 +176,7 @@ def _counts(section: Section) -> str:
 
 def _figures(name: str, files: Sequence[str], captions: Mapping[str, str], stems: Sequence[str]) -> str:
     return "\n\n".join(
-        f"[![{captions[stem]}]({name}/{stem}.png)]({name}/{stem}.svg)\n\n*{captions[stem]}*"
+        f"[![{stem}, {name}]({name}/{stem}.png)]({name}/{stem}.svg)\n\n*{captions[stem]}*"
         for stem in stems
         if f"{name}/{stem}.png" in files
     )

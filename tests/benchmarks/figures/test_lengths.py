@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.figures.lengths import MOST, _ranges, every_row_figure, map_figure
+from benchmarks.figures.lengths import _ranges, every_row_figure, map_figure
+from benchmarks.report.tables import MOST
 from tests.benchmarks.conftest import make_record
 from tests.benchmarks.figures.conftest import class_split, curve
 

@@ -154,7 +154,7 @@ def test_rows_of_both_readings_have_places_of_their_own():
 
 
 def test_the_page_of_results_has_both_readings_then_the_figures():
-    page = make_results_page([both()], [], ["cifar10/map.png"], {"map": "A picture."})
+    page = make_results_page([both()], [], ["cifar10/data.png"], {"data": "A picture."})
     parts = ("### Equal budgets: ", "Tuning gained", "What each study chose", "### Equal terms: ", "*A picture.*")
     page = page.partition("## What was run")[2]
     places = [page.index(part) for part in parts]
