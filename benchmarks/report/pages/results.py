@@ -129,7 +129,7 @@ def _runs(studies: Sequence[Study]) -> str:
                 "methods": f"{len(used)}" + (f"; {len(ablations)} ablations of DPQ" if ablations else ""),
                 "runs": str(len(runs)),
                 "repetitions": (f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}")
-                + (f", {splits} class splits" if unseen else f", {splits} splits" if splits > 1 else ""),
+                + (f", {splits} class split{"s" * (splits > 1)}" if unseen else f", {splits} splits" if splits > 1 else ""),
                 "hours": f"{sum(r.seconds.train for r in runs) / 3600:.1f}",
                 "device": "; ".join(sorted({r.environment.processor for r in runs})),
             }
