@@ -71,7 +71,7 @@ class Cells:
         return len(self.codes)
 
     def _squares(self, codes: NDArray[np.integer[Any]], begin: int) -> Floats:
-        """Squared norms of what the levels from `begin` on add, of codes [n, M], [n]."""
+        """Squared norms of what the levels from `begin` on add, of codes or prefixes [n, m], [n]."""
         levels = range(begin, codes.shape[1])
         total = np.zeros(len(codes))
         for level in levels:
@@ -81,7 +81,7 @@ class Cells:
         return np.maximum(total, 0)
 
     def _extents(self) -> tuple[Floats, Floats]:
-        """Of every cell: how far an image is from the sum of its first codewords at most, and its least squared norm."""
+        """Of every cell: how far an image is from the sum of its first codewords at most; its least squared norm."""
         if not len(self.codes):
             return np.zeros(0), np.zeros(0)
         radius = np.sqrt(np.maximum.reduceat(self._squares(self.codes, self.prefix), self._start))
@@ -123,22 +123,24 @@ class Cells:
         return Answers(rows, looked)
 
     def _first_cells(self, query: Floats, tables: Floats) -> _Pool:
-        inner = tables[np.arange(self.prefix), self._first].sum(axis=1)  # [C]
+        inner = np.zeros(len(self._first))  # [C]
+        for level in range(self.prefix):
+            inner += tables[level].take(self._first[:, level])
         rest = tables[self.prefix :].max(axis=1, initial=-np.inf).sum() if self.prefix < len(tables) else 0.0
         length = float(np.linalg.norm(query))
         bound = inner + np.minimum(rest, length * self._radius)
         if self.score == "l2":
-            centres = self._squares(np.pad(self._first, ((0, 0), (0, 0))), 0) if len(self._first) else inner
+            centres = self._squares(self._first, 0)
             apart = np.sqrt(np.maximum(length**2 - 2 * inner + centres, 0))  # of the query and the first codewords' sum
             by_distance = length**2 - np.square(np.maximum(apart - self._radius, 0))
             bound = np.minimum(2 * bound - self._least, by_distance)
-        level = np.full(len(bound), self.prefix)
-        return _Pool(bound, self._start, self._stop, level, self._least)
+        return _Pool(bound, self._start, self._stop, np.full(len(bound), self.prefix), self._least)
 
     def _divided(self, cells: _Pool, tables: Floats) -> _Pool:
         """Cells by one level more."""
         parts = [_Pool.empty()]
-        for start, stop, level, least in zip(cells.start, cells.stop, cells.level, cells.least, strict=True):
+        for start, stop, which, least in zip(cells.start, cells.stop, cells.level, cells.least, strict=True):
+            level = int(which)
             column = self.codes[start:stop, level]
             edges = start + np.searchsorted(column, np.arange(self.size + 1))
             there = np.flatnonzero(np.diff(edges))

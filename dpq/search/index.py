@@ -1,4 +1,4 @@
-"""Search among coded images with Faiss: an index that grows, shrinks, is read at every code length and kept in a file.
+"""Search among coded images: an index that grows, shrinks, is read at every code length and kept in a file.
 
 Axes: N images, Q queries, k answers, M levels, K codewords, D dimensions, C lists.
 """
@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, wraps
+from functools import cached_property, partial, wraps
 from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar
 
@@ -23,12 +23,13 @@ from dpq.codes.additive import check_codebook_size, prefix_levels
 from dpq.errors import InputError
 from dpq.inputs.values import Numbers, as_array, as_tensor, whole_number
 from dpq.learning.settings import Score
-from dpq.ranking.scores import asymmetric_scores, checked, fitting, lookup_tables, norm_offsets, prepared
+from dpq.ranking.evaluate import in_threads
+from dpq.ranking.scores import checked, fitting, lookup_tables, norm_offsets, prepared
+from dpq.search.cells import Cells
 from dpq.search.faiss import faiss_index, import_faiss, inverted_index, list_centroids
 from dpq.search.file import Origin, is_no_text, read_index, write_index
 
 _BLOCK = 1024  # queries whose tables are in memory at once
-_SCORES = 1 << 22  # in float64 that are in memory at once
 _MOST = 1 << 62  # above every id, so that there is always a next one
 
 _LOCK = threading.RLock()  # held while an index changes or is made; of the module, so that indexes can be pickled
@@ -200,35 +201,39 @@ class CodeIndex:
         return inverted_index(self._codes, codebooks, centroids, self.score)
 
     @cached_property
-    def _searched(self) -> Any:
-        """The Faiss index that is searched: as `faiss`, or of centred codebooks where their mean is large."""
-        centroids = None if self._centroids is None else torch.from_numpy(self._centroids)
-        points = self._codebooks.new_empty(0, self._codebooks.shape[2]) if centroids is None else centroids
-        points, codebooks = prepared(points, self._codebooks, self.score)
-        return self._faiss_of(codebooks, None if centroids is None else points.contiguous().numpy())
+    def _lists(self) -> Any:
+        """The Faiss index of lists that is searched: as `faiss`, or of centred codebooks where their mean is large."""
+        points, codebooks = prepared(torch.from_numpy(self._centroids), self._codebooks, self.score)
+        return self._faiss_of(codebooks, points.contiguous().numpy())
+
+    @cached_property
+    def _cells(self) -> Cells:
+        """The images in the order of their codes, with codebooks as they are scored."""
+        none = self._codebooks.new_empty(0, self._codebooks.shape[2])
+        return Cells(self._codes.numpy(), prepared(none, self._codebooks, self.score)[1].numpy(), self.score)
 
     def search(self, queries: Numbers, k: int = 10, probes: int | None = None) -> Found:
-        """The nearest images of each query: those of our ranking, up to ties and the last digits of sums.
+        """The nearest images of each query: those of our ranking, up to the last digits of sums.
 
         Args:
             queries: [Q, D] float; embeddings, not codes.
             k: answers to each query; at most N are given.
-            probes: of an inverted file, how many lists to look at: fewer is faster and may miss images. All of them,
-                and so every image, unless given.
+            probes: of an inverted file, how many lists to look at, with Faiss: fewer is faster and may miss images.
+                Unless given, the answers are exact, whatever lists there are, and need no Faiss.
 
         Raises:
-            InputError: another dimension, values that are not finite, a number out of range, or no Faiss.
+            InputError: another dimension, values that are not finite, a number out of range, or no Faiss for lists.
         """
         wanted = as_tensor(queries, "queries").detach().cpu().float()
         if wanted.ndim != 2 or wanted.shape[1] != self._codebooks.shape[2] or not wanted.isfinite().all():
             raise InputError(f"queries are finite numbers [Q, {self._codebooks.shape[2]}]; got {list(wanted.shape)}")
         k = whole_number("k", k)
         with _LOCK:  # what belongs together, whatever other threads change meanwhile
-            index, codes, ids = self._searched, self._codes, self._ids
-            lists = 0 if self._centroids is None else len(self._centroids)
-        if probes is not None and not 1 <= (probes := whole_number("probes", probes, None)) <= lists:
-            raise InputError(f"the index has {lists} lists to look at; got {probes} probes")
-        limits = import_faiss().SearchParametersIVF(nprobe=probes or lists) if lists else None
+            codes, ids, lists = self._codes, self._ids, 0 if self._centroids is None else len(self._centroids)
+            if probes is not None and not 1 <= (probes := whole_number("probes", probes, None)) <= lists:
+                raise InputError(f"the index has {lists} lists to look at; got {probes} probes")
+            cells = self._cells if probes is None else None
+            inverted: Any = None if cells is not None else self._lists
         k = min(k, len(codes))
         if not k or not len(wanted):
             none = np.empty((len(wanted), k), np.int64)
@@ -236,42 +241,37 @@ class CodeIndex:
         parts = []
         for part in torch.split(wanted, _BLOCK):
             part, codebooks = prepared(part, self._codebooks, self.score)
-            if codebooks.dtype == torch.float64:  # groups far apart, within which Faiss has no digits
-                parts.append(self._exactly(codes, part, codebooks, k))
-                continue
-            rows = np.asarray(index.search(part.numpy(), k, params=limits)[1], np.int64)
-            parts.append(self._scored(rows, codes, part, codebooks))
+            tables = lookup_tables(part, codebooks)
+            if cells is not None:
+                found = in_threads(partial(cells.nearest, k=k), list(part.double().numpy()), "search")
+                every = [
+                    self._scored(one.rows[None], codes, table[None], codebooks)
+                    for one, table in zip(found, tables, strict=True)
+                ]
+                parts += [(rows[:, :k], scores[:, :k]) for rows, scores in every]
+            else:
+                limits = import_faiss().SearchParametersIVF(nprobe=probes)
+                rows = np.asarray(inverted.search(part.float().numpy(), k, params=limits)[1], np.int64)
+                parts.append(self._scored(rows, codes, tables, codebooks))
         rows, scores = (np.concatenate(each) for each in zip(*parts, strict=True))
         return Found(np.where(rows < 0, -1, ids[rows]), rows, scores)
 
-    def _scored(self, rows: Ids, codes: Tensor, queries: Tensor, codebooks: Tensor) -> tuple[Ids, NDArray[np.float32]]:
-        """Rows and scores of the answers to some queries, [Q, k] each, by our scores: Faiss's may lack a shared term.
+    def _scored(self, rows: Ids, codes: Tensor, tables: Tensor, codebooks: Tensor) -> tuple[Ids, NDArray[np.float32]]:
+        """Rows and scores of the answers to some queries, [Q, n] each, best first, by our scores.
 
         Args:
-            rows: [Q, k] that Faiss found.
+            rows: [Q, n] that were found; -1 for none.
             codes: [N, M] of the index.
-            queries: [Q, D], and `codebooks`, as they are scored.
-            codebooks: [M, K, D].
+            tables: [Q, M, K] of the queries.
+            codebooks: [M, K, D] that they are made with.
         """
-        codes = codes[torch.from_numpy(rows).clamp(min=0)]  # [Q, k, M]
-        tables = lookup_tables(queries, codebooks)
+        codes = codes[torch.from_numpy(rows).clamp(min=0)]  # [Q, n, M]
         total = tables.gather(2, codes.long().transpose(1, 2)).sum(dim=1)
         offsets = norm_offsets(codes.flatten(0, 1), codebooks, self.score)
         total = total if offsets is None else 2 * total - offsets.view(rows.shape)
-        scores = np.where(rows < 0, np.float32(-np.inf), total.float().numpy())
+        scores = np.where(rows < 0, -np.inf, total.numpy())
         order = np.lexsort((rows, -scores))
-        return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
-
-    def _exactly(self, codes: Tensor, queries: Tensor, codebooks: Tensor, k: int) -> tuple[Ids, NDArray[np.float32]]:
-        """Rows and scores of the answers to some queries, [Q, k] each, of all images in all lists, by float64."""
-        rows, scores = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
-        at_once = max(1, _SCORES // len(codes))
-        for start in range(0, len(queries), at_once):
-            block = slice(start, start + at_once)
-            every = asymmetric_scores(queries[block], codes, codebooks, self.score).numpy()
-            rows[block] = np.argsort(-every, axis=1, kind="stable")[:, :k]
-            scores[block] = np.take_along_axis(every, rows[block], axis=1)
-        return rows, scores
+        return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1).astype(np.float32)
 
     @_alone
     def add(self, codes: Numbers, ids: Numbers | None = None, names: Sequence[str] = ()) -> Ids:
@@ -364,7 +364,7 @@ class CodeIndex:
             raise InputError(f"id {again[0]} was of an image that was removed; give a new one, or none to count on")
 
     def _changed(self) -> None:
-        for name in ("faiss", "_searched"):
+        for name in ("faiss", "_lists", "_cells"):
             self.__dict__.pop(name, None)
 
     def save(self, path: str | os.PathLike[str]) -> None:

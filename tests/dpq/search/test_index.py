@@ -249,10 +249,12 @@ def test_mistakes_are_named_and_change_nothing(index, act, words):
     assert len(index) == len(index.ids) == len(index.names) == 300
 
 
-def test_without_faiss_it_says_what_to_install(index, monkeypatch):
+def test_exact_answers_need_no_faiss_and_lists_say_what_to_install(index, monkeypatch):
+    index.divide(3)
     monkeypatch.setitem(sys.modules, "faiss", None)
+    assert index.search(torch.zeros(1, DIM)).ids.tolist() == [list(range(10))]
     with pytest.raises(InputError, match=r"pip install 'dpq\[search\]'"):
-        index.search(torch.zeros(1, DIM))
+        index.search(torch.zeros(1, DIM), probes=1)
 
 
 def test_scores_are_those_of_reconstructions(index):
