@@ -1,4 +1,4 @@
-"""Figure: what each ablation does to DPQ's mAP."""
+"""Figures of differences in mAP: what each ablation does to DPQ's, and of any two sides."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import numpy as np
 from benchmarks.figures.series import setting_line
 from benchmarks.figures.style import new_figure, reach, style_of
 from benchmarks.report.intervals import Interval, interval_of_mean, per_unit
+from benchmarks.report.sides import Answer
 from benchmarks.report.statistics import mean_difference
 from benchmarks.report.study import Section
+from benchmarks.report.verdicts import POINT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,6 +60,21 @@ def ablations_figure(section: Section) -> Figure | None:
         close[0].set_title("close-up (arrow: lies beyond)")
     whole.set_yticks(range(len(found)), [f"{textwrap.fill(one.title, 36)} (n = {one.interval.n})" for one in found])
     whole.set_ylim(len(found) - 0.5, -0.5)
+    return figure
+
+
+def effects_figure(answer: Answer) -> Figure:
+    """A line per code length, and one for the mean over them: the difference of two sides, with its 95 % interval."""
+    (one, other), effects = answer.titles, [*answer.lengths, answer.whole]
+    title = f"mAP of {one} − that of {other}\n{answer.paired}; better: {answer.whole.comparison.verdict}"
+    figure = new_figure(6.4, 1.4 + 0.32 * len(effects), title)
+    axes = figure.subplots()
+    known = [(effect, effect.comparison) for effect in effects if effect.comparison.values]
+    _forest(axes, [Difference(effect.label, comparison.interval) for effect, comparison in known])
+    axes.axvspan(-POINT, POINT, color="grey", alpha=0.2, linewidth=0)  # less than this counts as a tie
+    axes.set_xlabel(f"difference in mAP; grey: within ±{POINT}")
+    axes.set_yticks(range(len(known)), [f"{effect.label} (n = {comparison.n})" for effect, comparison in known])
+    axes.set_ylim(len(known) - 0.5, -0.5)
     return figure
 
 
