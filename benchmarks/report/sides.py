@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,11 @@ class Given:
             found = Side.of(self.title, self.numbers, "map", bits)
             return replace(found, values=found.values / len(bits))
         first = self.records[0]
-        section = Section(first.experiment, self.records)
-        return replace(side(section, first.method, bits, variant=first.variant), name=self.title)
+        return replace(side(self._section, first.method, bits, variant=first.variant), name=self.title)
+
+    @cached_property
+    def _section(self) -> Section:
+        return Section(self.records[0].experiment, self.records)
 
 
 @dataclass(frozen=True)
@@ -343,17 +347,16 @@ def _chosen(rows: Sequence[str], place: str, row: str) -> str:
 
 def _of_records(records: Sequence[Record], place: str, row: str, folder: Path) -> Given:
     row = _chosen([_row_of(record) for record in records], place, row)
-    if names := sorted({record.experiment for record in records})[1:]:
-        raise InputError(
-            f"{place} has records of {records[0].experiment} and {names[-1]}; give those of one experiment"
-        )
+    names = sorted({record.experiment for record in records})
+    if len(names) > 1:
+        raise InputError(f"{place} has records of {' and '.join(names)}; give those of one experiment")
     every = [record for record in records if _row_of(record) == row]
     for section in sections_of(records):
         if own := [record for record in section.every if _row_of(record) == row]:
             break
     own = _of_one_setting(section, own, place, row)
     left = len(every) - len(own)
-    note = f"{left} further runs of {place}:{row} are left out, which are of other settings" if left else ""
+    note = f"records of {place}:{row} in other settings are left out: {left}" if left else ""
     first = own[0]
     title = row_title(first.method, first.variant)
     title += f", {ABLATIONS[first.ablation].title}" if first.ablation in ABLATIONS else ""
@@ -401,6 +404,8 @@ def read_numbers(path: Path) -> pd.DataFrame:
         raise InputError(
             f"cannot read {path}: {one_line(error)}; give a CSV with columns {', '.join(COLUMNS)}"
         ) from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes what stands before the named columns for an index
+        raise InputError(f"{path} has more values in a row than columns; give each column a name")
     if missing := [name for name in COLUMNS if name not in table]:
         raise InputError(f"{path} has no column {missing[0]}; give a CSV with columns {', '.join(COLUMNS)}")
     found = pd.DataFrame({"method": table["method"].str.strip()})

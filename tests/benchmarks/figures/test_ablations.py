@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.figures.ablations import ablations_figure, differences
+from benchmarks.figures.ablations import ablations_figure, differences, effects_figure
+from benchmarks.report.sides import Given, compare
 from tests.benchmarks.conftest import make_record
 from tests.benchmarks.made_up import section
 from tests.benchmarks.report.test_ablations import PLAIN, make_ablated, no_margin
@@ -59,3 +60,21 @@ def test_small_differences_have_a_panel_where_others_are_far_larger(material):
 
 def test_nothing_without_ablations(material):
     assert ablations_figure(material(make_record())) is None
+
+
+def test_a_comparison_has_a_line_for_each_length_and_the_mean():
+    sides = [
+        Given(name, name, numbers=section([make_record(seed=k, maps=maps) for k, maps in enumerate(several)]).table)
+        for name, several in (("one", [(0.5, 0.6), (0.52, 0.62)]), ("other", [(0.4, 0.55), (0.42, 0.57)]))
+    ]
+    figure = effects_figure(compare(*sides, paired=True))
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "8 bits (n = 2)",
+        "16 bits (n = 2)",
+        "mean (n = 2)",
+    ]
+    places = [c.lines[0].get_xdata()[0] for c in axes.containers]
+    assert places == pytest.approx([0.1, 0.05, 0.075])
+    assert axes.yaxis_inverted()
+    assert figure.get_suptitle() == "mAP of one − that of other\npaired by seed; better: holds"
