@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,13 @@ def test_mistakes_are_one_line(output, capsys):
     ):
         assert main(["compare", *arguments, "--output", str(output)]) == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_page_shows_what_is_printed(capsys):
+    page = (ROOT / "docs/tables.md").read_text(encoding="utf-8").partition("## Is A better than B?")[2]
+    command, shown = re.match(r"\s+python -m benchmarks (.*)\n\n```text\n(.*?)```", page, re.DOTALL).groups()
+    assert main([*command.split(), "--output", str(ROOT / "results")]) == 0
+    assert capsys.readouterr().out == shown
 
 
 def test_records_are_compared_without_pytorch():
