@@ -39,8 +39,11 @@ def _draw(path: Path, answer: Answer) -> None:
     from benchmarks.figures.style import files_of, style
     from dpq.files.atomic import write_atomically
 
+    one, other = answer.titles
+    title = f"mAP of {one} − that of {other}\n{answer.paired}; better: {answer.whole.comparison.verdict}"
+    effects = {effect.label: effect.comparison for effect in (*answer.lengths, answer.whole)}
     with style("compare"):
-        write_atomically(path, files_of(path.stem, effects_figure(answer))[path.name])
+        write_atomically(path, files_of(path.stem, effects_figure(title, effects))[path.name])
 
 
 def _picture(text: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,9 @@ import numpy as np
 from benchmarks.figures.series import setting_line
 from benchmarks.figures.style import new_figure, reach, style_of
 from benchmarks.report.intervals import Interval, interval_of_mean, per_unit
-from benchmarks.report.sides import Answer
 from benchmarks.report.statistics import mean_difference
 from benchmarks.report.study import Section
-from benchmarks.report.verdicts import POINT
+from benchmarks.report.verdicts import POINT, Comparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,17 +62,15 @@ def ablations_figure(section: Section) -> Figure | None:
     return figure
 
 
-def effects_figure(answer: Answer) -> Figure:
-    """A line per code length, and one for the mean over them: the difference of two sides, with its 95 % interval."""
-    (one, other), effects = answer.titles, [*answer.lengths, answer.whole]
-    title = f"mAP of {one} − that of {other}\n{answer.paired}; better: {answer.whole.comparison.verdict}"
-    figure = new_figure(6.4, 1.4 + 0.32 * len(effects), title)
+def effects_figure(title: str, effects: Mapping[str, Comparison]) -> Figure:
+    """A line per difference of two sides, by what it is of, with its 95 % interval; what is missing has none."""
+    known = {label: comparison for label, comparison in effects.items() if comparison.values}
+    figure = new_figure(6.4, 1.4 + 0.32 * len(known), title)
     axes = figure.subplots()
-    known = [(effect, effect.comparison) for effect in effects if effect.comparison.values]
-    _forest(axes, [Difference(effect.label, comparison.interval) for effect, comparison in known])
+    _forest(axes, [Difference(label, comparison.interval) for label, comparison in known.items()])
     axes.axvspan(-POINT, POINT, color="grey", alpha=0.2, linewidth=0)  # less than this counts as a tie
     axes.set_xlabel(f"difference in mAP; grey: within ±{POINT}")
-    axes.set_yticks(range(len(known)), [f"{effect.label} (n = {comparison.n})" for effect, comparison in known])
+    axes.set_yticks(range(len(known)), [f"{label} (n = {comparison.n})" for label, comparison in known.items()])
     axes.set_ylim(len(known) - 0.5, -0.5)
     return figure
 

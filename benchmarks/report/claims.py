@@ -6,7 +6,6 @@ by hand.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -29,11 +28,8 @@ from benchmarks.report.comparisons import (
 )
 from benchmarks.report.details import as_markdown
 from benchmarks.report.pages.anchors import anchored_rows
-from benchmarks.report.study import Section, Study
-from benchmarks.report.verdicts import DECIDED, NOT_RUN, POINT, RULE, Comparison, reason_of
-from benchmarks.setting.experiment import describe, load_experiment
-from benchmarks.setting.methods import METHODS
-from dpq.learning.settings import as_recorded
+from benchmarks.report.study import Section, Study, section_to_judge
+from benchmarks.report.verdicts import DECIDED, NOT_RUN, POINT, RULE, Comparison, effect_of, reason_of
 
 HEADINGS = {"The paper's claims": True, "What the paper leaves out": False}  # whether the paper claims it
 NOT_ASKED = "–"  # the claim is not about this protocol
@@ -163,24 +159,6 @@ CLAIMS = (
 )
 
 
-def section_to_judge(study: Study) -> Section | None:
-    """The records of the shipped setting on the whole protocol; None where DPQ has none."""
-    section, shipped = study.readings[-1], load_experiment(study.experiment)  # at equal terms
-    if not section.first.comparable or section.first.raw["config"]["training"] != as_recorded(shipped.training):
-        return None
-    split = shipped.splits()[0]
-    sources = [record.config.source for record in section.records if record.config.source]
-    longest = max((source.bits for source in sources), default=0)  # of the trainings whose embeddings are quantized
-    own = [
-        r
-        for r in section.records
-        if r.variant == "released"
-        or r.raw["config"]["methods"] == describe(split, METHODS[r.method].configs)["methods"]
-        if r.config.source is None or r.config.source.bits == longest
-    ]
-    return replace(section, records=own) if any(record.method == "dpq" for record in own) else None
-
-
 def find(studies: Sequence[Study]) -> list[Finding]:
     """Every claim in every experiment that it is about, in the order of `CLAIMS`."""
     judged = [(study, section) for study in studies if (section := section_to_judge(study))]
@@ -274,16 +252,6 @@ def _dates(claim: Claim, findings: Sequence[Finding]) -> str:
     if claim.since <= first:
         return f"{rule}, before its {runs}."
     return f"{rule}, **after** {'its' if last < claim.since else 'some of its'} {runs}."
-
-
-def effect_of(comparison: Comparison) -> tuple[str, str]:
-    """Mean and interval, as the page has them."""
-    mean, *ends = (_number(value, comparison) for value in comparison.interval.known)
-    return mean, f"[{', '.join(ends)}]" if ends else ""
-
-
-def _number(value: float, comparison: Comparison) -> str:
-    return f"{math.exp(value):.2f}" if comparison.ratio else f"{round(value, 3) + 0.0:+.3f}".replace("-", "−")
 
 
 def _row(finding: Finding) -> dict[str, str]:

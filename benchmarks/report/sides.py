@@ -8,7 +8,7 @@ without saying where the place has one.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,12 +19,12 @@ import pandas as pd
 
 from benchmarks.records.record import Record
 from benchmarks.records.store import read_record, read_records
-from benchmarks.report.claims import effect_of, section_to_judge
-from benchmarks.report.comparisons import RUN, SAME_FEATURES, Side, compared, per_repetition, side, with_lengths
+from benchmarks.report.comparisons import SAME_FEATURES, Side, compared, per_repetition, side, with_lengths
 from benchmarks.report.details import as_markdown
+from benchmarks.report.intervals import CONFIDENCE
 from benchmarks.report.statistics import row_title, settings_key
-from benchmarks.report.study import Section, Study, sections_of
-from benchmarks.report.verdicts import CONFIDENCE, NOT_RUN, POINT, UNCLEAR, Comparison, reason_of
+from benchmarks.report.study import Section, Study, section_to_judge, sections_of
+from benchmarks.report.verdicts import NOT_RUN, POINT, UNCLEAR, Comparison, effect_of, reason_of
 from benchmarks.setting.ablations import ABLATIONS
 from benchmarks.setting.experiment import flat, known_experiments
 from benchmarks.setting.methods import METHODS
@@ -32,6 +32,14 @@ from dpq.errors import InputError, one_line
 from dpq.files.places import exists, is_folder, matching
 
 COLUMNS = ("method", "bits", "seed", "map")  # of a CSV of raw numbers
+# What two numbers must have in common to be compared, and how it is said.
+_MEASURED: dict[str, Callable[[Record], str]] = {
+    "images": lambda record: f"{record.data.variant} {record.data.fingerprint[:12]}",
+    "cut": lambda record: "the whole database" if record.cut is None else f"{record.cut} ranks",
+    "denominator of AP": lambda record: record.ap_denominator,
+    "subset": lambda record: f"--limit {record.config.limit}" if record.config.limit else "all images",
+    "queries": lambda record: "held-out training images" if record.config.validation else "the protocol's",
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class Given:
     said: str  # place and row
     title: str  # as tables have it
     records: tuple[Record, ...] = ()  # none of raw numbers
-    numbers: pd.DataFrame | None = None  # rows of a CSV: `RUN`, bits, map, id
+    numbers: pd.DataFrame | None = None  # as of `read_numbers`, of one method
     folder: Path | None = None  # where the records lie
     note: str = ""  # what of the place is left out
 
@@ -181,8 +189,8 @@ def _means(one: Side, other: Side, comparison: Comparison, shared: bool) -> tupl
     """Of both sides over what they have in common, whose difference is the effect."""
     if not comparison.values:
         return None
-    unlike = [] if shared else RUN[1:]
-    here, there = (half.values.index.droplevel(unlike) for half in (one, other))
+    runs = [half.values.index for half in (one, other)]
+    here, there = runs if shared else [each.get_level_values("split_seed") for each in runs]
     mean = float(np.mean(per_repetition(one.values[here.isin(there)])))
     return mean, mean - comparison.interval.mean
 
@@ -225,16 +233,6 @@ def _refuse_unlike(one: Given, other: Given) -> None:
     if unlike:
         remedy = "give two sides of one protocol, measured alike"
         raise InputError(f"{one.said} and {other.said} cannot be compared: other {', '.join(unlike)}; {remedy}")
-
-
-# What two numbers must have in common to be compared, and how it is said.
-_MEASURED = {
-    "images": lambda record: f"{record.data.variant} {record.data.fingerprint[:12]}",
-    "cut": lambda record: "the whole database" if record.cut is None else f"{record.cut} ranks",
-    "denominator of AP": lambda record: record.ap_denominator,
-    "subset": lambda record: f"--limit {record.config.limit}" if record.config.limit else "all images",
-    "queries": lambda record: "held-out training images" if record.config.validation else "the protocol's",
-}
 
 
 def _warnings(one: Given, other: Given) -> list[str]:

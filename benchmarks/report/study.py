@@ -15,7 +15,7 @@ from benchmarks.exhibits.exhibit import Gallery, Projection, Ties
 from benchmarks.records.record import TERMS, Record, key_of
 from benchmarks.records.store import read_records
 from benchmarks.report.statistics import ablation_rows, once, rows_of, summarise, summarise_ablations, tidy
-from benchmarks.setting.experiment import load_experiment
+from benchmarks.setting.experiment import describe, load_experiment
 from benchmarks.setting.methods import METHODS
 from dpq.errors import InputError
 from dpq.learning.settings import as_recorded
@@ -179,6 +179,24 @@ class Study:
     def records(self) -> list[Record]:
         """All records."""
         return [record for section in self.sections for record in section.every]
+
+
+def section_to_judge(study: Study) -> Section | None:
+    """The records of the shipped setting on the whole protocol; None where DPQ has none."""
+    section, shipped = study.readings[-1], load_experiment(study.experiment)  # at equal terms
+    if not section.first.comparable or section.first.raw["config"]["training"] != as_recorded(shipped.training):
+        return None
+    split = shipped.splits()[0]
+    sources = [record.config.source for record in section.records if record.config.source]
+    longest = max((source.bits for source in sources), default=0)  # of the trainings whose embeddings are quantized
+    own = [
+        r
+        for r in section.records
+        if r.variant == "released"
+        or r.raw["config"]["methods"] == describe(split, METHODS[r.method].configs)["methods"]
+        if r.config.source is None or r.config.source.bits == longest
+    ]
+    return replace(section, records=own) if any(record.method == "dpq" for record in own) else None
 
 
 def sections_of(records: Sequence[Record], output: Path = Path("results")) -> tuple[Section, ...]:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.report.claims import HEADINGS, Claim, Finding, effect_of, verdict_table
+from benchmarks.report.claims import HEADINGS, Claim, Finding, verdict_table
 from benchmarks.report.details import as_markdown
 from benchmarks.report.generated import BENCH_PAGE
 from benchmarks.report.pages.anchors import anchored_rows
 from benchmarks.report.pages.comparison import COMPARISON_PAGE
 from benchmarks.report.study import Section, Study
-from benchmarks.report.tables import about_tuning, headline, marks_note
-from benchmarks.report.verdicts import NOT_RUN
+from benchmarks.report.tables import RESULTS_CSV, about_tuning, headline, marks_note
+from benchmarks.report.verdicts import NOT_RUN, effect_of
 from benchmarks.setting.experiment import UNPUBLISHED, known_experiments, read_notes
 from benchmarks.setting.methods import METHODS
 
@@ -61,7 +61,8 @@ def make_results_page(
             for heading, paper in HEADINGS.items()
             if any(finding.claim.paper == paper for finding in findings)
         ),
-        f"[All methods in one order]({COMPARISON_PAGE}), and how far it is beyond chance.",
+        f"[All methods in one order]({COMPARISON_PAGE}), and how far it is beyond chance. "
+        f"[Every row of every record]({RESULTS_CSV}), for programs.",
         "## What was run",
         _runs(studies),
         _not_run(experiments),

@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from benchmarks.figures.ablations import ablations_figure, differences, effects_figure
-from benchmarks.report.sides import Given, compare
+from benchmarks.report.verdicts import Comparison
 from tests.benchmarks.conftest import make_record
 from tests.benchmarks.made_up import section
 from tests.benchmarks.report.test_ablations import PLAIN, make_ablated, no_margin
@@ -63,18 +63,13 @@ def test_nothing_without_ablations(material):
 
 
 def test_a_comparison_has_a_line_for_each_length_and_the_mean():
-    sides = [
-        Given(name, name, numbers=section([make_record(seed=k, maps=maps) for k, maps in enumerate(several)]).table)
-        for name, several in (("one", [(0.5, 0.6), (0.52, 0.62)]), ("other", [(0.4, 0.55), (0.42, 0.57)]))
-    ]
-    figure = effects_figure(compare(*sides, paired=True))
-    (axes,) = figure.axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == [
-        "8 bits (n = 2)",
-        "16 bits (n = 2)",
-        "mean (n = 2)",
-    ]
-    places = [c.lines[0].get_xdata()[0] for c in axes.containers]
-    assert places == pytest.approx([0.1, 0.05, 0.075])
+    effects = {
+        "8 bits": Comparison("", (0.08, 0.12)),
+        "16 bits": Comparison("", missing="no common seed"),
+        "mean": Comparison("", (0.5, 0.6, 0.7), against=(0.5, 0.55)),
+    }
+    (axes,) = effects_figure("one and other", effects).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["8 bits (n = 2)", "mean (n = 3 and 2)"]
+    assert [c.lines[0].get_xdata()[0] for c in axes.containers] == pytest.approx([0.1, 0.075])
+    assert all(c.has_xerr for c in axes.containers)
     assert axes.yaxis_inverted()
-    assert figure.get_suptitle() == "mAP of one − that of other\npaired by seed; better: holds"
