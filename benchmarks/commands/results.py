@@ -22,6 +22,10 @@ def run(options: argparse.Namespace) -> None:
     """Write the results, or check them."""
     from benchmarks.report import generated
 
+    if options.parquet:
+        _write_parquet(options.output, options.parquet)
+        print(options.parquet)
+        return
     files, possible = make_all(options.output)
     if options.check:
         checked = generated.check(options.output, files, possible, "results")
@@ -58,7 +62,7 @@ def make_all(output: Path) -> tuple[dict[str, str | bytes], set[str]]:
     from benchmarks.report.pages.results import CLAIMS_PAGE, ERRATA_PAGE, make_errata_page, make_results_page
     from benchmarks.report.pages.rows import make_row_page
     from benchmarks.report.study import Study
-    from benchmarks.report.tables import ABLATIONS_CSV, make_tables
+    from benchmarks.report.tables import ABLATIONS_CSV, RESULTS_CSV, make_results_csv, make_tables
     from benchmarks.report.verdicts import POINT
     from benchmarks.tuning.study import read_studies
 
@@ -79,6 +83,7 @@ def make_all(output: Path) -> tuple[dict[str, str | bytes], set[str]]:
         files |= {f"{study.experiment}/{file}": content for file, content in made.items()}
         possible |= {f"{study.experiment}/{file}" for file in (ABLATIONS_CSV, *figure_files())}
     files |= bench.make_pages(output)
+    files[RESULTS_CSV] = make_results_csv(studies)
     findings = find(studies)
     files[CLAIMS_PAGE] = make_claims_page(findings)
     files[ERRATA_PAGE] = make_errata_page()
@@ -88,13 +93,37 @@ def make_all(output: Path) -> tuple[dict[str, str | bytes], set[str]]:
     return files, possible
 
 
+def _write_parquet(output: Path, path: Path) -> None:
+    """The rows of results.csv, unrounded, as a Parquet file.
+
+    Raises:
+        InputError: no records, or pyarrow is not installed.
+    """
+    import io
+
+    from benchmarks.report.study import Study
+    from benchmarks.report.tables import every_length
+    from dpq.files.atomic import write_atomically
+
+    table, stream = every_length([Study.read(output, name) for name in published(output)]), io.BytesIO()
+    try:
+        table.to_parquet(stream, engine="pyarrow", index=False)
+    except ImportError as error:
+        raise InputError("Parquet files need pyarrow; install it with: pip install '.[parquet]'") from error
+    write_atomically(path, stream.getvalue())
+
+
 COMMAND = Command(
     "results",
     run,
-    [Option("--check", "only check that all of them are what the records give"), *shared("--output")],
+    [
+        Option("--check", "only check that all of them are what the records give"),
+        Option("--parquet", "write no page, but the rows of results.csv to this file (extra 'parquet')", "FILE", Path),
+        *shared("--output"),
+    ],
     WHOLE,
     "write the pages of all published experiments: tables, figures, claims, README",
     "From the records of every published experiment: its tables, figures and rows.md, and over all of them CLAIMS.md, "
-    "which decides the paper's claims, COMPARISON.md, which puts all methods in one order, and README.md. Needs the "
-    "extra 'figures'.",
+    "which decides the paper's claims, COMPARISON.md, which puts all methods in one order, README.md, and results.csv, "
+    "which has every length of every record. Needs the extra 'figures'.",
 )

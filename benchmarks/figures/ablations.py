@@ -1,9 +1,9 @@
-"""Figure: what each ablation does to DPQ's mAP."""
+"""Figures of differences in mAP: what each ablation does to DPQ's, and of any two sides."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from benchmarks.figures.style import new_figure, reach, style_of
 from benchmarks.report.intervals import Interval, interval_of_mean, per_unit
 from benchmarks.report.statistics import mean_difference
 from benchmarks.report.study import Section
+from benchmarks.report.verdicts import POINT, Comparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,6 +59,19 @@ def ablations_figure(section: Section) -> Figure | None:
         close[0].set_title("close-up (arrow: lies beyond)")
     whole.set_yticks(range(len(found)), [f"{textwrap.fill(one.title, 36)} (n = {one.interval.n})" for one in found])
     whole.set_ylim(len(found) - 0.5, -0.5)
+    return figure
+
+
+def effects_figure(title: str, effects: Mapping[str, Comparison]) -> Figure:
+    """A line per difference of two sides, by what it is of, with its 95 % interval; what is missing has none."""
+    known = {label: comparison for label, comparison in effects.items() if comparison.values}
+    figure = new_figure(6.4, 1.4 + 0.32 * len(known), title)
+    axes = figure.subplots()
+    _forest(axes, [Difference(label, comparison.interval) for label, comparison in known.items()])
+    axes.axvspan(-POINT, POINT, color="grey", alpha=0.2, linewidth=0)  # less than this counts as a tie
+    axes.set_xlabel(f"difference in mAP; grey: within ±{POINT}")
+    axes.set_yticks(range(len(known)), [f"{label} (n = {comparison.n})" for label, comparison in known.items()])
+    axes.set_ylim(len(known) - 0.5, -0.5)
     return figure
 
 

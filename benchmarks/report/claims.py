@@ -6,7 +6,6 @@ by hand.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -14,7 +13,7 @@ from operator import attrgetter
 
 import pandas as pd
 
-from benchmarks.records.record import TERMS, Record
+from benchmarks.records.record import TERMS
 from benchmarks.records.reported import MARKS, MEANINGS
 from benchmarks.report.comparisons import (
     QUERY_SD,
@@ -30,11 +29,8 @@ from benchmarks.report.comparisons import (
 )
 from benchmarks.report.details import as_markdown
 from benchmarks.report.pages.anchors import anchored_rows
-from benchmarks.report.study import Section, Study, setting_of
-from benchmarks.report.verdicts import DECIDED, NOT_RUN, POINT, RULE, Comparison, reason_of
-from benchmarks.setting.experiment import Experiment, describe, load_experiment
-from benchmarks.setting.methods import METHODS
-from dpq.learning.settings import as_recorded
+from benchmarks.report.study import Section, Study, sections_to_judge
+from benchmarks.report.verdicts import DECIDED, NOT_RUN, POINT, RULE, Comparison, effect_of, reason_of
 
 HEADINGS = {"The paper's claims": True, "What the paper leaves out": False}  # whether the paper claims it
 NOT_ASKED = "–"  # the claim is not about this protocol
@@ -165,38 +161,6 @@ CLAIMS = (
 )
 
 
-def sections_to_judge(study: Study) -> list[Section]:
-    """The records of the shipped setting on the whole protocol, at equal budgets and at equal terms.
-
-    None of a reading in which DPQ has no records.
-    """
-    shipped = load_experiment(study.experiment)
-    return [found for section in study.readings if (found := _judged(section, shipped)) is not None]
-
-
-def _judged(section: Section, shipped: Experiment) -> Section | None:
-    if not section.first.comparable or setting_of(section.first)["training"] != as_recorded(shipped.training):
-        return None
-    sources = [record.config.source for record in section.records if record.config.source]
-    longest = max((source.bits for source in sources), default=0)  # of the trainings whose embeddings are quantized
-    own = [
-        record
-        for record in section.records
-        if _as_shipped(record, shipped) and (record.config.source is None or record.config.source.bits == longest)
-    ]
-    return replace(section, records=own) if any(record.method == "dpq" for record in own) else None
-
-
-def _as_shipped(record: Record, shipped: Experiment) -> bool:
-    """Whether a record has what the experiment's file says of its method, or what it names as a study's winner."""
-    wanted = shipped.tuned_as(record.method) if record.tuned else shipped
-    if wanted is None:
-        return False
-    config, table = record.raw["config"], describe(wanted.splits()[0], METHODS[record.method].configs)
-    alike = record.variant == "released" or config["methods"] == table["methods"]
-    return bool(alike and config["training"] == table["training"])
-
-
 def find(studies: Sequence[Study]) -> list[Finding]:
     """Every claim in every setting that it is about, in the order of `CLAIMS`; at equal budgets only what was run."""
     judged = [section for study in studies for section in sections_to_judge(study)]
@@ -299,16 +263,6 @@ def _dates(claim: Claim, findings: Sequence[Finding]) -> str:
     if claim.since <= first:
         return f"{rule}, before its {runs}."
     return f"{rule}, **after** {'its' if last < claim.since else 'some of its'} {runs}."
-
-
-def effect_of(comparison: Comparison) -> tuple[str, str]:
-    """Mean and interval, as the page has them."""
-    mean, *ends = (_number(value, comparison) for value in comparison.interval.known)
-    return mean, f"[{', '.join(ends)}]" if ends else ""
-
-
-def _number(value: float, comparison: Comparison) -> str:
-    return f"{math.exp(value):.2f}" if comparison.ratio else f"{round(value, 3) + 0.0:+.3f}".replace("-", "−")
 
 
 def _row(finding: Finding) -> dict[str, str]:

@@ -118,7 +118,7 @@ def compared(
     made = partial(Comparison, label, low=low, high=high, tie=tie, records=records)
     if shared:
         differences = (one.values - other.values).dropna()
-        return made(_per_unit(differences)) if len(differences) else Comparison(label, missing="no common seed")
+        return made(per_repetition(differences)) if len(differences) else Comparison(label, missing="no common seed")
     here, there = (half.values.index.get_level_values("split_seed") for half in (one, other))
     common = set(here) & set(there)
     if not common:
@@ -127,15 +127,16 @@ def compared(
     if len(common) > 1:
         means = [half.groupby(level="split_seed").mean() for half in halves]
         return made(tuple((means[0] - means[1]).tolist()))
-    return made(_per_unit(halves[0]), against=_per_unit(halves[1]))
+    return made(per_repetition(halves[0]), against=per_repetition(halves[1]))
 
 
-def _per_unit(values: pd.Series[float]) -> tuple[float, ...]:
+def per_repetition(values: pd.Series[float]) -> tuple[float, ...]:
+    """One value a repetition, of those of `Side.values`."""
     units = (values.index.get_level_values(level) for level in RUN[:2])
     return tuple(per_unit(zip(zip(*units, strict=True), values, strict=True)).tolist())
 
 
-def _with_lengths(bits: Sequence[int], compare: Callable[[Sequence[int]], Comparison]) -> list[Comparison]:
+def with_lengths(bits: Sequence[int], compare: Callable[[Sequence[int]], Comparison]) -> list[Comparison]:
     """The comparison of means over lengths, with that at each of them beneath it; none without a length."""
     parts = (replace(compare([one]), label=f"{one} bits") for one in bits)
     return [replace(compare(bits), parts=tuple(parts))] if bits else []
@@ -155,7 +156,7 @@ def better(section: Section, *others: str) -> list[Comparison]:
         label = "the label code" if other == "label-code" else row_title(other)
         return compared(label, *halves, POINT, shared=METHODS[other].source == OWN, tie=POINT)
 
-    return _each(others, lambda other: _with_lengths(_lengths(section), partial(compare, other)))
+    return _each(others, lambda other: with_lengths(_lengths(section), partial(compare, other)))
 
 
 def _each(names: Iterable[str], compare: Callable[[str], list[Comparison]]) -> list[Comparison]:
@@ -169,7 +170,7 @@ def released(section: Section) -> list[Comparison]:
         halves = side(section, OWN, bits, variant="released"), side(section, OWN, bits)
         return compared("", *halves, -POINT, POINT)
 
-    return _with_lengths(_lengths(section), compare)
+    return with_lengths(_lengths(section), compare)
 
 
 def as_if_alone(section: Section) -> list[Comparison]:
@@ -179,7 +180,7 @@ def as_if_alone(section: Section) -> list[Comparison]:
         halves = side(section, OWN, bits), side(section, OWN, bits, alone=True)
         return compared("", *halves, -POINT, shared=True)
 
-    return _with_lengths(_lengths(section)[:-1], compare)
+    return with_lengths(_lengths(section)[:-1], compare)
 
 
 def flat(section: Section) -> list[Comparison]:
@@ -195,7 +196,7 @@ def flat(section: Section) -> list[Comparison]:
         weights = dict.fromkeys(bits, 1 / len(bits)) | {longest: -1.0}
         return _with_queries(section, averages, Comparison(label, low=-spread, high=spread), weights)
 
-    return _with_lengths(_lengths(section)[:-1], compare)
+    return with_lengths(_lengths(section)[:-1], compare)
 
 
 def as_printed(section: Section) -> list[Comparison]:
@@ -209,7 +210,7 @@ def as_printed(section: Section) -> list[Comparison]:
         blank = Comparison(f"printed {value:.3f}{marks}", low=-POINT)
         return _with_queries(section, averages, blank, dict.fromkeys(bits, 1 / len(bits)), value)
 
-    return _with_lengths(_lengths(section), compare)
+    return with_lengths(_lengths(section), compare)
 
 
 def gains_as_printed(section: Section, *others: str) -> list[Comparison]:
@@ -218,7 +219,7 @@ def gains_as_printed(section: Section, *others: str) -> list[Comparison]:
     How the gain differs from query to query is not known; it is taken to differ as average precision does.
     """
     known = [other for other in others if _has_printed(section, METHODS[OWN].title, METHODS[other].title)]
-    return _each(known, lambda other: _with_lengths(_lengths(section), partial(_gain, section, other)))
+    return _each(known, lambda other: with_lengths(_lengths(section), partial(_gain, section, other)))
 
 
 def _gain(section: Section, other: str, bits: Sequence[int]) -> Comparison:
@@ -288,7 +289,7 @@ def _with_queries(
         draws.append(Draw(tuple(seeds), np.mean(known, axis=0) if len(known) == len(found) else error))
     label = blank.label + (STATED if any(draw.queries is error for draw in draws) else "")
     records = ((halves[max(weights)].name, ids),)
-    return replace(blank, label=label, values=_per_unit(effect), records=records, draws=tuple(draws))
+    return replace(blank, label=label, values=per_repetition(effect), records=records, draws=tuple(draws))
 
 
 def _profile(
@@ -345,4 +346,4 @@ def _component(section: Section, name: str) -> list[Comparison]:
         plain = side(section, OWN, bits, trained=longest)
         return compared(title, plain, without, POINT, shared=name in SAME_FEATURES, tie=POINT)
 
-    return _with_lengths(bits, compare)
+    return with_lengths(bits, compare)

@@ -15,7 +15,7 @@ from benchmarks.exhibits.exhibit import Gallery, Projection, Ties
 from benchmarks.records.record import TERMS, Record, key_of
 from benchmarks.records.store import read_records
 from benchmarks.report.statistics import ablation_rows, once, rows_of, summarise, summarise_ablations, tidy
-from benchmarks.setting.experiment import load_experiment
+from benchmarks.setting.experiment import Experiment, describe, load_experiment
 from benchmarks.setting.methods import METHODS
 from dpq.errors import InputError
 from dpq.learning.settings import as_recorded
@@ -179,6 +179,38 @@ class Study:
     def records(self) -> list[Record]:
         """All records."""
         return [record for section in self.sections for record in section.every]
+
+
+def sections_to_judge(study: Study) -> list[Section]:
+    """The records of the shipped setting on the whole protocol, at equal budgets and at equal terms.
+
+    None of a reading in which DPQ has no records.
+    """
+    shipped = load_experiment(study.experiment)
+    return [found for section in study.readings if (found := _judged(section, shipped)) is not None]
+
+
+def _judged(section: Section, shipped: Experiment) -> Section | None:
+    if not section.first.comparable or setting_of(section.first)["training"] != as_recorded(shipped.training):
+        return None
+    sources = [record.config.source for record in section.records if record.config.source]
+    longest = max((source.bits for source in sources), default=0)  # of the trainings whose embeddings are quantized
+    own = [
+        record
+        for record in section.records
+        if _as_shipped(record, shipped) and (record.config.source is None or record.config.source.bits == longest)
+    ]
+    return replace(section, records=own) if any(record.method == "dpq" for record in own) else None
+
+
+def _as_shipped(record: Record, shipped: Experiment) -> bool:
+    """Whether a record has what the experiment's file says of its method, or what it names as a study's winner."""
+    wanted = shipped.tuned_as(record.method) if record.tuned else shipped
+    if wanted is None:
+        return False
+    config, table = record.raw["config"], describe(wanted.splits()[0], METHODS[record.method].configs)
+    alike = record.variant == "released" or config["methods"] == table["methods"]
+    return bool(alike and config["training"] == table["training"])
 
 
 def sections_of(records: Sequence[Record], output: Path = Path("results")) -> tuple[Section, ...]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
+from operator import attrgetter
 from typing import Any
 
 import pandas as pd
@@ -20,7 +21,7 @@ from benchmarks.report.details import (
     row_by_length,
 )
 from benchmarks.report.readings import chosen, reading_notes
-from benchmarks.report.statistics import longest_trained
+from benchmarks.report.statistics import COLUMNS, longest_trained, tidy
 from benchmarks.report.study import Section, Study
 from benchmarks.setting.experiment import read_notes
 from benchmarks.setting.methods import METHODS
@@ -36,7 +37,7 @@ VIEWS = {
     "of every method.",
 }
 MOST = 8  # methods of ours that a page or figure shows before one asks for all
-ABLATIONS_CSV = "ablations.csv"
+ABLATIONS_CSV, RESULTS_CSV = "ablations.csv", "results.csv"
 LAYOUTS = {"classes": "drawn class by class", "splits": "those of its folders", "manifest": "those of its manifest"}
 _COARSE = "mAP of coarse classes (`map_coarse` in table.csv): images of one coarse class are relevant to each other."
 _SYMMETRIC = (
@@ -49,6 +50,25 @@ DENOMINATORS = {
     "total": "divided by all relevant images",
     "capped": "divided by the smaller of the cut and all relevant images",
 }
+# Columns of results.csv that say of which run a row is, beside those of `tidy`; its first columns; and what it cost.
+_OF_A_RUN: dict[str, Callable[[Record], Any]] = {
+    **{name: attrgetter(name) for name in ("experiment", "reading", "ablation", "cut", "ap_denominator")},
+    "data": attrgetter("data.variant"),
+    "fingerprint": attrgetter("data.fingerprint"),
+    "backbone": attrgetter("backbone.name"),
+    "image_size": attrgetter("backbone.image_size"),
+    "epochs": attrgetter("config.training.epochs"),
+    "encode_seconds": attrgetter("seconds.encode"),
+    "evaluate_seconds": attrgetter("seconds.evaluate"),
+    "device": attrgetter("environment.processor"),
+    "created": attrgetter("created"),
+    "record": lambda record: f"{record.experiment}/runs/{record.id}.json",
+}
+_FIRST = (
+    *("experiment", "setting", "reading", "method", "variant", "ablation", "method_settings", "training"),
+    *("trained_bits", "split_seed", "seed", "bits", *COLUMNS),
+)
+_COST = ("float_map", "train_seconds", "encode_per_second", "beside")
 
 
 def make_tables(study: Study) -> dict[str, str]:
@@ -76,6 +96,28 @@ def make_tables(study: Study) -> dict[str, str]:
 
 def _csv(summaries: list[pd.DataFrame]) -> str:
     return str(pd.concat(summaries).to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+
+
+def every_length(studies: Sequence[Study]) -> pd.DataFrame:
+    """One row per training and code length of all records, as `tidy` has them, with what its run was.
+
+    A length that stands in two rows of a table has two. What the columns hold, docs/tables.md says.
+    """
+    parts = []
+    for section in (section for study in studies for section in study.sections):
+        by_id = {record.id: record for record in section.every}
+        measured = tidy(section.every).drop(columns=["run", "unit"])
+        runs = [by_id[one] for one in measured.pop("id")]
+        told = {name: [value(run) for run in runs] for name, value in _OF_A_RUN.items()}
+        parts.append(measured.assign(setting=section.key, **told))
+    table = pd.concat(parts, ignore_index=True).astype({"ablation": "string", "cut": "Int64"})
+    rest = [column for column in table if column not in (*_FIRST, *_OF_A_RUN, *_COST)]
+    return table[[*_FIRST, *rest, *_COST, *(name for name in _OF_A_RUN if name not in _FIRST)]]
+
+
+def make_results_csv(studies: Sequence[Study]) -> str:
+    """The text of `RESULTS_CSV`."""
+    return _csv([every_length(studies)])
 
 
 def main_table(section: Section) -> pd.DataFrame:

@@ -122,3 +122,13 @@ def reason_of(comparison: Comparison) -> str:
     sure = comparison.tie and (low > 0 or high < 0)
     side = f"{'above' if low > 0 else 'below'} 0; " if sure else ""
     return side + (f"n = {comparison.needed}" if comparison.needed else f"n > {MOST}")
+
+
+def effect_of(comparison: Comparison) -> tuple[str, str]:
+    """Mean and interval, as pages have them."""
+    mean, *ends = (_number(value, comparison) for value in comparison.interval.known)
+    return mean, f"[{', '.join(ends)}]" if ends else ""
+
+
+def _number(value: float, comparison: Comparison) -> str:
+    return f"{math.exp(value):.2f}" if comparison.ratio else f"{round(value, 3) + 0.0:+.3f}".replace("-", "−")

@@ -35,6 +35,8 @@ ELSEWHERE = {
     "nox -s lock": "tests/tools/test_lock.py compares what it wrote with what is declared",
     "nox -s bench": "tests/benchmarks/bench: small sizes",
     "python -m benchmarks results": "nox -s results -- --check: the same pages, compared",
+    "python -m benchmarks compare cifar10-cpu:dpq cifar10-cpu:rq-dpq": "tests/benchmarks/commands/test_compare.py",
+    "python -m benchmarks results --parquet rows.parquet": "tests/benchmarks/commands/test_results.py",
     "pip install --no-deps -e tests/plugin/dpq_example_method": "tests/plugin: its metadata is made and found",
     "python -m benchmarks run digits --method rotated-pq pq --output own": "tests/plugin: run and tabulated there",
     "python -m benchmarks table digits --output own": "tests/plugin: run and tabulated there",

@@ -1,6 +1,7 @@
 """What the pages show runs: all blocks marked python of a page, in order, in one namespace."""
 
 import re
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +37,8 @@ def test_there_are_pages_with_code():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
 def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()
+    shutil.copy(DOCS.parent / "results/results.csv", "results")
     monkeypatch.syspath_prepend(EXAMPLE)  # a package that a page imports as installed
     run_page(page)
 

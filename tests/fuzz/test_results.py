@@ -19,6 +19,7 @@ from benchmarks.records.raw import RawResult, read_raw
 from benchmarks.records.record import digest
 from benchmarks.records.reported import MARKS, REPORTED, read_reported
 from benchmarks.records.store import read_record
+from benchmarks.report.sides import read_numbers
 from benchmarks.report.statistics import row_title, tidy
 from benchmarks.report.study import Section, setting_of
 from benchmarks.report.tables import describe_setting
@@ -53,6 +54,23 @@ def test_studies(folder, read, content):
     study = read("dpq.json", content.replace(b"cifar10-cpu", folder.name.encode()), reader)
     if study is not None and study.best is not None:
         tomllib.loads(as_toml(study, study.best))
+
+
+NUMBERS = b'method,bits,seed,map,split_seed\r\nx,8,0,0.5,0\nx,16,0,0.25,0\n"y, z",8,1,1e-3,2\n'
+
+
+@given(
+    content=st.one_of(
+        damaged(NUMBERS, tokens=(b",", b'"', b"\n", b"\0", b"\xff", b"nan", b"-1", b"1e400")), st.binary(max_size=80)
+    )
+)
+def test_numbers_of_others(read, content):
+    table = read("x.csv", content, read_numbers)
+    if table is not None:
+        assert table["map"].between(0, 1).all()
+        assert (table["bits"] >= 1).all()
+        assert (table["seed"] >= 0).all()
+        assert not table.duplicated(["method", "split_seed", "seed", "bits"]).any()
 
 
 @given(content=st.sampled_from([record | {"id": "r"} for record in RECORDS]).flatmap(json_texts))

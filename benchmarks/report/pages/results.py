@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.report.claims import HEADINGS, Claim, Finding, effect_of, verdict_table
+from benchmarks.report.claims import HEADINGS, Claim, Finding, verdict_table
 from benchmarks.report.details import as_markdown
 from benchmarks.report.generated import BENCH_PAGE
 from benchmarks.report.pages.anchors import anchored_rows
 from benchmarks.report.pages.comparison import COMPARISON_PAGE
 from benchmarks.report.study import Section, Study
-from benchmarks.report.tables import about_tuning, headline, marks_note
-from benchmarks.report.verdicts import NOT_RUN
+from benchmarks.report.tables import RESULTS_CSV, about_tuning, headline, marks_note
+from benchmarks.report.verdicts import NOT_RUN, effect_of
 from benchmarks.setting.experiment import UNPUBLISHED, known_experiments, read_notes
 
 CLAIMS_PAGE, ERRATA_PAGE = "CLAIMS.md", "ERRATA.md"
@@ -60,7 +60,8 @@ def make_results_page(
             for heading, paper in HEADINGS.items()
             if any(finding.claim.paper == paper for finding in findings)
         ),
-        f"[All methods in one order]({COMPARISON_PAGE}), and how far it is beyond chance.",
+        f"[All methods in one order]({COMPARISON_PAGE}), and how far it is beyond chance. "
+        f"[Every row of every record]({RESULTS_CSV}), for programs.",
         "## What was run",
         _runs(studies),
         _not_run(experiments),
@@ -122,6 +123,7 @@ def _runs(studies: Sequence[Study]) -> str:
         ablations = {record.ablation for record in section.ablated}
         seeds = sorted({record.seed for record in runs})
         unseen, splits = section.first.has_unseen_classes, len(section.splits)
+        drawn = f", {splits} {'class ' if unseen else ''}split{'s' if splits > 1 else ''}"
         rows.append(
             {
                 "setting": f"[{section.experiment}](#{section.experiment})",
@@ -129,7 +131,7 @@ def _runs(studies: Sequence[Study]) -> str:
                 "methods": f"{len(used)}" + (f"; {len(ablations)} ablations of DPQ" if ablations else ""),
                 "runs": str(len(runs)),
                 "repetitions": (f"seeds {seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"seed {seeds[0]}")
-                + (f", {splits} class split{"s" * (splits > 1)}" if unseen else f", {splits} splits" if splits > 1 else ""),
+                + (drawn if unseen or splits > 1 else ""),
                 "hours": f"{sum(r.seconds.train for r in runs) / 3600:.1f}",
                 "device": "; ".join(sorted({r.environment.processor for r in runs})),
             }

@@ -1,7 +1,9 @@
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
@@ -19,7 +21,7 @@ from tests.benchmarks.conftest import make_record
 from tests.benchmarks.made_up import each, run
 
 ROOT = Path(__file__).parents[3]
-GENERATED = ("README.md", "CLAIMS.md", "cifar10/rows.md", "cifar10/ablations.csv", "cifar10/map.png")
+GENERATED = ("README.md", "CLAIMS.md", "results.csv", "cifar10/rows.md", "cifar10/ablations.csv", "cifar10/map.png")
 
 
 def write_all(output):
@@ -69,6 +71,60 @@ def test_what_is_written_is_what_is_checked(output):
     write_all(output)
     assert files(output) == before
     assert {"README.md", "CLAIMS.md", "cifar10/table.md", "cifar10/rows.md", "cifar10/map.svg"} <= set(before)
+
+
+def test_one_file_has_every_length_of_every_record(output):
+    """Trained for each length, truncated, or an ablation; what a row is of stands in it."""
+    put(output, *each("dqn", 0, (0.3, 0.4)))
+    write_all(output)
+    table = pd.read_csv(output / "results.csv")
+    by_row = table.groupby(["experiment", "method", "training", table["ablation"].fillna("")]).size().to_dict()
+    assert by_row == {
+        ("cifar10", "dpq", "once", ""): 4,  # two seeds, two lengths
+        ("cifar10", "dpq", "once", "no-soft"): 2,
+        ("cifar10", "rq", "once", ""): 2,
+        ("cifar10", "dqn", "each", ""): 2,
+        ("cifar10", "dqn", "truncated", ""): 2,
+        ("cifar10-cpu", "dpq", "once", ""): 2,
+    }
+    row = table.query("experiment == 'cifar10' and seed == 1 and bits == 8 and method == 'dpq'").iloc[0]
+    assert (row["map"], row["map_total"], row["precision_at_10"], row["float_map"]) == (0.51, 0.49, 0.8, 0.7)
+    assert (row["data"], row["fingerprint"], row["epochs"], row["device"]) == (
+        "cifar10-jpeg",
+        "f" * 64,
+        4,
+        "a processor, 2 threads",
+    )
+    assert (row["train_seconds"], row["encode_seconds"], row["evaluate_seconds"]) == (100, 10, 1)
+    assert all((output / path).is_file() for path in table["record"])
+    assert not {"run", "unit", "id"} & set(table)
+
+
+def test_every_column_is_explained():
+    columns = pd.read_csv(ROOT / "results/results.csv", nrows=0).columns
+    page = (ROOT / "docs/tables.md").read_text(encoding="utf-8").partition("## All rows in one file")[2]
+    named = set(re.findall(r"`(\w+)`", page.partition("\n## ")[0]))
+    told = {re.sub(r"(precision_at|map_at)_\d+$", r"\1_K", column) for column in columns}
+    assert told - named == set()
+
+
+def test_rows_are_written_as_parquet(output, tmp_path):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "rows.parquet"
+    assert main(["results", "--parquet", str(path), "--output", str(output)]) == 0
+    assert not (output / "README.md").exists()
+    write_all(output)
+    found, expected = pd.read_parquet(path), pd.read_csv(output / "results.csv")
+    assert list(found) == list(expected)
+    assert found["map"].tolist() == pytest.approx(expected["map"].tolist(), abs=1e-6)
+    assert found["ablation"].fillna("").tolist() == expected["ablation"].fillna("").tolist()
+
+
+def test_without_pyarrow_parquet_is_refused_in_one_line(output, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert main(["results", "--parquet", str(tmp_path / "rows.parquet"), "--output", str(output)]) == 2
+    assert capsys.readouterr().err == "error: Parquet files need pyarrow; install it with: pip install '.[parquet]'\n"
+    assert not (tmp_path / "rows.parquet").exists()
 
 
 def test_every_record_is_read_once(output, monkeypatch):

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.figures.ablations import ablations_figure, differences
+from benchmarks.figures.ablations import ablations_figure, differences, effects_figure
+from benchmarks.report.verdicts import Comparison
 from tests.benchmarks.conftest import make_record
 from tests.benchmarks.made_up import section
 from tests.benchmarks.report.test_ablations import PLAIN, make_ablated, no_margin
@@ -59,3 +60,16 @@ def test_small_differences_have_a_panel_where_others_are_far_larger(material):
 
 def test_nothing_without_ablations(material):
     assert ablations_figure(material(make_record())) is None
+
+
+def test_a_comparison_has_a_line_for_each_length_and_the_mean():
+    effects = {
+        "8 bits": Comparison("", (0.08, 0.12)),
+        "16 bits": Comparison("", missing="no common seed"),
+        "mean": Comparison("", (0.5, 0.6, 0.7), against=(0.5, 0.55)),
+    }
+    (axes,) = effects_figure("one and other", effects).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["8 bits (n = 2)", "mean (n = 3 and 2)"]
+    assert [c.lines[0].get_xdata()[0] for c in axes.containers] == pytest.approx([0.1, 0.075])
+    assert all(c.has_xerr for c in axes.containers)
+    assert axes.yaxis_inverted()

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.records.store import write_record
-from benchmarks.report import claims
+from benchmarks.report import study
 from benchmarks.report.claims import CLAIMS, COMPONENTS, MEANS_FIRST, find, make_claims_page, verdict_table
 from benchmarks.report.study import Study
 from benchmarks.report.verdicts import FAILS, HOLDS, NOT_RUN, RULE, TIE, UNCLEAR
@@ -56,7 +56,7 @@ def test_equal_budgets_are_judged_beside_equal_terms(records, tmp_path, monkeypa
         "dpq": Tuned("a-study", training={"learning_rate": 3e-4}),
         "dqn": Tuned("a-study", training={"dropout": 0.1}),
     }
-    monkeypatch.setattr(claims, "load_experiment", lambda name: replace(load_experiment(name), tuned=winners))
+    monkeypatch.setattr(study, "load_experiment", lambda name: replace(load_experiment(name), tuned=winners))
     above = [tuned(run("dpq", k, [m + 0.1 for m in maps]), learning_rate=3e-4) for k, maps in enumerate(OWN)]
     level = [tuned(one, dropout=0.1) for k, maps in enumerate(OWN) for one in each("dqn", k, [m + 0.1 for m in maps])]
     strange = [tuned(one, dropout=0.4) for k in range(3) for one in each("dtq", k, (0.1, 0.1))]
