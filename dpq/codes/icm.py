@@ -83,10 +83,10 @@ def local_search(x: Numbers, codebooks: Numbers, rounds: int = 16, moved: int = 
     codes = icm_encode(x, codebooks, sweeps)
     levels, size, _ = codebooks.shape
     generator = torch.Generator().manual_seed(0)
-    draws = [
-        [*zip(torch.randperm(levels, generator=generator)[:moved].tolist(), steps.tolist(), strict=False)]
-        for steps in torch.randint(1, size, (rounds, min(moved, levels)), generator=generator)
-    ]
+    draws = []  # levels, and by how many codewords each moves on
+    for _ in range(rounds):
+        steps = torch.randint(1, size, (levels,), generator=generator).tolist()
+        draws.append([(level, steps[level]) for level in torch.randperm(levels, generator=generator)[:moved].tolist()])
     for block, unary, products in cost_tables(usable_embeddings(x, codebooks), codebooks):
         best = codes[block].long()
         least = _cost(unary, products, best)
