@@ -20,7 +20,7 @@ from dpq.learning.on_embeddings import EmbeddingQuantizer
 from dpq.learning.settings import Count, KMeansConfig
 from dpq.seeds import derive_seed
 
-_BATCH, _BLOCK = 64, 512  # trained on and coded at once; in coding each has a vector for every candidate
+_BATCH, _EPOCH, _BLOCK = 64, 8192, 512  # vectors that a step trains on; an epoch, drawn anew; that are coded at once
 
 
 @dataclass(frozen=True)
@@ -29,28 +29,30 @@ class QINCoConfig(KMeansConfig):
 
     width: Count = 64  # hidden units, and rank
     candidates: Annotated[int, Interval(ge=1, le=256)] = 8  # codewords that are tried, the nearest before they move
-    epochs: Annotated[int, Interval(ge=0, le=10**6)] = 20  # at most, over the vectors that k-means sees; 0 leaves RQ
+    epochs: Annotated[int, Interval(ge=0, le=10**6)] = 20  # at most; 0 leaves RQ
     learning_rate: Annotated[float, Interval(ge=1e-9, le=10)] = 3e-3  # of Adam; it falls to 0 along a line
 
 
 class StepNetworks(nn.Module):
     """Codewords of the second and each further level: c + z + W2 relu(W1 (c + z)), with z = U (V c + V' x^) + bias."""
 
-    def __init__(self, steps: int, dim: int, width: int, scale: Tensor, seed: int = 0) -> None:
+    def __init__(self, steps: int, x: Tensor, width: int, seed: int = 0) -> None:
         super().__init__()
+        dim, centre = x.shape[1], x.mean(dim=0)
+        self.centre = nn.Parameter(centre, requires_grad=False)  # beside which features may differ little
+        self.scale = nn.Parameter((x - centre).square().mean().sqrt().clamp(min=1e-12), requires_grad=False)
         draws = torch.randn(3, steps, dim, width, generator=torch.Generator().manual_seed(seed)) / max(dim, 1) ** 0.5
         self.of_word, self.of_sum, self.hidden = (nn.Parameter(each.clone()) for each in draws)
         self.mix, self.out = (nn.Parameter(torch.zeros(steps, width, dim)) for _ in range(2))
         self.bias = nn.Parameter(torch.zeros(steps, dim))
-        self.scale = nn.Parameter(scale, requires_grad=False)  # of an embedding's dimension: the unit of the networks
 
     def forward(self, level: int, codebook: Tensor, chosen: Tensor, total: Tensor) -> Tensor:
         """The `chosen` [B, A] codewords of a level where earlier ones reconstruct `total` [B, D]; [B, A, D]."""
         words, step, scale = codebook[chosen], level - 1, self.scale
         if not level:
             return words
-        inner = (codebook / scale @ self.of_word[step])[chosen] + (total / scale @ self.of_sum[step])[:, None]
-        moved = inner @ self.mix[step] + self.bias[step]
+        before = (total - self.centre) / scale @ self.of_sum[step]
+        moved = ((codebook / scale @ self.of_word[step])[chosen] + before[:, None]) @ self.mix[step] + self.bias[step]
         return words + scale * (moved + torch.relu((words / scale + moved) @ self.hidden[step]) @ self.out[step])
 
     @torch.no_grad()
@@ -61,7 +63,7 @@ class StepNetworks(nn.Module):
             near = affinities(x - total, codebook, "l2").topk(min(candidates, len(codebook)), dim=1).indices
             words = self(level, codebook, near, total)
             error, best = ((x - total)[:, None] - words).square().sum(dim=2).min(dim=1, keepdim=True)
-            total = total + words.gather(1, best[:, :, None].expand(-1, -1, words.shape[2]))[:, 0]
+            total = total + words.take_along_dim(best[:, :, None], dim=1)[:, 0]
             codes, errors = [*codes, near.gather(1, best)], [*errors, error]
         return torch.cat(codes, dim=1), torch.cat(errors, dim=1)
 
@@ -81,9 +83,9 @@ class QINCo(EmbeddingQuantizer):
     config = QINCoConfig()
     network: StepNetworks
 
-    def new_network(self, dim: int, scale: Tensor | None = None, seed: int = 0) -> StepNetworks:
+    def new_network(self, dim: int) -> StepNetworks:
         """Those of every level but the first, which leave RQ's codewords where they are."""
-        return StepNetworks(self.levels - 1, dim, self.config.width, torch.ones(()) if scale is None else scale, seed)
+        return StepNetworks(self.levels - 1, torch.zeros(1, dim), self.config.width)
 
     def learn(self, embeddings: Tensor, seed: int) -> Tensor:
         """Codebooks [M, K, D] of RQ; and the network, after the epoch that is best for a tenth of the images, held out.
@@ -96,8 +98,7 @@ class QINCo(EmbeddingQuantizer):
         if len(rest) >= self.codebook_size:
             errors = [float(self._coded(embeddings[held], now)[1].sum()) for now in self._epochs(rest, seed)]
         epochs = self._epochs(embeddings, seed)
-        codebooks = next(epochs)
-        plain = self._coded(embeddings, codebooks)[1]
+        plain = self._coded(embeddings, codebooks := next(epochs))[1]
         list(islice(epochs, errors.index(min(errors))))
         if (self._coded(embeddings, codebooks)[1] > plain).any():
             self.network = self.new_network(embeddings.shape[1]).to(embeddings.device)
@@ -106,17 +107,16 @@ class QINCo(EmbeddingQuantizer):
     def _epochs(self, x: Tensor, seed: int) -> Iterator[Tensor]:
         """Codebooks, when the network beside them starts and after each epoch of its training."""
         config, codebooks = self.config, residual_kmeans(x, self.levels, self.codebook_size, seed)
-        scale = x.square().mean().sqrt().clamp(min=1e-12)
-        network = self.network = self.new_network(x.shape[1], scale, derive_seed(seed, "weights")).to(x.device)
+        network = self.network = StepNetworks(self.levels - 1, x, config.width, seed).to(x.device)
         yield codebooks
         optimizer = torch.optim.Adam(network.parameters())
         for epoch in range(config.epochs if self.levels > 1 else 0):
             order = torch.randperm(len(x), generator=torch.Generator().manual_seed(derive_seed(seed, "order", epoch)))
             optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - epoch / config.epochs)
-            for some in torch.split(x[order.to(x.device)], _BATCH):
+            for some in torch.split(x[order[:_EPOCH].to(x.device)], _BATCH):
                 totals = network.decode(network.encode(some, codebooks, config.candidates)[0], codebooks)
                 optimizer.zero_grad()
-                ((totals - some) / scale).square().mean().backward()  # type: ignore[no-untyped-call]
+                ((totals - some) / network.scale).square().mean().backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
             yield codebooks
 

@@ -111,7 +111,7 @@ def test_a_code_does_not_depend_on_other_images(monkeypatch):
 
 
 def test_gradients_go_through_the_whole_chain():
-    network, codebooks = StepNetworks(2, 6, 4, torch.ones(()), seed=1), torch.randn(3, 5, 6)
+    network, codebooks = StepNetworks(2, torch.randn(9, 6), 4, seed=1), torch.randn(3, 5, 6)
     with torch.no_grad():
         for each in (network.mix, network.out):
             each.normal_(generator=torch.Generator().manual_seed(0))
@@ -119,7 +119,7 @@ def test_gradients_go_through_the_whole_chain():
     network.decode(codes, codebooks)[2].square().sum().backward()
     for parameter in network.parameters():
         assert parameter.grad is None or all(step.abs().sum() > 0 for step in parameter.grad)
-    assert network.scale.grad is None
+    assert network.scale.grad is network.centre.grad is None
     first = torch.randn(2, 6, requires_grad=True)
     network(2, codebooks[2], codes[:, :1], first).sum().backward()
     assert first.grad.abs().sum() > 0
@@ -147,7 +147,7 @@ def test_the_seed_decides_and_torchs_own_numbers_stay():
     assert torch.equal(torch.get_rng_state(), random)
     first, again, other = (method.network.state_dict() for method in methods)
     assert all(torch.equal(first[name], again[name]) for name in first)
-    assert not any(torch.equal(first[name], other[name]) for name in first if name != "scale")
+    assert not any(torch.equal(first[name], other[name]) for name in first if name not in ("scale", "centre"))
     assert torch.equal(learned(x, 7).codebooks, residual_kmeans(x, 3, 16, 7))
 
 
