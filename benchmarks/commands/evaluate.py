@@ -92,13 +92,22 @@ def _renew(record: Record, path: Path, full: Path) -> bool:
 
 
 def _write_compact(record: Record, full: Path, compact: Path) -> None:
-    """Write the compact form of a raw result, once it gives the record's numbers."""
+    """Write the compact form of a raw result, once it gives the record's numbers.
+
+    Raises:
+        InputError: it does not; or codes are no sums of codewords, and what they decode to would fill the file.
+    """
     from benchmarks.records.raw import check_fits, read_raw, run_of, write_raw
     from benchmarks.running.evaluation import evaluate_again
     from dpq.files.atomic import write_atomically
 
     raw = read_raw(full)
     check_fits(raw, record)
+    if raw.reconstructions is not None:
+        raise InputError(
+            f"{full.name} holds {raw.reconstructions.nbytes / 1e6:.0f} MB of reconstructions, as codes of "
+            f"{record.method} are no sums of codewords; it has no compact form"
+        )
     if raw.average_precision is None:
         raw = replace(raw, average_precision=evaluate_again(record, raw)[1])
     with TemporaryDirectory() as folder:

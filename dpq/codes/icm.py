@@ -5,6 +5,8 @@ Axes: N images, B images of a block, D dimensions, M levels, K codewords.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -50,16 +52,85 @@ def icm_encode(x: Numbers, codebooks: Numbers, sweeps: int = 3, start: Numbers |
     )
     if codes.shape != (len(x), len(codebooks)):
         raise InputError(f"codes to start from are [{len(x)}, {len(codebooks)}]; got {list(codes.shape)}")
-    x, codebooks = centred(x, codebooks)
-    norms = codebooks.square().sum(dim=2)  # [M, K]
-    products = torch.einsum("mkd,nld->mnkl", codebooks, codebooks)  # [M, M, K, K]
-    step = coded_at_once(x.device)
-    for first in range(0, len(x), step):
-        block = slice(first, first + step)
-        # Half of the objective, less ||x||^2 / 2: own cost of each codeword, and its products with the others.
-        unary = 0.5 * norms[:, None] - torch.einsum("bd,mkd->mbk", x[block], codebooks)
+    for block, unary, products in cost_tables(x, codebooks):
         codes[block] = _sweep(unary, products, codes[block].long(), sweeps).to(torch.uint8)
     return codes
+
+
+@torch.no_grad()
+def local_search(x: Numbers, codebooks: Numbers, rounds: int = 16, moved: int = 4, sweeps: int = 4) -> Tensor:
+    """Codes by iterated local search (Martinez et al., ECCV 2016): `icm_encode` from disturbed codes, again and again.
+
+    In every round some levels of each code move on to another codeword, sweeps follow, and a code stays that has become
+    better. Which levels, and by how many codewords, is the same for all embeddings and in all calls, so the code of an
+    image is a function of its embedding; in Faiss it depends on the image's place among the others.
+
+    Args:
+        x: [N, D] float.
+        codebooks: [M, K, D] float.
+        rounds: of disturbance; 0 is `icm_encode`.
+        moved: levels that are disturbed in a round, at most.
+        sweeps: of `icm_encode` over all levels, in each round and before the first.
+
+    Returns:
+        [N, M] uint8.
+
+    Raises:
+        InputError: as for `icm_encode`.
+    """
+    rounds, moved = whole_number("rounds", rounds, 0), whole_number("moved", moved)
+    codebooks = usable_codebooks(codebooks)
+    codes = icm_encode(x, codebooks, sweeps)
+    levels, size, _ = codebooks.shape
+    generator = torch.Generator().manual_seed(0)
+    draws = []  # levels, and by how many codewords each moves on
+    for _ in range(rounds):
+        steps = torch.randint(1, size, (levels,), generator=generator).tolist()
+        draws.append([(level, steps[level]) for level in torch.randperm(levels, generator=generator)[:moved].tolist()])
+    for block, unary, products in cost_tables(usable_embeddings(x, codebooks), codebooks):
+        best = codes[block].long()
+        least = _cost(unary, products, best)
+        for draw in draws:
+            tried = best.clone()
+            for level, step in draw:
+                tried[:, level] = (tried[:, level] + step) % size
+            tried = _sweep(unary, products, tried, sweeps)
+            cost = _cost(unary, products, tried)
+            best = torch.where((cost < least)[:, None], tried, best)
+            least = torch.minimum(cost, least)
+        codes[block] = best.to(torch.uint8)
+    return codes
+
+
+def cost_tables(x: Tensor, codebooks: Tensor, rows: int = 0) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """What codes cost, block by block: half of the objective, less ||x||^2 / 2, is a sum of entries of two tables.
+
+    Args:
+        x: [N, D] float, finite.
+        codebooks: [M, K, D] float.
+        rows: of a block; 0 for as many as are coded at once.
+
+    Yields:
+        Which rows, B of them; the own cost of each codeword, [M, B, K]; and the products of codewords, [M, M, K, K],
+        of which each pair of levels adds one.
+    """
+    x, codebooks = centred(x, codebooks)
+    norms = codebooks.square().sum(dim=2)  # [M, K]
+    products = torch.einsum("mkd,nld->mnkl", codebooks, codebooks)
+    step = rows or coded_at_once(x.device)
+    for first in range(0, len(x), step):
+        block = slice(first, first + step)
+        yield block, 0.5 * norms[:, None] - torch.einsum("bd,mkd->mbk", x[block], codebooks), products
+
+
+def _cost(unary: Tensor, products: Tensor, codes: Tensor) -> Tensor:
+    """Of whole codes [B, M], [B]."""
+    total = unary[0].gather(1, codes[:, :1])[:, 0]
+    for level in range(1, len(unary)):
+        total = total + unary[level].gather(1, codes[:, level, None])[:, 0]
+        for earlier in range(level):
+            total += products[earlier, level, codes[:, earlier], codes[:, level]]
+    return total
 
 
 def _sweep(unary: Tensor, products: Tensor, codes: Tensor, sweeps: int) -> Tensor:

@@ -16,6 +16,7 @@ from dpq.codes import additive
 from dpq.errors import Diverged, InputError, one_line
 from dpq.files.checkpoint import (
     load_checkpoint,
+    restore_module,
     restored_environments,
     restored_matrix,
     restored_seconds,
@@ -145,12 +146,19 @@ class EmbeddingQuantizer:
         normalise: scale embeddings to unit length, of queries too; one of length 0 stays so.
         code_epochs: as of `KMeansConfig`.
 
+    Attributes:
+        config: settings of the method, of the context that it was built from.
+        images: of training, whose embeddings `learn` gets, pass after pass; 0 before `fit`.
+        network: what there is beside the codebooks; it has no parameters unless the method says so (`new_network`).
+
     Raises:
         InputError: the code length does not fit.
     """
 
     name: ClassVar[str]
     progressive: ClassVar[bool]
+    config: Any = None
+    images = 0
 
     def __init__(
         self,
@@ -166,12 +174,15 @@ class EmbeddingQuantizer:
         self.levels = additive.levels_for(bits, codebook_size)
         self.codebook_size = codebook_size
         self._codebooks = torch.zeros(self.levels, codebook_size, 0)
+        self.network = self.new_network(0)
 
     @classmethod
     def of(cls, context: MethodContext) -> Self:
         """An untrained one of `KMeansConfig`, for `MethodEntry.build`."""
         normalise, code_epochs = context.frozen and context.config.normalise, context.config.code_epochs
-        return cls(context.source(), context.bits, context.codebook_size, normalise=normalise, code_epochs=code_epochs)
+        made = cls(context.source(), context.bits, context.codebook_size, normalise=normalise, code_epochs=code_epochs)
+        made.config = context.config
+        return made
 
     @property
     def codebooks(self) -> Tensor:
@@ -187,6 +198,14 @@ class EmbeddingQuantizer:
         """Codebooks [M, K, D] from embeddings [N, D], which lie on the device of the run."""
         raise NotImplementedError
 
+    def new_network(self, dim: int) -> nn.Module:
+        """A `network` for embeddings of D dimensions, of the form that `learn` leaves one in, and checkpoints keep."""
+        return nn.Module()
+
+    def search(self, embeddings: Tensor) -> Tensor:
+        """Codes [N, M] uint8 of embeddings [N, D], where the codebooks are; a method may replace these greedy ones."""
+        return additive.encode(embeddings, self._codebooks)
+
     def fit(
         self, train: Split, training: TrainingConfig, seed: int = 0, execution: Execution | None = None
     ) -> TrainLog:
@@ -196,12 +215,16 @@ class EmbeddingQuantizer:
             InputError: fewer images than codewords; the checkpoint is damaged or of another training.
         """
         additive.check_enough(len(train), self.codebook_size)
+        self.images = len(train)
         execution = execution or Execution()
         checkpoint, environment = execution.checkpoint, execution.environment
         if checkpoint is not None and checkpoint.exists():
             tensors, state = load_checkpoint(checkpoint)
             try:
                 restored = restored_matrix(tensors, "codebooks", (self.levels, self.codebook_size, None))
+                self.network = self.new_network(restored.shape[2]).to(execution.device)
+                rest = {name: value for name, value in tensors.items() if name != "codebooks"}
+                restore_module(self.network, rest, whole=True)
                 seconds, parts = restored_seconds(state), restored_environments(state)
             except ValueError as error:
                 raise unusable(checkpoint, f"is of another training ({one_line(error)})") from error
@@ -215,7 +238,7 @@ class EmbeddingQuantizer:
             parts = with_environment(getattr(self.source, "environments", ()), environment)
             if checkpoint is not None:
                 state = {"seconds": seconds} | ({"environments": parts} if environment is not None else {})
-                save_checkpoint(checkpoint, {"codebooks": self._codebooks}, state)
+                save_checkpoint(checkpoint, {"codebooks": self._codebooks, **self.network.state_dict()}, state)
         return TrainLog(seconds=seconds, images_per_second=len(train) / seconds, environments=parts)
 
     def _seen(self, images: Images, epochs: int, seed: int) -> Tensor:
@@ -258,4 +281,4 @@ class EmbeddingQuantizer:
                 "where a checkpoint holds those codebooks, delete it",
                 "checkpoint",
             )
-        return additive.encode(embeddings, self._codebooks)[:, :wanted].cpu()
+        return self.search(embeddings)[:, :wanted].cpu()

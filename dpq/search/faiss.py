@@ -5,7 +5,9 @@ Axes: N images, M levels, K codewords, D dimensions, C lists.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,11 +20,18 @@ from dpq.inputs.values import as_array, whole_number
 from dpq.learning.settings import Score
 from dpq.ranking.scores import checked, fitting
 
+if TYPE_CHECKING:
+    from dpq.protocols.base import Split
+
+_MOST = 1 << 15
 _POINTS = 64  # reconstructions per list that k-means sees
 
 
-def import_faiss() -> Any:
+def import_faiss(user: str = "search") -> Any:
     """The module `faiss`, which takes a moment to load.
+
+    Args:
+        user: what needs it.
 
     Raises:
         InputError: it is not installed.
@@ -31,9 +40,41 @@ def import_faiss() -> Any:
         import faiss
     except ImportError as error:
         raise InputError(
-            f"search needs Faiss ({one_line(error)}); install it with: pip install 'dpq[search]'"
+            f"{user} needs Faiss ({one_line(error)}); install it with: pip install 'dpq[search]'"
         ) from error
     return faiss
+
+
+def needs_faiss(method: str, train: Split, codebook_size: int) -> None:
+    """Refuse a method whose codebooks Faiss learns where there is none, whatever the data; for `MethodEntry.check`.
+
+    Raises:
+        InputError: as said.
+    """
+    import_faiss(method)
+
+
+@contextmanager
+def one_thread() -> Iterator[Any]:
+    """The module `faiss`, which computes in one thread inside: with more, last digits of what it trains change."""
+    faiss = import_faiss()
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield faiss
+    finally:
+        faiss.omp_set_num_threads(threads)
+
+
+def training_points(x: Tensor, seed: int) -> NDArray[np.float32]:
+    """Embeddings [N, D] as Faiss trains on them.
+
+    Of more than 32,768 as many are drawn, as it makes several copies; fewer than 2 D are repeated: of fewer
+    than D it finds no rotation, and writes where it must not.
+    """
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(x))[:_MOST])
+    points = x.detach().cpu().float().numpy()[drawn]
+    return np.ascontiguousarray(np.tile(points, (2 * x.shape[1] // len(points) + 1, 1)))
 
 
 def faiss_index(codes: Tensor, codebooks: Tensor, score: Score = "inner") -> Any:

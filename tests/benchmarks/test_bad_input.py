@@ -41,7 +41,10 @@ def refuse(configs, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--method", "svm"], "unknown method 'svm'; choose from pq, rq, dqn, dtq, dpq, pq-dpq, rq-dpq"),
+        (
+            ["--method", "svm"],
+            "unknown method 'svm'; choose from pq, opq, rq, rq-beam, lsq, qinco, dqn, dtq, dpq, pq-dpq, rq-dpq",
+        ),
         (["--backbone", "resnet1000"], "unknown backbone 'resnet1000'"),
         (["--device", "tpu"], "unknown device 'tpu'; choose auto, cpu or cuda"),
         (["--variant", "printed"], "unknown variant 'printed'"),

@@ -206,6 +206,16 @@ def test_a_compact_file_that_does_not_give_the_numbers_is_not_written(run_tiny, 
     assert not compact.exists()
 
 
+def test_codes_that_are_no_sums_are_evaluated_again_and_have_no_compact_file(run_tiny, capsys):
+    (path,) = run_tiny("--method", "qinco")
+    assert main(["evaluate", str(path)]) == 0
+    assert f"{path}: unchanged" in capsys.readouterr().out
+    assert main(["evaluate", str(path), "--compact"]) == 2
+    error = capsys.readouterr().err
+    assert "codes of qinco are no sums of codewords; it has no compact form" in error and error.count("\n") == 1
+    assert not path.with_suffix(".npz.xz").exists()
+
+
 def test_evaluate_refuses_raw_codes_of_another_run(run_tiny, capsys):
     (path,) = run_tiny()
     right, raw = path.read_text(), read_raw(path.with_suffix(".npz"))

@@ -16,7 +16,7 @@ from baselines.deep.dqn import pairwise_cosine_loss
 from baselines.deep.dtq import group_hard_triplet_loss
 from baselines.quantizers.pq import product_kmeans
 from dpq import DPQ, CodeIndex, ProgressiveQuantizer, ProgressiveQuantizerEstimator, metrics
-from dpq.codes import additive, icm
+from dpq.codes import additive, beam, icm
 from dpq.codes.least_squares import least_squares_codebooks
 from dpq.inputs.training import read_labels
 from dpq.learning.distributed import shard
@@ -133,6 +133,8 @@ DOORS = {
         lambda x=X, start=CODES: icm.icm_encode(x, BOOKS, start=start),
         {"x": "embeddings", "start": "codes"},
     ),
+    "local_search": (lambda x: icm.local_search(x, BOOKS), {"x": "embeddings"}),
+    "beam_encode": (lambda x: beam.beam_encode(x, BOOKS), {"x": "embeddings"}),
     "use_every_codeword": (lambda x: icm.use_every_codeword(x, BOOKS), {"x": "embeddings"}),
     "product_kmeans": (lambda x: product_kmeans(x, M, K, 0), {"x": "embeddings"}),
     "least_squares_codebooks": (lambda codes: least_squares_codebooks(X, codes, BOOKS), {"codes": "codes"}),
@@ -188,6 +190,8 @@ ARGUMENTS = [(door, argument) for door, (_, arguments) in DOORS.items() for argu
 ELSEWHERE = {
     "centre": "a step of `affinities`",
     "centred": "a step of `icm_encode`",
+    "cost_tables": "a step of `icm_encode`",
+    "training_points": "a step of the quantizers that Faiss trains",
     "prepared": "a step of `asymmetric_scores`",
     "check_finite": "a checker",
     "embeddings_for": "a checker",
@@ -201,7 +205,7 @@ NAMES = {"scores", "relevant", "labels", "query_labels", "database_labels", "cod
 NAMES |= {"queries", "database", "embeddings", "points"}
 MODULES = ["dpq.metrics", "dpq.ranking.evaluate", "dpq.ranking.scores", "dpq.codes.additive", "dpq.codes.icm"]
 MODULES += ["dpq.codes.estimator", "dpq.method.losses", "dpq.method.quantizer", "dpq.search.index", "dpq.search.faiss"]
-MODULES += ["dpq.codes.least_squares"]
+MODULES += ["dpq.codes.least_squares", "dpq.codes.beam"]
 
 
 def public_functions():
@@ -379,6 +383,10 @@ COUNTS = {
     "kmeans iterations": (lambda n: additive.kmeans(X.numpy(), 4, 0, n), 4, False),
     "residual_kmeans levels": (lambda n: additive.residual_kmeans(X, n, 4, 0), 2, False),
     "icm_encode sweeps": (lambda n: icm.icm_encode(X, BOOKS, n), 2, False),
+    "local_search rounds": (lambda n: icm.local_search(X, BOOKS, n), 2, False),
+    "local_search moved": (lambda n: icm.local_search(X, BOOKS, moved=n), 2, False),
+    "local_search sweeps": (lambda n: icm.local_search(X, BOOKS, sweeps=n), 2, False),
+    "beam_encode beam": (lambda n: beam.beam_encode(X, BOOKS, n), 2, False),
     "use_every_codeword sweeps": (lambda n: icm.use_every_codeword(X, BOOKS, n), 2, False),
     "use_every_codeword rounds": (lambda n: icm.use_every_codeword(X, BOOKS, rounds=n), 2, False),
     "product_kmeans parts": (lambda n: product_kmeans(X, n, 4, 0), 2, False),

@@ -40,7 +40,9 @@ def test_defaults_are_in_the_ranges_in_which_they_are_tuned(name):
 
 
 def test_methods_stand_as_in_the_papers_then_the_controls():
-    assert list(METHODS.own) == ["pq", "rq", "dqn", "dtq", "dpq", "pq-dpq", "rq-dpq", "label-code"]
+    frozen, deep = ["pq", "opq", "rq", "rq-beam", "lsq", "qinco"], ["dqn", "dtq", "dpq"]
+    controls = ["pq-dpq", "rq-dpq", "label-code", "opq-dpq", "rq-beam-dpq", "lsq-dpq", "qinco-dpq"]
+    assert list(METHODS.own) == [*frozen, *deep, *controls]
     assert len({method.style for method in METHODS.own.values()}) == len(METHODS.own)
 
 

@@ -6,7 +6,7 @@ import torch
 
 from dpq import InputError
 from dpq.codes.additive import decode, encode, residual_kmeans
-from dpq.codes.icm import icm_encode, use_every_codeword
+from dpq.codes.icm import cost_tables, icm_encode, local_search, use_every_codeword
 
 
 def problem(seed, images=200, levels=3, codewords=8, dim=6):
@@ -157,3 +157,42 @@ def test_a_large_mean_hides_no_image():
 def test_fewer_images_than_codewords_are_refused():
     with pytest.raises(InputError, match="32 codewords per level need at least as many training images; got 9"):
         use_every_codeword(left_behind(0, 1)[0][:9], left_behind(0, 1)[1])
+
+
+def test_local_search_is_never_worse_than_where_it_starts_and_nears_the_best():
+    x, codebooks = problem(2, images=400)
+    best = brute_force(x, codebooks).mean()
+    errors = [objective(x, local_search(x, codebooks, rounds), codebooks) for rounds in (0, 4, 32)]
+    assert np.array_equal(errors[0], objective(x, icm_encode(x, codebooks, 4), codebooks))
+    assert (errors[1] <= errors[0] + 1e-5).all() and (errors[2] <= errors[1] + 1e-5).all()
+    assert errors[0].mean() > 1.05 * best and errors[2].mean() < 1.005 * best
+
+
+def test_a_code_of_local_search_does_not_depend_on_the_images_place_nor_on_earlier_calls():
+    x, codebooks = problem(3, images=300)
+    whole, random = local_search(x, codebooks), torch.get_rng_state()
+    assert torch.equal(local_search(x[57:90], codebooks), whole[57:90])
+    assert torch.equal(local_search(x.flip(0), codebooks).flip(0), whole)
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 5])
+def test_local_search_takes_any_number_of_levels(levels):
+    x, codebooks = problem(1, levels=levels, codewords=4)
+    codes = local_search(x, codebooks, rounds=20)
+    assert codes.shape == (len(x), levels) and codes.dtype == torch.uint8
+    if levels < 5:
+        assert np.allclose(objective(x, codes, codebooks), brute_force(x, codebooks), rtol=1e-3, atol=0.05)
+
+
+def test_cost_tables_add_up_to_the_objective():
+    x, codebooks = problem(6)
+    codes = icm_encode(x, codebooks).long()
+    for block, unary, products in cost_tables(x, codebooks, rows=64):
+        own, half = codes[block], torch.zeros(len(codes[block]))
+        for level in range(3):
+            half += unary[level].gather(1, own[:, level, None])[:, 0]
+            for earlier in range(level):
+                half += products[earlier, level, own[:, earlier], own[:, level]]
+        expected = (objective(x[block], own, codebooks) - x[block].double().square().sum(dim=1).numpy()) / 2
+        assert np.allclose(half, expected, atol=1e-4)
