@@ -130,16 +130,15 @@ def _constant(method: Method) -> bool:
     return bool(getattr(method, "constant_codebooks", False))
 
 
-def _as_long(method: Method, embeddings: Tensor) -> Tensor:
-    """Embeddings [N, D] in double precision; where codebooks are constants, scaled to the length of sums of codewords.
+def _coded(method: Method, embeddings: Tensor) -> Tensor:
+    """Embeddings [N, D] that say whether codes stand for what they are made of: those of a short training.
 
-    No codebook follows a scale that training has to find, and none of the orders by which such codes rank depends on it.
+    Of constant codebooks they are standardised. No codebook follows the scale and the mean that a network has to find,
+    and signs of one that has learned for two epochs are the same for all images.
     """
-    embeddings = embeddings.double()
     if not _constant(method):
         return embeddings
-    length = method.codebooks.cpu().double().square().sum(dim=2).mean(dim=1).sum()
-    return embeddings * (length / embeddings.square().sum(dim=1).mean()).sqrt()
+    return (embeddings - embeddings.mean(dim=0)) / embeddings.std(dim=0).clamp(min=torch.finfo().tiny)
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
@@ -175,7 +174,7 @@ def fit_logs_what_can_be_recorded(subject: Subject) -> None:
 def codes_fit_the_codebooks(subject: Subject) -> None:
     """Shapes, types and range."""
     method, embeddings, count = subject.fitted, subject.embeddings, len(subject.dataset.query)
-    codebooks, codes = method.codebooks, method.encode(embeddings)
+    codebooks, codes = method.codebooks, method.encode(_coded(method, embeddings))
     levels, codewords, dim = codebooks.shape
     _require((levels, codewords) == (LEVELS, CODEBOOK_SIZE), f"codebooks of {BITS} bits must be [3, 16, D]")
     _require(torch.isfinite(codebooks).all(), "codebooks must be finite")
@@ -192,8 +191,8 @@ def codes_fit_the_codebooks(subject: Subject) -> None:
 def codes_decode_to_their_embeddings(subject: Subject) -> None:
     """An image's code stands for it, and not for another one in the list, however the codes are shifted."""
     # In double precision: of a network that has learned little the embeddings differ in their last digits.
-    embeddings, codes = subject.embeddings.double(), subject.fitted.encode(subject.embeddings)
-    decoded = _decoded(subject.fitted, codes)
+    coded = _coded(subject.fitted, subject.embeddings)
+    embeddings, decoded = coded.double(), _decoded(subject.fitted, subject.fitted.encode(coded))
     own, *others = (float((embeddings - decoded.roll(i, dims=0)).square().sum()) for i in range(len(decoded)))
     promise = "the sum of an image's codewords must be nearer to its embedding than that of another image"
     _require(own < min(others), promise)
@@ -228,11 +227,10 @@ def a_progressive_prefix_is_the_code_of_the_shorter_codebook(subject: Subject) -
     if not subject.progressive:
         return
     method = subject.fit()
-    embeddings = method.embed(subject.dataset.query.images)
+    embeddings = _coded(method, method.embed(subject.dataset.query.images))
     whole = method.encode(embeddings)
     # In double precision: what a level adds may be small beside what no level reaches.
-    scaled = _as_long(method, embeddings)
-    errors = [float((scaled - _decoded(method, whole[:, :m])).square().sum()) for m in range(1, LEVELS + 1)]
+    errors = [float((embeddings - _decoded(method, whole[:, :m])).square().sum()) for m in range(1, LEVELS + 1)]
     _require(errors[0] > errors[1] > errors[2], f"every level must lower the reconstruction error; got {errors}")
     method.codebooks[LEVELS - 1].add_(1.0)
     first = method.encode(embeddings)[:, : LEVELS - 1]
@@ -240,10 +238,12 @@ def a_progressive_prefix_is_the_code_of_the_shorter_codebook(subject: Subject) -
 
 
 def the_seed_decides(subject: Subject) -> None:
-    """The same seed gives the same codebooks, another seed gives different ones; embeddings, where those are constants."""
-    learned, what = (lambda method: method.codebooks), "codebooks"
-    if _constant(subject.fitted):
-        learned, what = (lambda method: method.embed(subject.dataset.query.images)), "embeddings"
+    """The same seed gives the same codebooks, another seed gives different ones; of constant codebooks, embeddings."""
+    images, what = subject.dataset.query.images, "embeddings" if _constant(subject.fitted) else "codebooks"
+
+    def learned(method: Method) -> Tensor:
+        return method.embed(images) if _constant(method) else method.codebooks
+
     again, other = (learned(subject.fit(build_seed=seed, seed=seed + 3)) for seed in (0, 1))
     _require(_same(again, learned(subject.fitted)), f"the same seed must give the same {what}, bit for bit")
     _require(not torch.equal(other, again), f"another seed must give other {what}")

@@ -56,8 +56,7 @@ class Nested(SignMethod):
         """The weighted loss of each length, its cascade included."""
         prefixes = [outputs[:, :bits] for bits in self.lengths]
         losses = [
-            torch.stack(list(host(own, labels).values())).sum()
-            for host, own in zip(self.nested, prefixes, strict=True)
+            torch.stack(list(host(own, labels).values())).sum() for host, own in zip(self.nested, prefixes, strict=True)
         ]
         for index, (short, longer) in enumerate(pairwise(prefixes)):
             losses[index] = losses[index] + self.cascade * order_difference(short, longer.detach())

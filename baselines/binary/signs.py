@@ -17,6 +17,7 @@ from dpq.learning.deep import DeepMethod
 from dpq.learning.entry import MethodContext
 from dpq.learning.settings import autocast
 
+
 class SignMethod(DeepMethod):
     """A network with a head as wide as the code is long; the code is the signs of the embedding, and 0 is negative.
 
