@@ -58,7 +58,7 @@ def test_the_heading_names_methods_with_a_width_of_their_own(tmp_path):
     dtq["config"]["methods"]["dtq"]["embedding_dim"] = dtq["backbone"]["embedding_dim"] = 64
     other["config"]["methods"]["dtq"]["embedding_dim"] = 300
     dqn["config"]["methods"]["dqn"]["embedding_dim"] = 0
-    heads = [make_record("csq", bits=(bits,), maps=(0.5,)) for bits in (16, 8)]
+    heads = [make_record("csq", bits=(b,), maps=(0.5,), id=f"csq-paper-seed0-{b}bits-0123456789") for b in (16, 8)]
     for head in heads:
         head["backbone"]["embedding_dim"] = head["lengths"][0]["bits"]
     put(tmp_path, make_record(), dtq, dqn, other, *heads)
