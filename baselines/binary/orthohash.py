@@ -137,7 +137,6 @@ METHOD = MethodEntry(
     style=("#882255", "8"),
     variants=("paper", "released"),
     ranges={
-        "scale": (1.0, 20.0),
         "margin": (0.0, 0.5),
         "targets": ("hadamard", "maxhd", "bernoulli"),
         "score": ("symmetric", "inner"),

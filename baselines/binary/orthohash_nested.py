@@ -45,7 +45,6 @@ METHOD = MethodEntry(
     order=47,
     style=("#117733", "<"),
     ranges={
-        "scale": (1.0, 20.0),
         "margin": (0.0, 0.5),
         "targets": ("hadamard", "maxhd", "bernoulli"),
         "cascade": (0.01, 10.0, "log"),
