@@ -87,8 +87,8 @@ def nested_lengths(bits: int, codebook_size: int) -> list[int]:
 def nested_targets(classes: int, bits: int, kind: Targets) -> Tensor:
     """`sign_targets` [L, bits] of a length among others.
 
-    Of "hadamard" they are those of the next power of two, cut: the rows of Sylvester's matrices begin with each other,
-    so that lengths agree on what most bits are to be.
+    Of "hadamard" they are those of the next power of two, cut. As long as the shortest length has rows for all classes,
+    the targets of any length begin those of a longer one, and lengths agree on what every bit is to be.
 
     Raises:
         InputError: more classes than there are different codes.

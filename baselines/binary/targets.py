@@ -51,11 +51,14 @@ def _candidates(bits: int) -> Tensor:
 
 
 def hadamard(order: int) -> Tensor | None:
-    """A matrix [order, order] of +1 and -1 with orthogonal rows: Sylvester's, Paley's, or one doubled; or None."""
+    """A matrix [order, order] of +1 and -1 with orthogonal rows: Sylvester's, Paley's, or one doubled; or None.
+
+    Doubled it is [[H, H], [-H, H]], so that the rows of H and of -H are the first halves of its rows.
+    """
     if order == 1:
         return torch.ones(1, 1)
     if order % 2 == 0 and (half := hadamard(order // 2)) is not None:
-        return torch.cat([torch.cat([half, half], dim=1), torch.cat([half, -half], dim=1)])
+        return torch.cat([torch.cat([half, half], dim=1), torch.cat([-half, half], dim=1)])
     prime = order - 1
     if order % 4 or any(prime % factor == 0 for factor in range(2, prime)):
         return None

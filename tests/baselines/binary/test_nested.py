@@ -177,14 +177,14 @@ def test_one_length_alone_needs_no_weights(make):
     assert set(method.terms(outputs, labels)) == {"bits_8"}
 
 
-def test_targets_of_lengths_without_a_sylvester_matrix_begin_those_of_the_next():
+def test_targets_of_a_length_begin_those_of_longer_ones():
     for bits, whole in ((8, 8), (16, 16), (24, 32), (32, 32), (48, 64)):
         assert torch.equal(
             nested_targets(10, bits, "hadamard"), torch.cat([hadamard(whole), -hadamard(whole)])[:10, :bits]
         )
-    agreeing = nested_targets(8, 8, "hadamard")
-    for bits in (16, 24, 32, 40, 64):
-        assert torch.equal(nested_targets(8, bits, "hadamard")[:, :8], agreeing)
+    longest = nested_targets(16, 64, "hadamard")
+    for bits in (8, 16, 24, 32, 40, 64):  # 16 classes are the rows of H and -H of order 8
+        assert torch.equal(nested_targets(16, bits, "hadamard"), longest[:, :bits])
 
 
 def test_more_classes_than_the_shortest_has_codes_are_refused(make):
