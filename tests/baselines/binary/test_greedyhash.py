@@ -44,7 +44,7 @@ def test_the_terms_are_those_of_a_loop(method):
         for row, label in zip(logits[:4], (1, 3, 0, 3), strict=True)
     ]
     terms = method.terms(outputs, labels)
-    assert float(terms["classification"]) == pytest.approx(sum(errors) / 4, rel=1e-5)
+    assert terms["classification"].item() == pytest.approx(sum(errors) / 4, rel=1e-5)
     assert float(terms["sign"]) == pytest.approx(0.1 * float(sign_penalty(outputs)), rel=1e-6)
     assert float(method.terms(outputs, torch.zeros_like(labels))["classification"]) == 0
 
