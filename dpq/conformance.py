@@ -125,6 +125,22 @@ def _decoded(method: Method, codes: Tensor) -> Tensor:
     return decode(codes, method.codebooks.cpu().double()[: codes.shape[1]])
 
 
+def _constant(method: Method) -> bool:
+    """Whether training leaves the codebooks as they are, as those of signs."""
+    return bool(getattr(method, "constant_codebooks", False))
+
+
+def _coded(method: Method, embeddings: Tensor) -> Tensor:
+    """Embeddings [N, D] that say whether codes stand for what they are made of: those of a short training.
+
+    Of constant codebooks they are standardised. No codebook follows the scale and the mean that a network has to find,
+    and signs of one that has learned for two epochs are the same for all images.
+    """
+    if not _constant(method):
+        return embeddings
+    return (embeddings - embeddings.mean(dim=0)) / embeddings.std(dim=0).clamp(min=torch.finfo().tiny)
+
+
 def _same(one: Tensor, other: Tensor) -> bool:
     return one.dtype == other.dtype and torch.equal(one, other)
 
@@ -158,7 +174,7 @@ def fit_logs_what_can_be_recorded(subject: Subject) -> None:
 def codes_fit_the_codebooks(subject: Subject) -> None:
     """Shapes, types and range."""
     method, embeddings, count = subject.fitted, subject.embeddings, len(subject.dataset.query)
-    codebooks, codes = method.codebooks, method.encode(embeddings)
+    codebooks, codes = method.codebooks, method.encode(_coded(method, embeddings))
     levels, codewords, dim = codebooks.shape
     _require((levels, codewords) == (LEVELS, CODEBOOK_SIZE), f"codebooks of {BITS} bits must be [3, 16, D]")
     _require(torch.isfinite(codebooks).all(), "codebooks must be finite")
@@ -175,8 +191,8 @@ def codes_fit_the_codebooks(subject: Subject) -> None:
 def codes_decode_to_their_embeddings(subject: Subject) -> None:
     """An image's code stands for it, and not for another one in the list, however the codes are shifted."""
     # In double precision: of a network that has learned little the embeddings differ in their last digits.
-    embeddings, codes = subject.embeddings.double(), subject.fitted.encode(subject.embeddings)
-    decoded = _decoded(subject.fitted, codes)
+    coded = _coded(subject.fitted, subject.embeddings)
+    embeddings, decoded = coded.double(), _decoded(subject.fitted, subject.fitted.encode(coded))
     own, *others = (float((embeddings - decoded.roll(i, dims=0)).square().sum()) for i in range(len(decoded)))
     promise = "the sum of an image's codewords must be nearer to its embedding than that of another image"
     _require(own < min(others), promise)
@@ -211,7 +227,7 @@ def a_progressive_prefix_is_the_code_of_the_shorter_codebook(subject: Subject) -
     if not subject.progressive:
         return
     method = subject.fit()
-    embeddings = method.embed(subject.dataset.query.images)
+    embeddings = _coded(method, method.embed(subject.dataset.query.images))
     whole = method.encode(embeddings)
     # In double precision: what a level adds may be small beside what no level reaches.
     errors = [float((embeddings - _decoded(method, whole[:, :m])).square().sum()) for m in range(1, LEVELS + 1)]
@@ -222,10 +238,15 @@ def a_progressive_prefix_is_the_code_of_the_shorter_codebook(subject: Subject) -
 
 
 def the_seed_decides(subject: Subject) -> None:
-    """The same seed gives the same codebooks, another seed gives different ones."""
-    again, other = (subject.fit(build_seed=seed, seed=seed + 3).codebooks for seed in (0, 1))
-    _require(_same(again, subject.fitted.codebooks), "the same seed must give the same codebooks, bit for bit")
-    _require(not torch.equal(other, again), "another seed must give other codebooks")
+    """The same seed gives the same codebooks, another seed gives different ones; of constant codebooks, embeddings."""
+    images, what = subject.dataset.query.images, "embeddings" if _constant(subject.fitted) else "codebooks"
+
+    def learned(method: Method) -> Tensor:
+        return method.embed(images) if _constant(method) else method.codebooks
+
+    again, other = (learned(subject.fit(build_seed=seed, seed=seed + 3)) for seed in (0, 1))
+    _require(_same(again, learned(subject.fitted)), f"the same seed must give the same {what}, bit for bit")
+    _require(not torch.equal(other, again), f"another seed must give other {what}")
 
 
 def a_checkpoint_restores_the_method(subject: Subject) -> None:

@@ -286,10 +286,13 @@ def describe_setting(section: Section) -> str:
 
 
 def _own_widths(records: Sequence[Record]) -> str:
-    """The methods whose settings give their embedding another width than the experiment does."""
-    own = [record for record in records if record.config.methods.get(record.method, {}).get("embedding_dim")]
-    widths = {(METHODS[r.method].title, r.backbone.embedding_dim, r.config.backbone.embedding_dim) for r in own}
-    return "".join(f"{title}: {dim}-d; " for title, dim, shared in sorted(widths) if dim != shared)
+    """The methods that train an embedding of another width than the experiment's: their settings' or the code's."""
+    widths: dict[str, set[int]] = {}
+    for record in records:
+        dim, shared = record.backbone.embedding_dim, record.config.backbone.embedding_dim
+        if METHODS[record.method].source is None and dim != shared:
+            widths.setdefault(METHODS[record.method].title, set()).add(dim)
+    return "".join(f"{title}: {'/'.join(map(str, sorted(dims)))}-d; " for title, dims in sorted(widths.items()))
 
 
 def _counted(section: Section) -> str:

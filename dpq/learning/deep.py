@@ -34,11 +34,13 @@ class DeepMethod(nn.Module):
         progressive: a prefix of a code is itself a code.
         capturable: steps of one phase (features alone, or with codes) are the same operations on the same places in
             memory, so that a GPU can replay them. What `losses` keeps of a step is then written in place.
+        constant_codebooks: codebooks are what they are before any training, and only the network learns.
     """
 
     name: ClassVar[str]
     progressive: ClassVar[bool]
     capturable: ClassVar[bool] = False
+    constant_codebooks: ClassVar[bool] = False
 
     def __init__(self, backbone: Backbone, feature_epochs: float) -> None:
         super().__init__()
@@ -100,10 +102,9 @@ class DeepMethod(nn.Module):
             self.eval()  # from here on it only answers
         if len(done.epochs) != training.epochs:
             raise InputError(f"{training.epochs} epochs were asked for and {len(done.epochs)} trained; train anew")
-        codebooks = self.codebooks.cpu()
-        additive.check_fitted(
-            codebooks, codebooks.shape, self._untrained if self._untrained.shape == codebooks.shape else None
-        )
+        codebooks, before = self.codebooks.cpu(), self._untrained
+        compared = before.shape == codebooks.shape and not self.constant_codebooks
+        additive.check_fitted(codebooks, codebooks.shape, before if compared else None)
         return done
 
     def embed(

@@ -58,9 +58,13 @@ def test_the_heading_names_methods_with_a_width_of_their_own(tmp_path):
     dtq["config"]["methods"]["dtq"]["embedding_dim"] = dtq["backbone"]["embedding_dim"] = 64
     other["config"]["methods"]["dtq"]["embedding_dim"] = 300
     dqn["config"]["methods"]["dqn"]["embedding_dim"] = 0
-    put(tmp_path, make_record(), dtq, dqn, other)
+    heads = [make_record("csq", bits=(b,), maps=(0.5,), id=f"csq-paper-seed0-{b}bits-0123456789") for b in (16, 8)]
+    for head in heads:
+        head["backbone"]["embedding_dim"] = head["lengths"][0]["bits"]
+    put(tmp_path, make_record(), dtq, dqn, other, *heads)
     (section,) = Study.read(tmp_path, "cifar10").sections
-    expected = "300-d embedding (DTQ: 64-d; frozen features: the network's pooled width); label vectors: orthonormal"
+    own = "CSQ: 8/16-d; DTQ: 64-d"
+    expected = f"300-d embedding ({own}; frozen features: the network's pooled width); label vectors: orthonormal"
     assert expected in describe_setting(section)
     put(tmp_path / "without", make_record())
     (section,) = Study.read(tmp_path / "without", "cifar10").sections
