@@ -44,7 +44,7 @@ class GPQConfig(Bounded):
     classification: Weight = 0.1
     beta: Weight = 4.0
     part_width: Count = 12
-    codebook_learning_rate: Rate = 1e-2
+    codebook_learning_rate: Rate = 1e-3
     feature_epochs: Fraction = 0.5
     search: Literal["trained", "released"] = "trained"
     score: Score = "inner"

@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.deep.product import ProductMethod, mixture
-from dpq.codes.additive import encode, usable_embeddings
+from baselines.deep.product import ProductMethod, mixture, part_products
+from dpq.codes.additive import decode, encode, usable_embeddings
 from dpq.errors import InputError
 from dpq.files.bounds import Bounded
 from dpq.inputs.values import label_tensor
 from dpq.learning.backbone import Backbone
 from dpq.learning.entry import MethodEntry
-from dpq.learning.settings import Rate, Score, Weight, Width
+from dpq.learning.settings import Epoch, Fraction, Rate, Score, Weight, Width
 from dpq.method.losses import classification_loss
 from dpq.protocols.base import Split
 
@@ -39,6 +39,8 @@ class KleinWolfConfig(Bounded):
         gini_batch: weight of the term that is low when a batch uses all codewords alike.
         gini_sample: weight of the term that is low when an image takes one codeword.
         codebook_learning_rate: of Adam, for the codebooks.
+        feature_epochs: fraction of the epochs that train features alone, which are classified and centred in place of
+            soft and hard embeddings; then codewords and assignment layers start from k-means.
         codes: of the assignment "layer", as the method has them, or of the "nearest" codeword to the soft embedding.
         score: rank by "l2" distance, or by "inner" product.
         embedding_dim: D, of all codewords of an image and of what the layers read; 0 takes the experiment's.
@@ -47,7 +49,8 @@ class KleinWolfConfig(Bounded):
     centre: Weight = 0.1
     gini_batch: Weight = 1e-3
     gini_sample: Weight = 1e-3
-    codebook_learning_rate: Rate = 1e-2
+    codebook_learning_rate: Rate = 1e-3
+    feature_epochs: Fraction = 0.5
     codes: Literal["layer", "nearest"] = "layer"
     score: Score = "l2"
     embedding_dim: Width = 0
@@ -79,15 +82,18 @@ class KleinWolf(ProductMethod):
         codebook_size: int = 256,
     ) -> None:
         self.config = config or KleinWolfConfig()
-        super().__init__(backbone, bits, codebook_size, self.config.codebook_learning_rate)
-        widths = [part.stop - part.start for part in self.spaces]
-        self.assignments = nn.ModuleList(nn.Linear(width, codebook_size) for width in widths)
-        self.classifier = nn.Linear(sum(widths), classes)
-        self.centres = nn.Parameter(torch.zeros(classes, sum(widths)))
+        own = self.config
+        super().__init__(backbone, bits, codebook_size, own.codebook_learning_rate, own.feature_epochs)
+        self.weight = nn.Parameter(self.random(codebook_size))  # [M, K, D], of the assignment layers
+        self.bias = nn.Parameter(torch.zeros(self.weight.shape[:2]))
+        self._quantizes = True  # else `read` gives what the assignment layers read
+        dim = self.mask.shape[1]
+        self.classifier = nn.Linear(dim, classes)
+        self.centres = nn.Parameter(torch.zeros(classes, dim))
 
     def layers(self) -> list[nn.Parameter]:
         """Assignment layers, the classifier of soft and hard embeddings, and the centres of classes."""
-        return [*self.assignments.parameters(), *self.classifier.parameters(), self.centres]
+        return [self.weight, self.bias, *self.classifier.parameters(), self.centres]
 
     @property
     def codebooks(self) -> Tensor:
@@ -95,14 +101,32 @@ class KleinWolf(ProductMethod):
         levels, size, _ = self.codewords.shape
         return F.pad(super().codebooks, (0, levels * size))
 
+    def features(self, epoch: Epoch) -> Tensor:
+        """The backbone's embeddings [N, D] of the training images."""
+        self._quantizes = False
+        try:
+            return super().features(epoch)
+        finally:
+            self._quantizes = True
+
+    @torch.no_grad()
+    def start(self, features: Tensor, seed: int) -> None:
+        """Codewords from k-means, which layers assign as to Gaussians around them, of the variance that it left."""
+        super().start(features, seed)
+        words = self.blocks(self.codewords)
+        left = (features - decode(encode(features, words), words)).square().mean(dim=0)
+        variance = (self.mask @ left / self.mask.sum(dim=1)).clamp(min=1e-8)[:, None]  # [M, 1]
+        self.weight.copy_(words / variance[:, :, None])
+        self.bias.copy_(-words.square().sum(dim=2) / variance / 2)
+
     def assigned(self, embeddings: Tensor) -> Tensor:
         """Assignment logits [B, M, K] of the backbone's embeddings [B, D]."""
-        parts = embeddings.relu()
-        each = zip(self.assignments, self.spaces, strict=True)
-        return torch.stack([layer(parts[:, dimensions]) for layer, dimensions in each], dim=1)
+        return part_products(embeddings, self.blocks(self.weight)) + self.bias
 
     def read(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Soft embeddings with their assignment logits, scaled down, [B, D + M K]; and class logits [B, L]."""
+        if not self._quantizes:
+            return embeddings, self.classifier(embeddings)
         logits = self.assigned(embeddings)
         soft = mixture(logits.softmax(dim=2), self.blocks(self.codewords))
         return torch.cat([soft, SMALL * logits.flatten(1)], dim=1), self.classifier(soft)
@@ -115,18 +139,16 @@ class KleinWolf(ProductMethod):
         return x[:, dim:].view(-1, levels, size).argmax(dim=2).to(torch.uint8)
 
     def terms(self, embeddings: Tensor, labels: Tensor, codes: bool) -> dict[str, Tensor]:
-        """All terms of the backbone's embeddings [B, D] with labels [B, L]."""
-        shares, words = self.assigned(embeddings).softmax(dim=2), self.blocks(self.codewords)
-        both = mixture(shares, words), mixture(one_hot_straight_through(shares), words)
-        config, (batch, sample) = self.config, gini_terms(shares)
-        losses = [classification_loss(self.classifier(each), labels, multi_label=False) for each in both]
-        return {
-            "soft": losses[0],
-            "hard": losses[1],
-            "centre": config.centre * joint_central_loss(*both, self.centres, labels),
-            "gini batch": config.gini_batch * batch,
-            "gini sample": -config.gini_sample * sample,
-        }
+        """All terms of the backbone's embeddings [B, D] with labels [B, L]; these are soft and hard until codes start."""
+        config, both, gini = self.config, (embeddings, embeddings), {}
+        if codes:
+            shares, words = self.assigned(embeddings).softmax(dim=2), self.blocks(self.codewords)
+            both = mixture(shares, words), mixture(one_hot_straight_through(shares), words)
+            batch, sample = gini_terms(shares)
+            gini = {"gini batch": config.gini_batch * batch, "gini sample": -config.gini_sample * sample}
+        soft, hard = (classification_loss(self.classifier(each), labels, multi_label=False) for each in both)
+        centre = config.centre * joint_central_loss(*both, self.centres, labels)
+        return {"soft": soft, "hard": hard, "centre": centre, **gini}
 
 
 def one_hot_straight_through(shares: Tensor) -> Tensor:
@@ -177,7 +199,7 @@ def check_labels(train: Split, codebook_size: int) -> None:
 
 METHOD = MethodEntry(
     build=lambda context: KleinWolf(
-        context.backbone(0, embedding_dim=context.config.embedding_dim, head="batchnorm"),
+        context.backbone(0, embedding_dim=context.config.embedding_dim, head="none"),
         context.classes,
         context.config,
         bits=context.bits,
@@ -194,6 +216,7 @@ METHOD = MethodEntry(
         "gini_batch": (1e-4, 1.0, "log"),
         "gini_sample": (1e-4, 1.0, "log"),
         "codebook_learning_rate": (1e-4, 1e-1, "log"),
+        "feature_epochs": (0.0, 0.75),
         "codes": ("layer", "nearest"),
         "score": ("inner", "l2"),
     },

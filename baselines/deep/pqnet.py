@@ -40,7 +40,7 @@ class PQNetConfig(Bounded):
     alpha: Weight = 10.0
     margin: Annotated[float, Interval(ge=-1e3, le=1e3)] = 0.0
     unit_parts: bool = True
-    codebook_learning_rate: Rate = 1e-2
+    codebook_learning_rate: Rate = 1e-3
     feature_epochs: Fraction = 0.5
     score: Score = "inner"
     embedding_dim: Width = 0

@@ -105,20 +105,25 @@ class ProductMethod(DeepMethod):
         return [{"params": [self.codewords], "lr": self.rate}]
 
     def before_epoch(self, epoch: Epoch) -> None:
-        """Start the codebooks from k-means when the feature epochs are over."""
+        """Start the codebooks when the feature epochs are over."""
         if epoch.index and epoch.index == self.codes_start(epoch.count):
-            self._initialise(epoch)
+            self.start(self.features(epoch), epoch.seed)
 
     def after_epoch(self, epoch: Epoch) -> dict[str, Any]:
         """Where all epochs are of features alone, fit codebooks to them in the end."""
         if epoch.count == epoch.index + 1 == self.codes_start(epoch.count):
-            self._initialise(epoch)
+            self.start(self.features(epoch), epoch.seed)
         return {}
 
+    def features(self, epoch: Epoch) -> Tensor:
+        """What k-means is fitted to, [N, D], of the training images."""
+        return epoch.embeddings(views="centre")
+
     @torch.no_grad()
-    def _initialise(self, epoch: Epoch) -> None:
+    def start(self, features: Tensor, seed: int) -> None:
+        """Set the codewords by k-means on features [N, D]."""
         levels, size, _ = self.codewords.shape
-        self.codewords.copy_(product_kmeans(epoch.embeddings(views="centre"), levels, size, epoch.seed))
+        self.codewords.copy_(product_kmeans(features, levels, size, seed))
 
 
 def part_products(x: Tensor, vectors: Tensor) -> Tensor:
