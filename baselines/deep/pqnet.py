@@ -1,8 +1,8 @@
 """Product Quantization Network (Yu, Yuan, Fang and Jin, ECCV 2018).
 
-Sub-vectors are quantized softly, `s_m = sum_k softmax_k(-alpha ||x_m - c_mk||^2) c_mk`, which tends to the nearest codeword as
-alpha grows, so codewords and network learn by one gradient. Triplets are asymmetric as search is: the anchor is real,
-positive and negative are quantized. Their exact form was not seen; `asymmetric_triplet_loss` is ours.
+Sub-vectors are quantized softly, `s_m = sum_k softmax_k(-alpha ||x_m - c_mk||^2) c_mk`, which tends to the nearest
+codeword as alpha grows, so codewords and network learn by one gradient. Triplets are asymmetric as search is: the
+anchor is real, positive and negative are quantized. Their exact form was not seen: `asymmetric_triplet_loss` is ours.
 """
 
 from __future__ import annotations
@@ -15,24 +15,20 @@ from annotated_types import Interval
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines.deep.product import ProductMethod, mixture, part_products, unit_parts
-from dpq.files.bounds import Bounded
+from baselines.deep.product import ProductConfig, ProductMethod, mixture, part_products, unit_parts
 from dpq.inputs.values import label_tensor
-from dpq.learning.backbone import Backbone
 from dpq.learning.entry import MethodEntry
-from dpq.learning.settings import Fraction, Rate, Score, Weight, Width
+from dpq.learning.settings import Score, Weight, Width
 
 
 @dataclass(frozen=True)
-class PQNetConfig(Bounded):
+class PQNetConfig(ProductConfig):
     """Settings of PQNet.
 
     Attributes:
         alpha: sharpness of the soft quantization; the paper finds 1 to 80 stable and 1 too soft.
         margin: between inner products of an anchor with its negative and its positive.
         unit_parts: sub-vectors are scaled to unit length; else they are the tanh of the other methods.
-        codebook_learning_rate: of Adam, for the codebooks.
-        feature_epochs: fraction of the epochs that train features alone, by the same triplets without quantization.
         score: rank by "inner" product, which the triplets are made of, or by "l2" distance.
         embedding_dim: D; 0 takes the experiment's.
     """
@@ -40,40 +36,22 @@ class PQNetConfig(Bounded):
     alpha: Weight = 10.0
     margin: Annotated[float, Interval(ge=-1e3, le=1e3)] = 0.0
     unit_parts: bool = True
-    codebook_learning_rate: Rate = 1e-3
-    feature_epochs: Fraction = 0.5
     score: Score = "inner"
     embedding_dim: Width = 0
 
 
 class PQNet(ProductMethod):
-    """Soft product quantization and asymmetric triplets; one training per code length.
-
-    Args:
-        backbone: network with its embedding head; a classifier is not used.
-        config: objective.
-        bits: code length.
-        codebook_size: codewords per sub-space K.
-
-    Raises:
-        InputError: as for `ProductMethod`.
-    """
+    """Soft product quantization and asymmetric triplets; arguments as for `ProductMethod`."""
 
     name = "pqnet"
-
-    def __init__(
-        self, backbone: Backbone, config: PQNetConfig | None = None, *, bits: int = 32, codebook_size: int = 256
-    ) -> None:
-        self.config = config or PQNetConfig()
-        own = self.config
-        super().__init__(backbone, bits, codebook_size, own.codebook_learning_rate, own.feature_epochs)
+    config: PQNetConfig
 
     def read(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings [B, D], of unit parts where so asked, and no logits."""
         return unit_parts(embeddings, self.mask) if self.config.unit_parts else embeddings, embeddings[:, :0]
 
     def terms(self, embeddings: Tensor, labels: Tensor, codes: bool) -> dict[str, Tensor]:
-        """The triplet loss of the backbone's embeddings [B, D] with labels [B, L]."""
+        """The triplet loss of the backbone's embeddings [B, D], all real until codes start, with labels [B, L]."""
         x = self.read(embeddings)[0]
         quantized = soft_quantized(x, self.blocks(self.codewords), self.config.alpha) if codes else x
         return {"triplet": asymmetric_triplet_loss(x, quantized, labels, self.config.margin)}
@@ -97,8 +75,8 @@ def soft_quantized(x: Tensor, codebooks: Tensor, alpha: float) -> Tensor:
 def asymmetric_triplet_loss(x: Tensor, quantized: Tensor, labels: Tensor, margin: float = 0.0) -> Tensor:
     """Mean of `softplus(margin + <x_a, s_n> - <x_a, s_p>)` over all triplets of a batch; 0 without any.
 
-    The paper's triplets, with a loss that falls as theirs does with `<x_a, s_p> - <x_a, s_n>`; form and choice of triplets
-    are ours. An image without a label is in no triplet: nothing is known of it.
+    It falls with `<x_a, s_p> - <x_a, s_n>` as the paper's does; form and choice of triplets are ours. An image without
+    a label is in no triplet: nothing is known of it.
 
     Args:
         x: [B, D] embeddings of the anchors.
@@ -122,15 +100,8 @@ def asymmetric_triplet_loss(x: Tensor, quantized: Tensor, labels: Tensor, margin
 
 
 METHOD = MethodEntry(
-    build=lambda context: PQNet(
-        context.backbone(
-            0,
-            embedding_dim=context.config.embedding_dim,
-            head="none" if context.config.unit_parts else "tanh",
-        ),
-        context.config,
-        bits=context.bits,
-        codebook_size=context.codebook_size,
+    build=lambda context: PQNet.of(
+        context, context.config.embedding_dim, "none" if context.config.unit_parts else "tanh"
     ),
     title="PQNet",
     progressive=False,
@@ -142,7 +113,7 @@ METHOD = MethodEntry(
         "margin": (0.0, 1.0),
         "unit_parts": (True, False),
         "codebook_learning_rate": (1e-4, 1e-1, "log"),
-        "feature_epochs": (0.0, 0.75),
+        "feature_epochs": (0.25, 0.75),
         "score": ("inner", "l2"),
     },
 )

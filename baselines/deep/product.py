@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from baselines.quantizers.pq import product_kmeans, sub_spaces
 from dpq.codes.additive import levels_for
-from dpq.learning.backbone import Backbone
+from dpq.files.bounds import Bounded
+from dpq.learning.backbone import Backbone, Head
 from dpq.learning.deep import DeepMethod
-from dpq.learning.settings import Epoch, Execution, TrainingConfig, TrainLog, autocast
+from dpq.learning.entry import MethodContext
+from dpq.learning.settings import Epoch, Execution, Fraction, Rate, TrainingConfig, TrainLog, autocast
 from dpq.protocols.base import Split
+
+
+@dataclass(frozen=True)
+class ProductConfig(Bounded):
+    """Settings of all methods here.
+
+    Attributes:
+        feature_epochs: fraction of the epochs that train features alone, by the same losses without quantization; then
+            codebooks start from k-means. With 0 they are random, of squared length 1 in the mean.
+        codebook_learning_rate: of Adam, for the codebooks.
+    """
+
+    feature_epochs: Fraction = 0.5
+    codebook_learning_rate: Rate = 1e-3
 
 
 class ProductMethod(DeepMethod):
     """A network and one codebook for each sub-space of its embedding, both learned by gradient.
 
-    A method adds what it makes of the backbone's embedding, its loss terms, and further layers. After the feature epochs
-    codebooks start from k-means; without any they start from random codewords, of squared length 1 in the mean.
+    A method adds what it makes of the backbone's embedding, its loss terms and further layers. One training per length.
 
     Args:
-        backbone: network with its embedding head.
+        backbone: network with its embedding head; a classifier is not used.
+        config: objective.
         bits: code length; one sub-space per log2 K bits.
         codebook_size: codewords per sub-space K.
-        rate: learning rate of Adam, for the codebooks.
-        feature_epochs: as for `DeepMethod`.
+        classes: number of classes L.
 
     Raises:
         InputError: the code length does not fit, or has more sub-spaces than the embedding has dimensions.
@@ -36,19 +51,23 @@ class ProductMethod(DeepMethod):
     progressive = False
     capturable = True
 
-    def __init__(
-        self, backbone: Backbone, bits: int, codebook_size: int, rate: float, feature_epochs: float = 0.0
-    ) -> None:
-        super().__init__(backbone, feature_epochs)
-        self.rate = rate
+    def __init__(self, backbone: Backbone, config: Any, *, bits: int, codebook_size: int, classes: int = 0) -> None:
+        super().__init__(backbone, config.feature_epochs)
+        self.config, self.classes = config, classes
         levels, dim = levels_for(bits, codebook_size), backbone.embedding.out_features
-        self.spaces = sub_spaces(dim, levels)
         mask = torch.zeros(levels, dim)  # [M, D]: 1 where a dimension is in the sub-space
-        for own, dimensions in zip(mask, self.spaces, strict=True):
+        for own, dimensions in zip(mask, sub_spaces(dim, levels), strict=True):
             own[dimensions] = 1.0
         self.mask: Tensor
         self.register_buffer("mask", mask, persistent=False)
         self.codewords = nn.Parameter(self.random(codebook_size))  # [M, K, D]; `blocks` are their part that counts
+
+    @classmethod
+    def of(cls, context: MethodContext, embedding_dim: int, head: Head = "none") -> Self:
+        """An untrained one, for `MethodEntry.build`."""
+        backbone = context.backbone(0, embedding_dim=embedding_dim, head=head)
+        how = {"bits": context.bits, "codebook_size": context.codebook_size, "classes": context.classes}
+        return cls(backbone, context.config, **how)
 
     def random(self, count: int) -> Tensor:
         """Normal vectors [M, count, D], zero outside their sub-space, of squared length 1 in the mean."""
@@ -75,7 +94,7 @@ class ProductMethod(DeepMethod):
         raise NotImplementedError
 
     def terms(self, embeddings: Tensor, labels: Tensor, codes: bool) -> dict[str, Tensor]:
-        """Weighted loss terms of the backbone's embeddings [B, D] with labels [B, L], with codes or of features alone."""
+        """Weighted loss terms of the backbone's embeddings [B, D] with labels [B, L]; before or after codes start."""
         raise NotImplementedError
 
     def layers(self) -> list[nn.Parameter]:
@@ -102,7 +121,7 @@ class ProductMethod(DeepMethod):
 
     def codebook_parameters(self) -> list[dict[str, Any]]:
         """The codebooks, with their own learning rate."""
-        return [{"params": [self.codewords], "lr": self.rate}]
+        return [{"params": [self.codewords], "lr": self.config.codebook_learning_rate}]
 
     def before_epoch(self, epoch: Epoch) -> None:
         """Start the codebooks when the feature epochs are over."""
@@ -145,5 +164,3 @@ def unit_parts(x: Tensor, mask: Tensor) -> Tensor:
     """
     lengths = (x.square() @ mask.T).clamp(min=1e-24).sqrt()  # [B, M]
     return x / (lengths @ mask)
-
-
