@@ -36,6 +36,7 @@ CODEBOOK_SIZE = 16  # codewords per level: 4 bits
 LEVELS = 3
 BITS = 12
 DIM = 16
+BATCH = 5  # 24 steps: after fewer, what batch norm has seen still changes more than images differ
 NETWORK = "test_resnet"  # timm's, of a few thousand weights
 
 
@@ -83,7 +84,7 @@ def checks_of(subject: Callable[[], Subject]) -> list[Callable[[], None]]:
 
 def subject_of(entry: MethodEntry) -> Subject:
     """A method in a setting that takes seconds."""
-    dataset, training = small_dataset(), TrainingConfig(epochs=2, batch_size=50, image_size=32)
+    dataset, training = small_dataset(), TrainingConfig(epochs=2, batch_size=BATCH, image_size=32)
     classes = len(dataset.classes)
     vectors = orthonormal_label_vectors(classes, DIM)
 

@@ -180,9 +180,9 @@ def probe(experiment: Experiment, ingredients: Ingredients) -> dict[str, float]:
 
 
 def _losses_of_nothing(method: Any, training: TrainingConfig, classes: int) -> dict[str, Tensor]:
-    """The loss terms of a method on random embeddings, of its own width, in its first epoch with codes."""
+    """The loss terms of a method on random embeddings, as wide as its head, in its first epoch with codes."""
     generator = torch.Generator().manual_seed(0)
-    embeddings = torch.randn(PROBED, method.codebooks.shape[2], generator=generator).tanh()
+    embeddings = torch.randn(PROBED, method.backbone.embedding.out_features, generator=generator).tanh()
     logits = torch.randn(PROBED, classes, generator=generator)
     labels = torch.eye(classes, dtype=torch.bool)[torch.randint(classes, (PROBED,), generator=generator)]
     rows = torch.arange(training.batch_size)

@@ -33,7 +33,8 @@ def subject_of(name):
             source = build_method(read, chosen, ingredients, seed)
         return build_method(name, chosen, ingredients, seed, source)
 
-    return conformance.Subject(make, METHODS.own[name].progressive, dataset, experiment().training)
+    training = replace(experiment().training, batch_size=conformance.BATCH)
+    return conformance.Subject(make, METHODS.own[name].progressive, dataset, training)
 
 
 @pytest.mark.parametrize(
