@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from dpq.codes.additive import usable_codes
+from dpq.codes.additive import Choice, kmeans_in_parts, nearest, usable_codes
 
 
 def orthogonality_penalty(codebooks: Tensor) -> Tensor:
@@ -57,6 +58,47 @@ def least_squares_codebooks(
         normal, right = normal.float() / len(x), right.float() / len(x)
         solved = _penalised(solved.float(), normal, right, codebooks.shape, orthogonality)
     return solved.reshape(levels, size, dim).to(codebooks.dtype)
+
+
+@torch.no_grad()
+def shared_codebook(
+    x: Tensor, levels: int, codebook_size: int, seed: int, choice: Choice = "cosine", rounds: int = 10
+) -> tuple[Tensor, Tensor]:
+    """One codebook C that serves all levels, level l as `w_l C`, with greedy codes.
+
+    From k-means, whose centres fit residuals badly, in turns: codes, and for each level after the first the scalar that
+    leaves least; then the codebook that leaves least of all prefixes of these codes together.
+
+    Args:
+        x: [N, D] float.
+        levels: M.
+        codebook_size: K.
+        seed: of k-means.
+        choice: which codeword a residual takes, among those of C as they are.
+        rounds: turns; 0 gives the centres of k-means, and scalars for them.
+
+    Returns:
+        Codebook [K, D] and scalars [M], of which the first is 1.
+
+    Raises:
+        InputError: fewer points than codewords, or one that is not finite.
+    """
+    codebook = kmeans_in_parts([x], codebook_size, seed)[0]
+    for turn in range(rounds + 1):
+        residual, scales, used = x, [x.new_ones(())] * levels, []
+        for level in range(levels):
+            code = nearest(residual, codebook, choice)
+            chosen = codebook[code]
+            if level:
+                scales[level] = (residual * chosen).sum() / chosen.square().sum()
+            residual = residual - scales[level] * chosen
+            used.append(scales[level] * F.one_hot(code, codebook_size))
+        if turn < rounds:
+            sums = torch.stack(used).cumsum(dim=0).flatten(0, 1).double()  # [M N, K]: of codewords in each prefix
+            normal = sums.T @ sums + 1e-3 * torch.eye(codebook_size, dtype=sums.dtype, device=sums.device)
+            right = sums.T @ x.double().repeat(levels, 1) + 1e-3 * codebook.double()
+            codebook = torch.linalg.solve(normal, right).to(x.dtype)
+    return codebook, torch.stack(scales)
 
 
 def _penalised(start: Tensor, normal: Tensor, right: Tensor, shape: torch.Size, orthogonality: float) -> Tensor:

@@ -40,7 +40,10 @@ def test_defaults_are_in_the_ranges_in_which_they_are_tuned(name):
 
 
 def test_methods_stand_as_in_the_papers_then_the_controls():
-    assert list(METHODS.own) == ["pq", "rq", "dqn", "dtq", "dpq", "pq-dpq", "rq-dpq", "label-code"]
+    assert list(METHODS.own) == [
+        *("pq", "rq", "dqn", "dvsq", "drq", "dsq", "dtq", "dpq"),
+        *("pq-dpq", "rq-dpq", "label-code"),
+    ]
     assert len({method.style for method in METHODS.own.values()}) == len(METHODS.own)
 
 
@@ -52,5 +55,5 @@ def test_a_variant_is_written_out_for_the_methods_that_have_it():
     paper, released = (load_experiment("digits").with_variant(variant) for variant in ("paper", "released"))
     tables = {method.table for method in METHODS.own.values() if method.table}
     changed = {table for table in tables if paper.settings_of(table) != released.settings_of(table)}
-    assert changed == {"dpq", "dtq"}
+    assert changed == {"dpq", "drq", "dtq", "dvsq"}
     assert all(released.settings_of(table) == paper.settings_of(table).released() for table in changed)
