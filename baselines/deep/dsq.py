@@ -65,7 +65,8 @@ class DSQ(AlternatingMethod):
         backbone.add_head(dim, context.classes)
         self.centres: Tensor
         self.register_buffer("centres", torch.zeros(context.classes, dim), persistent=False)
-        self._labels = self._coded = torch.empty(0)  # of the training images: [N, L], and the last z and t [2, N, D]
+        self._labels = torch.empty(0)  # [N, L], of the training images
+        self._coded: tuple[Tensor, ...] = ()  # their last z and t, [N, D]
 
     def forward(self, inputs: Tensor, count: int | None = None) -> tuple[Tensor, Tensor]:
         """Embeddings [B, D] of unit length, and the logits [B, L] that the classifier reads off them."""
@@ -97,7 +98,7 @@ class DSQ(AlternatingMethod):
         member = labels.to(embeddings.dtype)
         self.centres.copy_(member.T @ embeddings / member.sum(dim=0).clamp(min=1)[:, None])
         pulled = self.config.supervised * (centres_of(embeddings, self.centres, labels) - embeddings)
-        self._coded = torch.stack([embeddings, embeddings + pulled / (self.quantization + self.config.supervised)])
+        self._coded = embeddings, embeddings + pulled / (self.quantization + self.config.supervised)
         return self._coded[1]
 
     def first_codebooks(self, embeddings: Tensor, seed: int) -> Tensor:

@@ -94,9 +94,10 @@ def shared_codebook(
             residual = residual - scales[level] * chosen
             used.append(scales[level] * F.one_hot(code, codebook_size))
         if turn < rounds:
-            sums = torch.stack(used).cumsum(dim=0).flatten(0, 1).double()  # [M N, K]: of codewords in each prefix
-            normal = sums.T @ sums + 1e-3 * torch.eye(codebook_size, dtype=sums.dtype, device=sums.device)
-            right = sums.T @ x.double().repeat(levels, 1) + 1e-3 * codebook.double()
+            shares = torch.stack(used).cumsum(dim=0).double()  # [M, N, K]: of codewords in each prefix
+            ridge = 1e-3 * torch.eye(codebook_size, dtype=shares.dtype, device=shares.device)
+            normal = shares.flatten(0, 1).T @ shares.flatten(0, 1) + ridge
+            right = shares.sum(dim=0).T @ x.double() + 1e-3 * codebook.double()
             codebook = torch.linalg.solve(normal, right).to(x.dtype)
     return codebook, torch.stack(scales)
 
