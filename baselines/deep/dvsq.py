@@ -38,8 +38,7 @@ class DVSQConfig(Bounded):
         metric: codes and quantization loss see inner products with the "labels", or "plain" distances.
         negatives: the margin pushes from "wrong" labels, or from all "others", as released.
         codes_on: "centre", or "seen" as released: see `AlternatingMethod`.
-        unused: codewords that no training image takes are "moved" to where images lie, or "kept" as they are, as
-            released.
+        unused: codewords that no training image takes are "moved" to where images lie, or "kept", as released.
     """
 
     quantization: Weight = 9.65e-4
@@ -84,8 +83,7 @@ class DVSQ(AlternatingMethod):
         bits: int = 32,
         codebook_size: int = 256,
     ) -> None:
-        self.config = config or DVSQConfig()
-        own = self.config
+        own = self.config = config or DVSQConfig()
         super().__init__(backbone, bits, codebook_size, own.feature_epochs, own.quantization, own.codes_on)
         levels, _, dim = self.codebooks.shape
         if label_vectors.ndim != 2 or label_vectors.shape[1] != dim:
