@@ -31,7 +31,7 @@ class DRQConfig(Bounded):
     tau: Weight = 1.0  # of the quantization loss, whose squared norms are means over dimensions
     nu: Weight = 0.1  # of the joint term within it; soft and hard distortion count alike
     triplet_margin: Weight = 2.5  # between squared distances of unit vectors
-    codebook_learning_rate: Rate = 1e-2  # of Adam, for codebook and scalars; nothing bounds the embeddings they follow
+    codebook_learning_rate: Rate = 1e-2  # of Adam, for scalars and for the codebook in units of its spread
     feature_epochs: Fraction = 0.5  # of the epochs, which train features alone
     first_level_epochs: Fraction = 0.25  # of the epochs, which then train the first level alone
     quantization_gradient: Literal["features", "codebooks"] = "codebooks"  # what the loss reaches; released: codebooks
@@ -66,6 +66,9 @@ class DRQ(DeepMethod):
             self.backbone.add_head(dim - own, own)
         self.label_vectors: Tensor
         self.register_buffer("label_vectors", context.label_vectors.to(torch.float32, copy=True))
+        # Codewords in units of their spread: nothing bounds the embeddings, and Adam's steps have one length.
+        self.unit: Tensor
+        self.register_buffer("unit", torch.ones(()))
         self.codebook = nn.Parameter(0.01 * torch.randn(context.codebook_size, dim))
         self.scales = nn.Parameter(torch.ones(levels_for(context.bits, context.codebook_size) - 1))  # w_2 and on
 
@@ -75,7 +78,7 @@ class DRQ(DeepMethod):
         return self._scaled().detach()
 
     def _scaled(self) -> Tensor:
-        return torch.cat([self.scales.new_ones(1), self.scales])[:, None, None] * self.codebook
+        return self.unit * torch.cat([self.scales.new_ones(1), self.scales])[:, None, None] * self.codebook
 
     def forward(self, inputs: Tensor, count: int | None = None) -> tuple[Tensor, Tensor]:
         """Embeddings [B, D], a linear layer and one on its positive part, neither squashed; logits [B, 0]."""
@@ -99,19 +102,21 @@ class DRQ(DeepMethod):
     def before_epoch(self, epoch: Epoch) -> None:
         """Start codebook and scalars when their time comes."""
         if epoch.index == self.codes_start(epoch.count):
-            self._start(epoch)
+            self._fit(epoch, anew=True)
 
     def after_epoch(self, epoch: Epoch) -> dict[str, Any]:
-        """Features alone in every epoch: codes on top of them."""
-        if epoch.index + 1 == epoch.count == self.codes_start(epoch.count):
-            self._start(epoch)
+        """After the last one, move codewords that no image takes, and fit the scalars to the features as they are."""
+        if epoch.index + 1 == epoch.count:
+            self._fit(epoch, anew=self.codes_start(epoch.count) == epoch.count)
         return {}
 
     @torch.no_grad()
-    def _start(self, epoch: Epoch) -> None:
+    def _fit(self, epoch: Epoch, anew: bool) -> None:
         embeddings = epoch.embeddings(views="centre").to(self.codebook.device)
-        codebook, scales = shared_codebook(embeddings, len(self.scales) + 1, len(self.codebook), epoch.seed)
-        self.codebook.copy_(codebook)
+        how: dict[str, Any] = {} if anew else {"start": self.unit * self.codebook, "rounds": 0}
+        codebook, scales = shared_codebook(embeddings, len(self.scales) + 1, len(self.codebook), epoch.seed, **how)
+        self.unit.copy_(codebook.square().mean().sqrt())
+        self.codebook.copy_(codebook / self.unit)
         self.scales.copy_(scales[1:])
 
     def losses(self, inputs: Tensor, labels: Tensor, rows: Tensor, epoch: int) -> dict[str, Tensor]:
@@ -124,7 +129,7 @@ class DRQ(DeepMethod):
         terms = {"margin": margin, "triplet": semi_hard_triplet_loss(x, labels, own.triplet_margin)}
         x = x if own.quantization_gradient == "features" else x.detach()
         if parts:
-            soft, hard = recurrent_sums(x, self.codebook[None] if len(parts) == 1 else self._scaled())
+            soft, hard = recurrent_sums(x, self._scaled()[: 1 if len(parts) == 1 else None])
         for level, some in parts:
             part = quantization_terms(x, soft[some], hard[some], norm="mean").weighted(own.tau, 1.0, own.nu)
             terms |= {f"{level}_{name}": value for name, value in part.items()}

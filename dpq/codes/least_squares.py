@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dpq.codes.additive import Choice, kmeans_in_parts, nearest, usable_codes
+from dpq.codes.additive import kmeans_in_parts, nearest, usable_codes
 
 
 def orthogonality_penalty(codebooks: Tensor) -> Tensor:
@@ -62,20 +62,20 @@ def least_squares_codebooks(
 
 @torch.no_grad()
 def shared_codebook(
-    x: Tensor, levels: int, codebook_size: int, seed: int, choice: Choice = "cosine", rounds: int = 10
+    x: Tensor, levels: int, codebook_size: int, seed: int, start: Tensor | None = None, rounds: int = 10
 ) -> tuple[Tensor, Tensor]:
-    """One codebook C that serves all levels, level l as `w_l C`, with greedy codes.
+    """One codebook C that serves all levels, level l as `w_l C`, with greedy codes by cosine.
 
-    From k-means, whose centres fit residuals badly, in turns: codes, and for each level after the first the scalar that
-    leaves least; then the codebook that leaves least of all prefixes of these codes together.
+    Codewords that no level takes are moved onto points. Then in turns: codes, and for each level after the first the
+    scalar that leaves least; and the codebook that leaves least of all prefixes of these codes together.
 
     Args:
         x: [N, D] float.
         levels: M.
         codebook_size: K.
-        seed: of k-means.
-        choice: which codeword a residual takes, among those of C as they are.
-        rounds: turns; 0 gives the centres of k-means, and scalars for them.
+        seed: of k-means, and of the points that codewords move onto.
+        start: codebook [K, D] to begin with; None takes the centres of k-means, which fit residuals badly.
+        rounds: turns; 0 gives the codebook that it begins with, and scalars for it.
 
     Returns:
         Codebook [K, D] and scalars [M], of which the first is 1.
@@ -83,23 +83,31 @@ def shared_codebook(
     Raises:
         InputError: fewer points than codewords, or one that is not finite.
     """
-    codebook = kmeans_in_parts([x], codebook_size, seed)[0]
-    for turn in range(rounds + 1):
-        residual, scales, used = x, [x.new_ones(())] * levels, []
-        for level in range(levels):
-            code = nearest(residual, codebook, choice)
-            chosen = codebook[code]
-            if level:
-                scales[level] = (residual * chosen).sum() / chosen.square().sum()
-            residual = residual - scales[level] * chosen
-            used.append(scales[level] * F.one_hot(code, codebook_size))
-        if turn < rounds:
-            shares = torch.stack(used).cumsum(dim=0).double()  # [M, N, K]: of codewords in each prefix
-            ridge = 1e-3 * torch.eye(codebook_size, dtype=shares.dtype, device=shares.device)
-            normal = shares.flatten(0, 1).T @ shares.flatten(0, 1) + ridge
-            right = shares.sum(dim=0).T @ x.double() + 1e-3 * codebook.double()
-            codebook = torch.linalg.solve(normal, right).to(x.dtype)
-    return codebook, torch.stack(scales)
+    codebook = kmeans_in_parts([x], codebook_size, seed)[0] if start is None else start.clone()
+    scales, shares = _greedy_shares(x, codebook, levels)
+    unused = (shares[-1] == 0).all(dim=0)
+    rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:codebook_size].to(x.device)
+    codebook = torch.where(unused[:, None], x[rows], codebook)
+    for _ in range(rounds):
+        shares = _greedy_shares(x, codebook, levels)[1]
+        normal = shares.flatten(0, 1).T @ shares.flatten(0, 1)
+        ridge = 1e-3 * torch.eye(codebook_size, dtype=normal.dtype, device=x.device)
+        right = shares.sum(dim=0).T @ x.double() + 1e-3 * codebook.double()
+        codebook = torch.linalg.solve(normal + ridge, right).to(x.dtype)
+    return codebook, _greedy_shares(x, codebook, levels)[0]
+
+
+def _greedy_shares(x: Tensor, codebook: Tensor, levels: int) -> tuple[Tensor, Tensor]:
+    """Scalars [M], and how much each prefix of the codes has of each codeword, [M, N, K] float64."""
+    residual, scales, used = x, [x.new_ones(())], []
+    for level in range(levels):
+        code = nearest(residual, codebook, "cosine")
+        chosen = codebook[code]
+        if level:
+            scales.append((residual * chosen).sum() / chosen.square().sum())
+        residual = residual - scales[level] * chosen
+        used.append(scales[level] * F.one_hot(code, len(codebook)))
+    return torch.stack(scales), torch.stack(used).double().cumsum(dim=0)
 
 
 def _penalised(start: Tensor, normal: Tensor, right: Tensor, shape: torch.Size, orthogonality: float) -> Tensor:
