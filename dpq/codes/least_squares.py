@@ -84,8 +84,7 @@ def shared_codebook(
         InputError: fewer points than codewords, or one that is not finite.
     """
     codebook = kmeans_in_parts([x], codebook_size, seed)[0] if start is None else start.clone()
-    scales, shares = _greedy_shares(x, codebook, levels)
-    unused = (shares[-1] == 0).all(dim=0)
+    unused = (_greedy_shares(x, codebook, levels)[1][-1] == 0).all(dim=0)
     rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:codebook_size].to(x.device)
     codebook = torch.where(unused[:, None], x[rows], codebook)
     for _ in range(rounds):
