@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from dpq.codes.additive import usable_codes
+from dpq.codes.additive import kmeans_in_parts, nearest, usable_codes
 
 
 def orthogonality_penalty(codebooks: Tensor) -> Tensor:
@@ -57,6 +58,55 @@ def least_squares_codebooks(
         normal, right = normal.float() / len(x), right.float() / len(x)
         solved = _penalised(solved.float(), normal, right, codebooks.shape, orthogonality)
     return solved.reshape(levels, size, dim).to(codebooks.dtype)
+
+
+@torch.no_grad()
+def shared_codebook(
+    x: Tensor, levels: int, codebook_size: int, seed: int, start: Tensor | None = None, rounds: int = 10
+) -> tuple[Tensor, Tensor]:
+    """One codebook C that serves all levels, level l as `w_l C`, with greedy codes by cosine.
+
+    Codewords that no level takes are moved onto points. Then in turns: codes, and for each level after the first the
+    scalar that leaves least; and the codebook that leaves least of all prefixes of these codes together.
+
+    Args:
+        x: [N, D] float.
+        levels: M.
+        codebook_size: K.
+        seed: of k-means, and of the points that codewords move onto.
+        start: codebook [K, D] to begin with; None takes the centres of k-means, which fit residuals badly.
+        rounds: turns; 0 gives the codebook that it begins with, and scalars for it.
+
+    Returns:
+        Codebook [K, D] and scalars [M], of which the first is 1.
+
+    Raises:
+        InputError: fewer points than codewords, or one that is not finite.
+    """
+    codebook = kmeans_in_parts([x], codebook_size, seed)[0] if start is None else start.clone()
+    unused = (_greedy_shares(x, codebook, levels)[1][-1] == 0).all(dim=0)
+    rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:codebook_size].to(x.device)
+    codebook = torch.where(unused[:, None], x[rows], codebook)
+    for _ in range(rounds):
+        shares = _greedy_shares(x, codebook, levels)[1]
+        normal = shares.flatten(0, 1).T @ shares.flatten(0, 1)
+        ridge = 1e-3 * torch.eye(codebook_size, dtype=normal.dtype, device=x.device)
+        right = shares.sum(dim=0).T @ x.double() + 1e-3 * codebook.double()
+        codebook = torch.linalg.solve(normal + ridge, right).to(x.dtype)
+    return codebook, _greedy_shares(x, codebook, levels)[0]
+
+
+def _greedy_shares(x: Tensor, codebook: Tensor, levels: int) -> tuple[Tensor, Tensor]:
+    """Scalars [M], and how much each prefix of the codes has of each codeword, [M, N, K] float64."""
+    residual, scales, used = x, [x.new_ones(())], []
+    for level in range(levels):
+        code = nearest(residual, codebook, "cosine")
+        chosen = codebook[code]
+        if level:
+            scales.append((residual * chosen).sum() / chosen.square().sum())
+        residual = residual - scales[level] * chosen
+        used.append(scales[level] * F.one_hot(code, len(codebook)))
+    return torch.stack(scales), torch.stack(used).double().cumsum(dim=0)
 
 
 def _penalised(start: Tensor, normal: Tensor, right: Tensor, shape: torch.Size, orthogonality: float) -> Tensor:

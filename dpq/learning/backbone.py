@@ -78,14 +78,19 @@ class Backbone(nn.Module):
         self.embedding = nn.Linear(width, embedding_dim)
         self.classifier = nn.Linear(width, classes) if classes else None
         self.squash = _squash(head, embedding_dim)
+        self.further = nn.ModuleList()
         for layer in self.heads:
-            nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
+            _start(layer)
 
     @property
     def heads(self) -> list[nn.Linear]:
-        """The embedding head, and the classifier where there is one."""
-        return [self.embedding] if self.classifier is None else [self.embedding, self.classifier]
+        """The embedding head, the classifier where there is one, and what a method added."""
+        first = [self.embedding] if self.classifier is None else [self.embedding, self.classifier]
+        return [*first, *(layer for layer in self.further if isinstance(layer, nn.Linear))]
+
+    def add_head(self, inputs: int, outputs: int) -> None:
+        """Append a linear layer of a method to `further`; it starts and learns as the heads, and is averaged alike."""
+        self.further.append(_start(nn.Linear(inputs, outputs)))
 
     def train(self, mode: bool = True) -> Self:
         """Training mode, save for a body, or a whole network, of which no parameter learns: that stands still.
@@ -111,6 +116,12 @@ class Backbone(nn.Module):
         feature = self.dropout(feature if count is None else gather(feature, count))
         logits = feature[:, :0] if self.classifier is None else self.classifier(feature)
         return self.squash(self.embedding(feature)), logits
+
+
+def _start(layer: nn.Linear) -> nn.Linear:
+    nn.init.normal_(layer.weight, std=0.01)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 def _squash(head: Head, dim: int) -> nn.Module:

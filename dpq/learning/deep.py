@@ -163,8 +163,8 @@ class DeepMethod(nn.Module):
         """Parameter groups for Adam; none where codebooks are not learned by gradient."""
         return []
 
-    def phase(self, epoch: int) -> bool | None:
-        """Whether steps of an epoch have codes; None for a method whose steps are never replayed."""
+    def phase(self, epoch: int) -> int | None:
+        """Whether steps of an epoch have codes, or which ones; None for a method whose steps are never replayed."""
         return epoch >= self.codes_start(self.training_config.epochs) if self.capturable else None
 
     def before_epoch(self, epoch: Epoch) -> None:
@@ -242,6 +242,10 @@ class AlternatingMethod(DeepMethod):
         """The loss terms that shape the features, from embeddings [B, D] and labels [B, L]."""
         raise NotImplementedError
 
+    def targets(self, embeddings: Tensor) -> Tensor:
+        """What the codes of all training images stand for, [N, D]: their embeddings."""
+        return embeddings
+
     def first_codebooks(self, embeddings: Tensor, seed: int) -> Tensor:
         """Codebooks [M, K, D] that the first codes are made with, from embeddings [N, D]."""
         raise NotImplementedError
@@ -282,12 +286,13 @@ class AlternatingMethod(DeepMethod):
         embeddings = epoch.embeddings(views="centre").to(self._codebooks.device) if anew else self._seen
         if self.codes_on == "seen" and anew:
             self._seen = _kept(self._seen, embeddings)  # an image that an epoch does not train on stays at that
+        targets = self.targets(embeddings)
         if first:
-            codebooks = self.first_codebooks(embeddings, epoch.seed)
+            codebooks = self.first_codebooks(targets, epoch.seed)
         else:
-            codebooks = self.next_codebooks(embeddings, self._codebooks, epoch.seed)
+            codebooks = self.next_codebooks(targets, self._codebooks, epoch.seed)
         self._codebooks.copy_(codebooks)
-        reconstructions = additive.decode(self.assign(embeddings), self._codebooks)
+        reconstructions = additive.decode(self.assign(targets), self._codebooks)
         self._reconstructions = _kept(self._reconstructions, reconstructions)
 
     def quantization_error(self, embeddings: Tensor, rows: Tensor) -> Tensor:

@@ -199,6 +199,7 @@ ELSEWHERE = {
     "usable_codes": "a checker",
     "fitting": "a checker",
     "check_enough": "a checker",
+    "shared_codebook": "takes a network's embeddings, which k-means checks",
     "quantization_terms": "takes what `ProgressiveQuantizer.forward` made",
 }
 NAMES = {"scores", "relevant", "labels", "query_labels", "database_labels", "codes", "query_codes", "start", "x", "X"}

@@ -1,4 +1,4 @@
-"""What DQN and DTQ share: alternating estimation, and feature epochs that code lengths share."""
+"""What DQN, DTQ, DVSQ and DSQ share: alternating estimation, and feature epochs that code lengths share."""
 
 from dataclasses import replace
 
@@ -6,19 +6,40 @@ import pytest
 import torch
 
 from baselines.deep.dqn import DQN, DQNConfig
+from baselines.deep.dsq import DSQ, DSQConfig
 from baselines.deep.dtq import DTQ, DTQConfig
+from baselines.deep.dvsq import DVSQ, DVSQConfig
 from dpq import InputError
 from dpq.learning.backbone import Backbone
+from dpq.learning.entry import MethodContext
 from dpq.learning.settings import Execution
 from dpq.learning.training import Trainer
+from dpq.method.label_vectors import orthonormal_label_vectors
 from tests.dpq.conftest import BACKBONE
 
 CPU = torch.device("cpu")
+
+
+def on_backbone(kind, *given):
+    return lambda config, bits: kind(
+        Backbone(BACKBONE, 0, embedding_dim=16), *given, config, bits=bits, codebook_size=16
+    )
+
+
+def dsq(config, bits):
+    def backbone(classes, embedding_dim, head):
+        return Backbone(BACKBONE, classes, embedding_dim or 16, head=head)
+
+    return DSQ(MethodContext(config, bits, 16, 4, orthonormal_label_vectors(4, 16), backbone))
+
+
 KINDS = {
-    "dqn": (DQN, DQNConfig(quantization=0.01)),
-    "dtq": (DTQ, DTQConfig(quantization=0.01, codes_on="centre")),
-    "dqn on seen": (DQN, DQNConfig(quantization=0.01, codes_on="seen")),
-    "dtq on seen": (DTQ, DTQConfig(quantization=0.01, codes_on="seen")),
+    "dqn": (on_backbone(DQN), DQNConfig(quantization=0.01)),
+    "dtq": (on_backbone(DTQ), DTQConfig(quantization=0.01, codes_on="centre")),
+    "dqn on seen": (on_backbone(DQN), DQNConfig(quantization=0.01, codes_on="seen")),
+    "dtq on seen": (on_backbone(DTQ), DTQConfig(quantization=0.01, codes_on="seen")),
+    "dvsq": (on_backbone(DVSQ, orthonormal_label_vectors(4, 16)), DVSQConfig(quantization=0.01, metric="plain")),
+    "dsq": (dsq, DSQConfig(quantization=0.01)),
 }
 
 
@@ -28,7 +49,7 @@ def make(request):
 
     def build(bits=8, **changes):
         torch.manual_seed(0)
-        return kind(Backbone(BACKBONE, 0, embedding_dim=16), replace(config, **changes), bits=bits, codebook_size=16)
+        return kind(replace(config, **changes), bits)
 
     return build
 
@@ -135,7 +156,7 @@ def test_the_quantization_weight_is_the_losses_weight(make, split, training):
     terms = method.losses(inputs, split.labels[:4], rows, epoch=0)
     expected = 0.01 * method.quantization_error(method.backbone(inputs)[0], rows)
     assert terms["quantization"].item() == pytest.approx(expected.item())
-    assert set(terms) & {"pairwise", "triplet"}
+    assert set(terms) & {"pairwise", "triplet", "margin", "classification"}
 
 
 def test_codebooks_fit_the_final_features(make, split, training):
@@ -165,7 +186,7 @@ def test_codes_on_what_steps_have_seen_spare_a_pass_through_the_network(make, sp
     assert len(calls) == (2 if seen else 3)  # before the third, before the fourth, in the end
     (between, steps), (last, _) = given[-2:]
     assert torch.equal(between, steps) == seen
-    assert torch.equal(last, embed(split.images))
+    assert torch.equal(last, method.targets(embed(split.images)))
 
 
 def test_too_few_images_are_refused_before_training(make, split, training):
@@ -179,4 +200,4 @@ def test_the_last_codebooks_are_of_the_averaged_network(make, split, training, m
     estimate = type(method).next_codebooks
     monkeypatch.setattr(type(method), "next_codebooks", lambda s, x, *more: (read.append(x), estimate(s, x, *more))[1])
     method.fit(split, replace(training, ema=0.9))
-    assert torch.allclose(read[-1], method.embed(split.images, views="centre"), atol=1e-6)
+    assert torch.allclose(read[-1], method.targets(method.embed(split.images, views="centre")), atol=1e-6)

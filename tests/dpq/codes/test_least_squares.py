@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from dpq.codes.additive import decode
+from dpq.codes.additive import decode, encode, kmeans_in_parts
 from dpq.codes.icm import icm_encode
-from dpq.codes.least_squares import least_squares_codebooks, orthogonality_penalty
+from dpq.codes.least_squares import least_squares_codebooks, orthogonality_penalty, shared_codebook
 
 
 def test_the_penalty_against_its_formula():
@@ -65,3 +65,51 @@ def test_alternating_codes_and_codebooks_lowers_the_error():
         codes = icm_encode(x, codebooks, start=codes)
         errors.append(mean_error(x, codes, codebooks))
     assert errors == sorted(errors, reverse=True)
+
+
+def prefix_errors(x, codebook, scales, choice):
+    codebooks = scales[:, None, None] * codebook
+    codes = encode(x, codebooks, choice)
+    return [mean_error(x, codes[:, :m], codebooks[:m]) for m in range(1, len(scales) + 1)]
+
+
+@pytest.mark.parametrize(("mean", "share"), [(0.0, 0.95), (3.0, 0.85)])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_shared_codebook_serves_residuals_as_well(seed, mean, share):
+    x = torch.randn(500, 5, generator=torch.Generator().manual_seed(seed)) + mean
+    plain, scales = shared_codebook(x, 4, 16, seed, rounds=0)
+    centres = kmeans_in_parts([x], 16, seed)[0]
+    assert (plain == centres).all(dim=1).sum() >= 12  # the others were taken by none
+    codebook, shared = shared_codebook(x, 4, 16, seed)
+    assert shared[0] == scales[0] == 1
+    assert codebook.shape == (16, 5)
+    errors = prefix_errors(x, codebook, shared, "cosine")
+    assert sum(errors) < share * sum(prefix_errors(x, plain, scales, "cosine"))
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_each_scalar_leaves_least_of_what_earlier_levels_left():
+    x = torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
+    codebook, scales = shared_codebook(x, 3, 8, 0)
+    for level in (1, 2):
+        least = prefix_errors(x, codebook, scales[: level + 1], "cosine")[-1]
+        for factor in (0.9, 1.1):
+            other = scales[: level + 1].clone()
+            other[level] *= factor  # of the same sign: the codes stay
+            assert prefix_errors(x, codebook, other, "cosine")[-1] > least
+
+
+def test_one_level_of_a_shared_codebook_has_the_scalar_1():
+    x = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))
+    codebook, scales = shared_codebook(x, 1, 8, 0)
+    assert scales.tolist() == [1.0]
+    assert codebook.isfinite().all()
+
+
+def test_codewords_that_no_level_takes_are_moved_onto_points_and_the_others_stay():
+    x = torch.randn(50, 5, generator=torch.Generator().manual_seed(0)) + 4
+    start = torch.cat([x[:6], -x[:2]])  # the last two point away from every point
+    codebook = shared_codebook(x, 1, 8, 0, start=start, rounds=0)[0]
+    assert torch.equal(codebook[:6], start[:6])
+    assert all((x == moved).all(dim=1).any() for moved in codebook[6:])
+    assert torch.equal(start[6:], -x[:2])

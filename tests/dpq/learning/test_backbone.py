@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 
 from dpq import InputError
 from dpq.learning.backbone import Backbone, read_weights
-from dpq.learning.settings import Preprocessing
+from dpq.learning.deep import decayed_groups
+from dpq.learning.settings import Preprocessing, TrainingConfig
 
 NAME = "test_resnet"
 
@@ -58,6 +59,20 @@ def test_other_heads_follow_the_linear_map(head):
     assert {id(p) for p in backbone.parameters()} - {id(p) for p in backbone.body.parameters()} == {
         id(p) for p in backbone.embedding.parameters()
     }, "a head has no parameters of its own, which no group would train"
+
+
+def test_a_head_that_a_method_adds_starts_and_learns_as_the_others():
+    backbone = Backbone(NAME, 0, embedding_dim=16)
+    before = backbone.state_dict().keys()
+    backbone.add_head(16, 300)
+    (added,) = backbone.further
+    assert backbone.heads == [backbone.embedding, added]
+    assert backbone.state_dict().keys() - before == {"further.0.weight", "further.0.bias"}
+    assert added.weight.std().item() == pytest.approx(0.01, rel=0.1)
+    assert not added.bias.any()
+    groups = decayed_groups(backbone, TrainingConfig(epochs=1, head_multiplier=3.0))
+    assert all(any(p is added.bias for p in group["params"]) for group in groups[-2:-1])
+    assert all(any(p is added.weight for p in group["params"]) for group in groups[-1:])
 
 
 def test_an_unknown_head_is_refused():
