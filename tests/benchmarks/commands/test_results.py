@@ -72,8 +72,8 @@ def test_what_is_written_is_what_is_checked(output):
 
 
 def test_every_record_is_read_once(output, monkeypatch):
-    seen, read = [], records.read_record
-    monkeypatch.setattr(records, "read_record", lambda path: seen.append(path) or read(path))
+    seen, read = [], records.read_measured
+    monkeypatch.setattr(records, "read_measured", lambda path: seen.append(path) or read(path))
     write_all(output)
     assert sorted(seen) == sorted(output.glob("*/runs/*.json"))
 
