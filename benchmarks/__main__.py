@@ -11,7 +11,19 @@ from dpq.cli.interrupts import NOT_BEGUN, interruption
 if __name__ == "__main__":  # before all else
     interruption.install()
 
-from benchmarks.commands import Command, check_data, evaluate, exhibit, figures, regress, results, run, table, tune
+from benchmarks.commands import (
+    Command,
+    check_data,
+    evaluate,
+    exhibit,
+    figures,
+    regress,
+    results,
+    run,
+    score,
+    table,
+    tune,
+)
 from benchmarks.setting.advice import OPTIONS
 from dpq.cli.parser import Parser, status_of
 
@@ -23,7 +35,7 @@ EXAMPLES = """examples:
 """
 COMMANDS: dict[str, Command] = {
     file.COMMAND.name: file.COMMAND
-    for file in (run, tune, table, figures, results, check_data, regress, evaluate, exhibit)
+    for file in (run, tune, table, figures, results, check_data, regress, evaluate, score, exhibit)
 }
 
 

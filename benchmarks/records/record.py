@@ -288,11 +288,14 @@ class Measured:
         raise AttributeError(f"{self.id} was not read from a file")
 
 
+Kind = Literal["additive", "binary", "embeddings"]
+
+
 @dataclass(frozen=True)
 class Origin:
     """What was brought: the file of somebody's codes."""
 
-    kind: Literal["additive", "binary", "embeddings"]
+    kind: Kind
     sha256: Digest  # of the file
     dim: Size  # D of queries and codewords or of the embeddings, or the bits of binary codes
     codebook_size: Size | None = None  # codewords per level K of additive codes

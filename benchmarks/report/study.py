@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from benchmarks.exhibits.exhibit import Gallery, Projection, Ties
-from benchmarks.records.record import TERMS, Record, key_of
-from benchmarks.records.store import read_records
+from benchmarks.records.record import TERMS, Brought, Record, key_of
+from benchmarks.records.store import read_all
 from benchmarks.report.statistics import ablation_rows, once, rows_of, summarise, summarise_ablations, tidy
 from benchmarks.setting.experiment import load_experiment
 from benchmarks.setting.methods import METHODS
@@ -151,6 +151,7 @@ class Study:
     output: Path  # folder of all results
     experiment: str  # name
     sections: tuple[Section, ...]
+    brought: tuple[Brought, ...] = ()  # records of codes that were made elsewhere
 
     @classmethod
     def read(cls, output: Path, experiment: str) -> Study:
@@ -159,11 +160,13 @@ class Study:
         Raises:
             InputError: there are none but of ablations, or one cannot be used.
         """
-        records = read_records(output, experiment)
-        if all(record.ablation for record in records):
+        every = read_all(output, experiment)
+        records = [record for record in every if isinstance(record, Record)]
+        brought = tuple(record for record in every if isinstance(record, Brought))
+        if all(record.ablation for record in records) and (records or not brought):
             remedy = f"make them with: python -m benchmarks run {experiment}"
             raise InputError(f"no records under {output / experiment / 'runs'}; {remedy}")
-        return cls(output, experiment, sections_of(records, output))
+        return cls(output, experiment, sections_of(records, output) if records else (), brought)
 
     @property
     def folder(self) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.brought.table import brought_rows, brought_section
 from benchmarks.records.record import BUDGETS, Data, Record
 from benchmarks.records.reported import MARKS, MEANINGS, marked, reported_methods, reported_value
 from benchmarks.report.details import (
@@ -34,7 +35,8 @@ VIEWS = {
     "ten-crop": "mean embedding of ten crops (centre, four corners, and their mirror images), for queries and database "
     "of every method.",
 }
-ABLATIONS_CSV = "ablations.csv"
+ABLATIONS_CSV, BROUGHT_CSV = "ablations.csv", "brought.csv"
+SOMETIMES = (ABLATIONS_CSV, BROUGHT_CSV)  # files that not all records give
 LAYOUTS = {"classes": "drawn class by class", "splits": "those of its folders", "manifest": "those of its manifest"}
 _COARSE = "mAP of coarse classes (`map_coarse` in table.csv): images of one coarse class are relevant to each other."
 _SYMMETRIC = (
@@ -50,10 +52,12 @@ DENOMINATORS = {
 
 
 def make_tables(study: Study) -> dict[str, str]:
-    """The files of an experiment's table, by name; that of ablations where there are any."""
+    """The files of an experiment's table, by name; those of ablations and of brought codes where there are any."""
     parts = [_markdown(section) for section in study.sections]
     if len(parts) > 1:  # of different settings; which one a table is of must be seen at once
         parts = [f"## {section.heading}\n\n{part}" for section, part in zip(study.sections, parts, strict=True)]
+    if study.brought:
+        parts.append(brought_section(study.brought))
     if notes := read_notes(study.experiment):
         parts.append(f'<a id="notes"></a>\n\nNotes:\n\n{notes}')
     with_records = [section for section in study.sections if section.records]
@@ -62,11 +66,12 @@ def make_tables(study: Study) -> dict[str, str]:
         section.summary.assign(setting=section.key, **({"reading": section.reading} if tuned else {}))
         for section in with_records
     ]
-    tables = {
-        "table.md": f"# {study.experiment}\n\n" + "\n\n".join(parts) + "\n",
-        "table.csv": _csv(summaries),
-        "table.tex": "\n\n".join(map(_latex, with_records)) + "\n",
-    }
+    tables = {"table.md": f"# {study.experiment}\n\n" + "\n\n".join(parts) + "\n"}
+    if summaries:
+        tables["table.csv"] = _csv(summaries)
+        tables["table.tex"] = "\n\n".join(map(_latex, with_records)) + "\n"
+    if study.brought:
+        tables[BROUGHT_CSV] = _csv([brought_rows(study.brought)])
     if ablated := [section.ablations.assign(setting=section.key) for section in study.sections if section.ablated]:
         tables[ABLATIONS_CSV] = _csv(ablated)
     return tables
