@@ -16,7 +16,7 @@ def test_the_page_makes_scores_and_tabulates_codes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shown = [command for command in commands(TEXT) if command[:3] == ["python", "-m", "benchmarks"]]
     lists, score, table = (command for command in shown if len(command) > 4)
-    assert f'main({str(lists[3:]).replace(chr(39), chr(34))})' in TEXT
+    assert f"main({str(lists[3:]).replace(chr(39), chr(34))})" in TEXT
     run_page(PAGE)
     for command in (score, table):
         assert main(shlex.split(plain(command))[3:]) == 0

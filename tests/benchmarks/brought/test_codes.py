@@ -136,7 +136,7 @@ def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "codes.npz").write_bytes(content)
     with pytest.raises(InputError, match=r"codes\.npz cannot be scored"):
         read_codes(tmp_path / "codes.npz")
-    with pytest.raises(InputError, match="no file .*other.npz; give an .npz file that numpy.savez has written"):
+    with pytest.raises(InputError, match=r"no file .*other\.npz; give an .npz file that numpy.savez has written"):
         read_codes(tmp_path / "other.npz")
 
 
@@ -159,7 +159,9 @@ def test_sums_of_signs_are_the_signs(bits, step):
 
 
 def test_rows_are_counted_against_the_lists(put, dataset):
-    with pytest.raises(InputError, match=r"queries has 6 rows, digits has 7 query images; give one a line of query.csv"):
+    with pytest.raises(
+        InputError, match=r"queries has 6 rows, digits has 7 query images; give one a line of"
+    ):
         read_codes(put(**(ADDITIVE | {"queries": ADDITIVE["queries"][:6]}))).raw(dataset, ())
     with pytest.raises(InputError, match="database_bits has 29 rows, digits has 30 database images"):
         read_codes(put(**(BINARY | {"database_bits": BINARY["database_bits"][:29]}))).raw(dataset, ())

@@ -71,7 +71,7 @@ def test_missing_double_and_foreign_images_are_named(dataset, change, words):
 def test_digests_that_two_images_have_name_neither(dataset):
     listed = ImageList.of(dataset, "query")
     twice = replace(listed, digests=(*listed.digests[:-1], listed.digests[0]))
-    with pytest.raises(InputError, match="2 query images have the digest .*; name images by the other column"):
+    with pytest.raises(InputError, match=r"2 query images have the digest .*; name images by the other column"):
         twice.rows(np.array(twice.digests))
     assert np.array_equal(twice.rows(np.array(twice.names)), np.arange(7))
 
