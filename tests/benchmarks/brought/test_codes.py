@@ -159,9 +159,7 @@ def test_sums_of_signs_are_the_signs(bits, step):
 
 
 def test_rows_are_counted_against_the_lists(put, dataset):
-    with pytest.raises(
-        InputError, match=r"queries has 6 rows, digits has 7 query images; give one a line of"
-    ):
+    with pytest.raises(InputError, match=r"queries has 6 rows, digits has 7 query images; give one a line of"):
         read_codes(put(**(ADDITIVE | {"queries": ADDITIVE["queries"][:6]}))).raw(dataset, ())
     with pytest.raises(InputError, match="database_bits has 29 rows, digits has 30 database images"):
         read_codes(put(**(BINARY | {"database_bits": BINARY["database_bits"][:29]}))).raw(dataset, ())
