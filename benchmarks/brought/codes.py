@@ -41,6 +41,7 @@ _KINDS = {  # of NumPy's types; all others are real numbers
 }
 _MOST_BITS = 1024  # of additive and binary codes
 _MOST_DIMENSIONS = 2**15
+_LARGEST = 1e12  # of a real number: no score of so many dimensions and bits overflows float32
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,10 @@ def _usable(name: str, array: NDArray[Any]) -> NDArray[Any]:
         array = array.astype(np.float32)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} holds a number that is not finite in float32")
+    if (largest := float(np.abs(array).max())) > _LARGEST:
+        raise ValueError(
+            f"{name} holds {largest:g}; above {_LARGEST:g} scores leave float32, so scale all arrays alike"
+        )
     return array
 
 

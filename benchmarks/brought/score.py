@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.brought.codes import BroughtCodes
 from benchmarks.records.raw import RawResult, run_of, write_raw
-from benchmarks.records.record import SCHEMA_VERSION, Brought, Kind, Ranked, digest
+from benchmarks.records.record import SCHEMA_VERSION, Brought, Kind, Ranked, brought_id
 from benchmarks.records.store import record_path, write_brought
 from benchmarks.report.intervals import interval_of_mean
 from benchmarks.running.environment import describe_environment
@@ -89,8 +89,7 @@ def score_codes(
     table |= as_measured(measured, averages)
     table["queries_without_relevant"] = measured[0].queries_without_relevant
     table["environment"] = describe_environment(torch.device("cpu"))
-    decisive = {"fingerprint": dataset.fingerprint} | {key: table[key] for key in ("brought", "score")}
-    table["id"] = f"{name}-{digest(decisive | {'bits': [each.bits for each in measured]})}"
+    table["id"] = brought_id(table)
     path = record_path(output, experiment, table["id"])
     with locked(record_lock(path)):
         for file in (path, path.with_suffix(".npz")):

@@ -30,6 +30,12 @@ def key_of(value: Any) -> str:
     return f"s{digest(value)}"
 
 
+def brought_id(table: Mapping[str, Any]) -> str:
+    """The identity of brought codes: their name, and a digest of what decides the numbers, by the record's table."""
+    bits = [length["bits"] for length in table["lengths"]]
+    return f"{table['name']}-{digest([table['data']['fingerprint'], table['brought'], table['score'], bits])}"
+
+
 def stem_of(method: str, variant: str, seed: int, change: str | None = None) -> str:
     """How the identity of a run begins; code lengths that have a training of their own and a digest follow.
 
@@ -309,16 +315,6 @@ class Brought(Measured):
     brought: Origin
     split_seed: Whole
     intervals: tuple[tuple[Share, Share] | None, ...]  # of mAP over the queries, by length; None of a single query
-
-    @property
-    def decisive(self) -> dict[str, Any]:
-        """What decides the numbers; the digest in the identity is of this."""
-        return {
-            "fingerprint": self.data.fingerprint,
-            "brought": self.raw["brought"],
-            "score": self.score,
-            "bits": [length.bits for length in self.lengths],
-        }
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from benchmarks.records.record import (
     Plugin,
     Ranked,
     Record,
+    brought_id,
     digest,
     stem_of,
 )
@@ -152,7 +153,7 @@ def as_brought(table: dict[str, Any]) -> Brought:
         refuse("intervals", f"one of each of {len(bits)} lengths", len(record.intervals))
     if record.data.name != record.protocol:
         refuse("data.name", f"{record.protocol!r}, its protocol", record.data.name)
-    if record.id != (made := f"{record.name}-{digest(record.decisive)}"):
+    if record.id != (made := brought_id(table)):
         refuse("id", f"{made}, which is of the codes that it has", record.id)
     return record
 

@@ -83,6 +83,10 @@ def test_bits_are_signs_however_they_are_said(put, kind):
         (BINARY | {"query_bits": np.full((7, 12), np.nan)}, "got 0, 1, nan"),
         (EMBEDDINGS | {"queries": np.full((7, 4), np.nan)}, "queries holds a number that is not finite"),
         (EMBEDDINGS | {"database": np.full((30, 4), 1e39)}, "database holds a number that is not finite in float32"),
+        (
+            EMBEDDINGS | {"database": np.full((30, 4), -1e13)},
+            r"database holds 1e\+13; above 1e\+12 scores leave float32",
+        ),
         (EMBEDDINGS | {"database": np.ones((30, 4), complex)}, "database is complex128"),
         ({"database_bits": np.ones((1, 1025)), "query_bits": np.ones((1, 1025))}, "a code has 1025 bits; 1024 are"),
         ({"database": np.ones((1, 32769)), "queries": np.ones((1, 32769))}, "a row has 32769 dimensions"),
