@@ -21,6 +21,7 @@ from benchmarks.commands import (
     regress,
     results,
     run,
+    score,
     table,
     tune,
 )
@@ -35,7 +36,7 @@ EXAMPLES = """examples:
 """
 COMMANDS: dict[str, Command] = {
     file.COMMAND.name: file.COMMAND
-    for file in (run, tune, table, compare, figures, results, check_data, regress, evaluate, exhibit)
+    for file in (run, tune, table, compare, figures, results, check_data, regress, evaluate, score, exhibit)
 }
 
 

@@ -122,7 +122,7 @@ METHOD = MethodEntry(
     progressive=False,
     config=HashNetConfig,
     order=40,
-    style=("#56B4E9", "P"),
+    style=("#117733", "P"),
     variants=("paper", "released"),
     ranges={
         "scale": (1.0, 100.0, "log"),

@@ -139,7 +139,7 @@ METHOD = MethodEntry(
     progressive=False,
     config=DVSQConfig,
     order=60,
-    style=("#CC79A7", "<"),
+    style=("#CC6677", "^"),
     variants=("paper", "released"),
     ranges={
         "quantization": (1e-5, 1e-1, "log"),

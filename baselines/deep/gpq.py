@@ -130,7 +130,7 @@ METHOD = MethodEntry(
     progressive=False,
     config=GPQConfig,
     order=69,
-    style=("#44AA99", ">"),
+    style=("#44AA99", "s"),
     ranges={
         "alpha": (1.0, 80.0, "log"),
         "classification": (0.01, 1.0, "log"),

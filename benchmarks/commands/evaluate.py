@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from benchmarks.commands import Command
 from benchmarks.setting.options import Option, shared
@@ -15,7 +15,12 @@ from dpq.errors import InputError
 from dpq.learning.settings import RankedBy
 
 if TYPE_CHECKING:
-    from benchmarks.records.record import Record
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from benchmarks.records.raw import RawResult
+    from benchmarks.records.record import Brought, Ranked, Record
 
 SCORES = get_args(RankedBy)
 AGREES = 1e-3  # how far mAP of a compact file may be from the record's; of 1,000 queries it is by some 1e-6
@@ -29,14 +34,19 @@ def run(options: argparse.Namespace) -> None:
             has written a record since it was read.
     """
     from benchmarks.records.raw import COMPACT
-    from benchmarks.records.store import read_record
+    from benchmarks.records.record import Brought
+    from benchmarks.records.store import read_measured
     from dpq.files.places import is_file
 
     for path in options.records:
-        record = read_record(path, renewing=True)
+        record = read_measured(path, renewing=True)
         full, compact = path.with_suffix(".npz"), path.with_suffix(COMPACT)
         if options.score:
             _rank_by(options.score, record, full if is_file(full) else compact)
+        elif isinstance(record, Brought):
+            if options.compact:
+                raise InputError(f"{path} is of brought codes, which have no compact form; leave --compact out")
+            print(f"{path}: {'renewed' if _renew(record, path, full) else 'unchanged'}")
         elif options.compact:
             _write_compact(record, full, compact)
             print(f"{compact}: {compact.stat().st_size / 1000:.0f} kB")
@@ -48,44 +58,58 @@ def run(options: argparse.Namespace) -> None:
             print(f"{path}: {'renewed' if changed else 'unchanged'}")
 
 
-def _rank_by(score: RankedBy, record: Record, stored: Path) -> None:
-    """Print mAP of the stored codes by a score, beside that of the record."""
-    from benchmarks.records.raw import check_fits, read_raw
+def _measured(
+    record: Record | Brought, raw: RawResult, score: RankedBy | None = None
+) -> tuple[dict[str, Any], Sequence[Ranked], NDArray[Any]]:
+    """The part of a record's table that says what was measured, lengths and average precisions, from its codes."""
+    from benchmarks.brought.score import as_measured, measure_again
+    from benchmarks.records.raw import check_fits
+    from benchmarks.records.record import Brought
     from benchmarks.running.evaluation import evaluate_again
 
-    raw = read_raw(stored)
+    if isinstance(record, Brought):
+        brought, averages = measure_again(record, raw, score)
+        return as_measured(brought, averages), brought, averages
     check_fits(raw, record)
-    for old, new in zip(record.lengths, evaluate_again(record, raw, score)[0], strict=True):
+    lengths, averages = evaluate_again(record, raw, score)
+    old = record.raw["lengths"]
+    return {"lengths": [one | new.table for one, new in zip(old, lengths, strict=True)]}, lengths, averages
+
+
+def _rank_by(score: RankedBy, record: Record | Brought, stored: Path) -> None:
+    """Print mAP of the stored codes by a score, beside that of the record."""
+    from benchmarks.records.raw import read_raw
+
+    for old, new in zip(record.lengths, _measured(record, read_raw(stored), score)[1], strict=True):
         print(f"{record.id} {new.bits} bits: mAP {new.map:.6f} by {score} (record, by {record.score}: {old.map:.6f})")
 
 
-def _renew(record: Record, path: Path, full: Path) -> bool:
+def _renew(record: Record | Brought, path: Path, full: Path) -> bool:
     """Write the record where its metrics differ, and the average precisions where theirs do; whether the first."""
     import numpy as np
 
-    from benchmarks.records.raw import check_fits, read_raw, write_raw
-    from benchmarks.records.store import read_record, write_record
-    from benchmarks.running.evaluation import differ, evaluate_again
+    from benchmarks.records.raw import read_raw, write_raw
+    from benchmarks.records.record import Brought
+    from benchmarks.records.store import read_measured, write_brought, write_record
+    from benchmarks.running.evaluation import differ
     from benchmarks.running.locks import locked, record_lock
     from dpq.files.atomic import sweep
 
     raw = read_raw(full)
-    check_fits(raw, record)
-    lengths, averages = evaluate_again(record, raw)
-    renewed = [old | new.table for old, new in zip(record.raw["lengths"], lengths, strict=True)]
-    changed, known = differ(renewed, record.raw["lengths"]), raw.average_precision
+    renewed, lengths, averages = _measured(record, raw)
+    changed, known = differ(renewed, {key: record.raw[key] for key in renewed}), raw.average_precision
     outdated = known is None or not np.allclose(known, averages, rtol=0, atol=1e-6)
     if changed or outdated:
-        table = record.raw | {"lengths": renewed}
+        table = record.raw | renewed
         with locked(record_lock(path)):
-            if read_record(path, renewing=True).raw not in (record.raw, table):
+            if read_measured(path, renewing=True).raw not in (record.raw, table):
                 raise InputError(f"{path} was written by another process meanwhile; evaluate it again")
             sweep(path)
             sweep(full)
             if outdated:
                 write_raw(full, replace(raw, average_precision=averages))
             if changed:
-                write_record(path, table)
+                (write_brought if isinstance(record, Brought) else write_record)(path, table)
     for old, new in zip(record.lengths, lengths, strict=True):
         print(f"{record.id} {new.bits} bits: mAP {new.map:.6f} (was {old.map:.6f})")
     return changed

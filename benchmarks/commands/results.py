@@ -52,7 +52,7 @@ def make_all(output: Path) -> tuple[dict[str, str | bytes], set[str]]:
     """Every generated file by its path below `output`, and the paths of those that are not made of all records.
 
     Raises:
-        InputError: no records, one of another package's method, or matplotlib is not installed.
+        InputError: no records, one of another package's method or of brought codes, or matplotlib is not installed.
     """
     from benchmarks.bench import report as bench
     from benchmarks.figures import FIGURES, figure_files, make_figures
@@ -62,7 +62,7 @@ def make_all(output: Path) -> tuple[dict[str, str | bytes], set[str]]:
     from benchmarks.report.pages.results import CLAIMS_PAGE, ERRATA_PAGE, make_errata_page, make_results_page
     from benchmarks.report.pages.rows import make_row_page
     from benchmarks.report.study import Study
-    from benchmarks.report.tables import ABLATIONS_CSV, RESULTS_CSV, make_results_csv, make_tables
+    from benchmarks.report.tables import RESULTS_CSV, SOMETIMES, make_results_csv, make_tables
     from benchmarks.report.verdicts import POINT
     from benchmarks.tuning.study import read_studies
 
@@ -72,6 +72,11 @@ def make_all(output: Path) -> tuple[dict[str, str | bytes], set[str]]:
     possible = {f"{bench.FOLDER}/{path.name}" for path in pages}
     studies = [Study.read(output, name) for name in published(output)]
     for study in studies:
+        for each in study.brought:
+            raise InputError(
+                f"{study.experiment}/runs/{each.id}.json is of codes that were brought, and these pages are of what "
+                "this repository made; keep such records under another --output"
+            )
         for record in study.records:
             if record.plugin is not None:
                 raise InputError(
@@ -81,7 +86,7 @@ def make_all(output: Path) -> tuple[dict[str, str | bytes], set[str]]:
         log.info("%s", study.experiment)
         made: generated.Files = {**make_tables(study), "rows.md": make_row_page(study), **make_figures(study)}
         files |= {f"{study.experiment}/{file}": content for file, content in made.items()}
-        possible |= {f"{study.experiment}/{file}" for file in (ABLATIONS_CSV, *figure_files())}
+        possible |= {f"{study.experiment}/{file}" for file in (*SOMETIMES, *figure_files())}
     files |= bench.make_pages(output)
     files[RESULTS_CSV] = make_results_csv(studies)
     findings = find(studies)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from benchmarks.figures.series import Series, series_of, setting_line
 from benchmarks.figures.style import LINES, dodged, draw_intervals, legend_below, narrowest, new_figure, style_of
 from benchmarks.report.intervals import Interval
-from benchmarks.report.study import Section
-from benchmarks.report.tables import MOST, main_titles
+from benchmarks.report.study import MOST, Section
 from benchmarks.setting.methods import METHODS
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ CLOSE = "dpq"  # this method and those on its embedding are drawn larger
 
 
 def map_figure(section: Section) -> Figure:
-    """Of all rows where they are `MOST` at most, else of `main_titles`."""
+    """Of all rows where they are `MOST` at most, else of `Section.main_titles`."""
     return _figure(section, _chosen(section))
 
 
@@ -36,7 +35,7 @@ def every_row_figure(section: Section) -> Figure | None:
 
 def _chosen(section: Section) -> list[Series]:
     series = series_of(section)
-    titles = [one.title for one in series] if len(series) <= MOST else main_titles(section)
+    titles = [one.title for one in series] if len(series) <= MOST else section.main_titles
     return [one for one in series if one.title in titles]
 
 

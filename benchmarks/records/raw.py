@@ -11,7 +11,7 @@ import logging
 import lzma
 import math
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -204,23 +204,41 @@ def _arrays(archive: zipfile.ZipFile, halved: Collection[str]) -> dict[str, np.n
     lacking = {name.removesuffix(".npy") for name in set(wanted).difference(names)}
     if not lacking <= _LATER or len(names) + len(lacking) != len(wanted):
         raise ValueError(f"it holds {', '.join(names[:8]) or 'nothing'}; needs {', '.join(wanted)}")
-    for member in members:
-        if member.compress_type != zipfile.ZIP_STORED:
-            raise ValueError(f"{member.filename} is compressed")
     return {member.filename.removesuffix(".npy"): _array(archive, member, halved) for member in members}
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, halved: Collection[str]) -> np.ndarray:
-    """The array of a member whose header asks for just the bytes that are there."""
     name = member.filename.removesuffix(".npy")
     kind, axes = _FORM[name]
     kind = np.float16 if name in halved else kind
+
+    def check(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        if dtype != kind or len(shape) != len(axes) or not all(shape):
+            raise ValueError(f"{member.filename} is {dtype} {list(shape)}; needs {np.dtype(kind)} [{', '.join(axes)}]")
+
+    return stored_array(archive, member, check)
+
+
+def stored_array(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, check: Callable[[tuple[int, ...], np.dtype[Any]], None]
+) -> np.ndarray:
+    """The array of a member whose header asks for just the bytes that are there; nothing is unpacked or unpickled.
+
+    Args:
+        archive: of NumPy's arrays.
+        member: of it.
+        check: refuses, with a `ValueError`, a shape and type, before there is an array; those of objects at least.
+
+    Raises:
+        ValueError: compressed, in another version of NumPy's format, refused, or of another number of bytes.
+    """
+    if member.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{member.filename} is compressed")
     with archive.open(member) as stream:
         if npy.read_magic(stream) != (1, 0):  # type: ignore[no-untyped-call]
             raise ValueError(f"{member.filename} has another version of numpy's format")
         shape, column_major, dtype = npy.read_array_header_1_0(stream)  # type: ignore[no-untyped-call]
-        if dtype != kind or len(shape) != len(axes) or not all(shape):
-            raise ValueError(f"{member.filename} is {dtype} {list(shape)}; needs {np.dtype(kind)} [{', '.join(axes)}]")
+        check(shape, dtype)
         content = stream.read()  # to the end, where the check sum is compared
     if len(content) != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"{member.filename} has {len(content)} bytes for the shape {list(shape)}")

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from annotated_types import MinLen
+from annotated_types import Interval, MinLen
 
 from dpq.files.schema import Amount, Bits, Digest, Label, Scalar, Share, Size, Version, Whole
 from dpq.learning.settings import RankedBy, TrainingConfig
@@ -30,6 +30,12 @@ def key_of(value: Any) -> str:
     return f"s{digest(value)}"
 
 
+def brought_id(table: Mapping[str, Any]) -> str:
+    """The identity of brought codes: their name, and a digest of what decides the numbers, by the record's table."""
+    bits = [length["bits"] for length in table["lengths"]]
+    return f"{table['name']}-{digest([table['data']['fingerprint'], table['brought'], table['score'], bits])}"
+
+
 def stem_of(method: str, variant: str, seed: int, change: str | None = None) -> str:
     """How the identity of a run begins; code lengths that have a training of their own and a digest follow.
 
@@ -39,10 +45,10 @@ def stem_of(method: str, variant: str, seed: int, change: str | None = None) -> 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Length:
-    """What was measured at one code length, in the order of the file."""
+class Ranked:
+    """What a ranking by codes of one length gave, in the order of the file."""
 
-    bits: Bits
+    bits: Annotated[int, Interval(ge=1, le=2**20)]  # as many as brought embeddings may have
     map: Share  # at the protocol's cut, expected over tie orders, divided by the relevant images inside it
     map_at_r: Share  # the same
     r: Size  # ranks inside the cut
@@ -58,13 +64,20 @@ class Length:
     map_at: Mapping[str, Share] = field(default_factory=dict)  # at further cuts
     map_coarse: Share | None = None  # where images of a common coarse class are relevant; None without such classes
     map_asymmetric: Share | None = None  # by inner product of the real queries, where `map` is of the symmetric score
-    reconstruction_mse: Amount  # mean squared distance of database embeddings to their reconstruction
 
     @property
     def table(self) -> dict[str, Any]:
         """As the file has it: without what is not asked for."""
         values = json.loads(json.dumps(asdict(self)))
         return {key: value for key, value in values.items() if value not in ({}, None)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Length(Ranked):
+    """What was measured at one code length of a run."""
+
+    bits: Bits
+    reconstruction_mse: Amount  # mean squared distance of database embeddings to their reconstruction
 
 
 @dataclass(frozen=True)
@@ -256,48 +269,78 @@ class Environment(Place):
 Report = Mapping[str, float | tuple[str, ...] | tuple[float, ...]]
 
 
-@dataclass(frozen=True)
-class Record:
-    """A run: what it was, where, and what was measured."""
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What every record says: which images, how they were ranked, and what that gave."""
 
     schema_version: Literal[1]
     id: Label  # name of the file; a digest of everything that decides the numbers is part of it
     experiment: Label
     protocol: Label  # of the data
-    method: Label
-    variant: Literal["paper", "released"]
-    seed: Whole  # master seed
     created: str  # UTC
     data: Data
-    backbone: Backbone
     score: RankedBy
     ap_denominator: Literal["hits", "total", "capped"]
     cut: Size | None  # ranks of mAP; None for the whole database
-    lengths: Annotated[tuple[Length, ...], MinLen(1)]  # by ascending bits
+    lengths: Annotated[tuple[Ranked, ...], MinLen(1)]  # by ascending bits
+    queries_without_relevant: Whole
+    environment: Environment
+    further_cuts: tuple[Size, ...] = ()  # at which mAP is reported as well
+    arguments: tuple[str, ...] | None = None  # of the command that made it; None for older records
+
+    @cached_property
+    def raw(self) -> dict[str, Any]:
+        """The whole table of the file, of which digests are made and which is written again; set by the reader."""
+        raise AttributeError(f"{self.id} was not read from a file")
+
+
+Kind = Literal["additive", "binary", "embeddings"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What was brought: the file of somebody's codes."""
+
+    kind: Kind
+    sha256: Digest  # of the file
+    dim: Size  # D of queries and codewords or of the embeddings, or the bits of binary codes
+    codebook_size: Size | None = None  # codewords per level K of additive codes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brought(Measured):
+    """Codes that were made elsewhere and measured here: there is nothing to say of a training, a network or a seed."""
+
+    name: Label  # that whoever brought them gave
+    brought: Origin
+    split_seed: Whole
+    intervals: tuple[tuple[Share, Share] | None, ...]  # of mAP over the queries, by length; None of a single query
+
+
+@dataclass(frozen=True)
+class Record(Measured):
+    """A run: what it was, where, and what was measured."""
+
+    method: Label
+    variant: Literal["paper", "released"]
+    seed: Whole  # master seed
+    backbone: Backbone
+    lengths: Annotated[tuple[Length, ...], MinLen(1)]
     float_map: Share  # of exact search among the embeddings
     embedding_mean_squared_norm: Amount  # of the database
     codewords_used: tuple[Whole, ...]  # per level
     codeword_perplexity: tuple[Amount, ...]  # per level
     training_log: tuple[Report, ...]  # one table per epoch
     classification_accuracy: Share | None  # of queries; None without a classifier
-    queries_without_relevant: Whole
     seconds: Seconds
     images_per_second: Speed
     peak_memory_mb: Amount  # of the process or card
-    environment: Environment
     config: Setting
     ablation: Label | None = None  # name of the one change
     ablation_of: Label | None = None  # identity of the run without it
     plugin: Plugin | None = None  # the package that the method is of; None for this project's
-    further_cuts: tuple[Size, ...] = ()  # at which mAP is reported as well
     warnings: tuple[str, ...] = ()  # signs of a training that went wrong
-    arguments: tuple[str, ...] | None = None  # of the command that made it; None for older records
     tuned: Tuned | None = None  # None for the setting that all methods share
-
-    @cached_property
-    def raw(self) -> dict[str, Any]:
-        """The whole table of the file, of which digests are made and which is written again; set by the reader."""
-        raise AttributeError(f"{self.id} was not read from a file")
 
     @property
     def reading(self) -> str:

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from benchmarks.records.record import KS, SCHEMA_VERSION, TUNED, Length, Plugin, Record, digest, stem_of
+from benchmarks.records.record import (
+    KS,
+    SCHEMA_VERSION,
+    TUNED,
+    Brought,
+    Measured,
+    Plugin,
+    Ranked,
+    Record,
+    brought_id,
+    digest,
+    stem_of,
+)
 from benchmarks.setting.methods import METHODS
 from dpq.errors import InputError, one_line
 from dpq.files.atomic import write_atomically
 from dpq.files.json import read_json
 from dpq.files.places import matching
 from dpq.files.schema import read_table, refuse
+
+M = TypeVar("M", bound=Measured)
 
 _NEAR = 1e-9  # what rounding may do to a mean
 
@@ -30,20 +44,44 @@ def write_record(path: Path, table: Mapping[str, Any]) -> Record:
     Raises:
         ValueError: it could not be read again.
     """
+    return _write(path, table, _as_run)
+
+
+def write_brought(path: Path, table: Mapping[str, Any]) -> Brought:
+    """As `write_record`, of brought codes.
+
+    Raises:
+        ValueError: it could not be read again.
+    """
+    return _write(path, table, as_brought)
+
+
+def _write(path: Path, table: Mapping[str, Any], read: Callable[[dict[str, Any]], M]) -> M:
     text = json.dumps(table, indent=1, allow_nan=False) + "\n"
-    record = as_record(json.loads(text))
-    check_identity(record)
+    record = read(json.loads(text))
     check_measured(record)
     write_atomically(path, text)
     return record
 
 
 def read_record(path: Path, *, renewing: bool = False) -> Record:
-    """Read a record; `renewing` its metrics, they may contradict each other.
+    """Read the record of a run; `renewing` its metrics, they may contradict each other.
 
     Raises:
         InputError: missing, no JSON, of another schema, of a method that is not installed, not what tables, figures
-            and pages can be made of, at odds with itself, or in the file of another run.
+            and pages can be made of, at odds with itself, in the file of another run, or of brought codes.
+    """
+    record = read_measured(path, renewing=renewing)
+    if isinstance(record, Brought):
+        raise InputError(f"{path} is of codes that were brought, not of a run; give the record of a run")
+    return record
+
+
+def read_measured(path: Path, *, renewing: bool = False) -> Record | Brought:
+    """Read a record, of a run or of brought codes; `renewing` its metrics, they may contradict each other.
+
+    Raises:
+        InputError: as for `read_record`, but for the last.
     """
     try:
         table = read_json(path)
@@ -53,11 +91,10 @@ def read_record(path: Path, *, renewing: bool = False) -> Record:
         raise InputError(
             f"{path} is no result record of schema {SCHEMA_VERSION}; give a file from <output>/<experiment>/runs"
         )
-    if package := _package_to_install(table):
+    if "brought" not in table and (package := _package_to_install(table)):
         raise InputError(f"{path} is of a method that is not installed; install {package}, or move the record away")
     try:
-        record = as_record(table)
-        check_identity(record)
+        record = as_brought(table) if "brought" in table else _as_run(table)
         if not renewing:
             check_measured(record)
     except InputError:  # of a broken package, which is no fault of the record
@@ -70,17 +107,55 @@ def read_record(path: Path, *, renewing: bool = False) -> Record:
 
 
 def read_records(output: Path, experiment: str) -> list[Record]:
-    """All records of an experiment, by file name; each is of another run.
+    """The records of all runs of an experiment, by file name; each is of another run.
 
     Raises:
-        InputError: as for `read_record`; or one is of another experiment.
+        InputError: as for `read_measured`; or one is of another experiment.
+    """
+    return [record for record in read_all(output, experiment) if isinstance(record, Record)]
+
+
+def read_all(output: Path, experiment: str) -> list[Record | Brought]:
+    """All records of an experiment, of runs and of brought codes, by file name.
+
+    Raises:
+        InputError: as for `read_measured`; or one is of another experiment.
     """
     records = []
     for path in matching(output / experiment / "runs", "*.json"):
-        records.append(read_record(path))
+        records.append(read_measured(path))
         if records[-1].experiment != experiment:
             raise InputError(f"{path} is of the experiment {records[-1].experiment}; move it to that one's runs")
     return records
+
+
+def _as_run(table: dict[str, Any]) -> Record:
+    """The record that a table holds, which is what its identity says."""
+    record = as_record(table)
+    check_identity(record)
+    return record
+
+
+def as_brought(table: dict[str, Any]) -> Brought:
+    """The record of brought codes that a table holds.
+
+    Raises:
+        ValueError: names the first place that is wrong, what it must hold and what it holds.
+    """
+    record = read_table(Brought, table, extra="ignore")
+    record.__dict__["raw"] = table
+    bits = [length.bits for length in record.lengths]
+    if bits != sorted(set(bits)):
+        refuse("lengths", "of ascending bits", bits)
+    for index, length in enumerate(record.lengths):
+        _check_length(length, record, f"lengths[{index}]")
+    if len(record.intervals) != len(bits):
+        refuse("intervals", f"one of each of {len(bits)} lengths", len(record.intervals))
+    if record.data.name != record.protocol:
+        refuse("data.name", f"{record.protocol!r}, its protocol", record.data.name)
+    if record.id != (made := brought_id(table)):
+        refuse("id", f"{made}, which is of the codes that it has", record.id)
+    return record
 
 
 def as_record(table: dict[str, Any]) -> Record:
@@ -95,7 +170,10 @@ def as_record(table: dict[str, Any]) -> Record:
     bits = [length.bits for length in record.lengths]
     if bits != sorted(set(bits)) or sorted(record.config.bits) != bits:
         refuse("config.bits", f"those of lengths, {bits}, ascending", list(record.config.bits))
+    levels = int(math.log2(record.config.codebook_size))
     for index, length in enumerate(record.lengths):
+        if length.bits % levels:
+            refuse(f"lengths[{index}].bits", f"a multiple of {levels} (log2 of the codebook's size)", length.bits)
         _check_length(length, record, f"lengths[{index}]")
     _check_method(record)
     if (record.ablation is None) != (record.ablation_of is None):
@@ -115,10 +193,7 @@ def _package_to_install(table: dict[str, Any]) -> str | None:
         return None
 
 
-def _check_length(length: Length, record: Record, place: str) -> None:
-    levels = int(math.log2(record.config.codebook_size))
-    if length.bits % levels:
-        refuse(f"{place}.bits", f"a multiple of {levels} (log2 of the codebook's size)", length.bits)
+def _check_length(length: Ranked, record: Measured, place: str) -> None:
     if missing := [k for k in map(str, KS) if k not in length.precision_at]:
         raise ValueError(f"{place}.precision_at.{missing[0]} is missing")
     worst, best = length.map_bounds
@@ -184,7 +259,7 @@ def check_identity(record: Record) -> None:
         refuse("ablation_of", f"a run of {plain}", record.ablation_of)
 
 
-def check_measured(record: Record) -> None:
+def check_measured(record: Measured) -> None:
     """Refuse metrics that contradict each other; `evaluate` may mend them.
 
     Raises:

@@ -12,15 +12,24 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from benchmarks.exhibits.exhibit import Gallery, Projection, Ties
-from benchmarks.records.record import TERMS, Record, key_of
-from benchmarks.records.store import read_records
-from benchmarks.report.statistics import ablation_rows, once, rows_of, summarise, summarise_ablations, tidy
+from benchmarks.records.record import TERMS, Brought, Record, key_of
+from benchmarks.records.store import read_all
+from benchmarks.report.statistics import (
+    ablation_rows,
+    longest_trained,
+    once,
+    rows_of,
+    summarise,
+    summarise_ablations,
+    tidy,
+)
 from benchmarks.setting.experiment import Experiment, describe, load_experiment
 from benchmarks.setting.methods import METHODS
 from dpq.errors import InputError
 from dpq.learning.settings import as_recorded
 
 E = TypeVar("E", Ties, Projection, Gallery)
+MOST = 8  # methods of ours that a page or figure shows before one asks for all
 _OF_THE_METHOD = ("methods", "bits", "source")
 _SAID_LATER = ("re_encoded",)  # of the data, which older records lack
 _OF_THE_CLASS_SPLIT = ("fingerprint", "seen", "unseen", "coarse", "database")  # copies lie in some classes alone
@@ -103,6 +112,29 @@ class Section:
         """The rows of the table of methods: title, and its part of the summary."""
         return list(rows_of(self.summary)) if self.records else []
 
+    @property
+    def main_titles(self) -> list[str]:
+        """Titles of at most `MOST` rows, in their order, of whole codes that are as long as the method's longest.
+
+        DPQ comes first, then methods with printed values or on DPQ's embedding, then those of the highest mAP.
+        """
+        longest = longest_trained(self.summary)
+        whole = [
+            (title, part)
+            for title, part in self.rows
+            if part["training"].iloc[0] != "truncated"
+            if part["trained_bits"].iloc[0] in (0, longest[str(part["method"].iloc[0])])
+        ]
+
+        def place(row: tuple[str, pd.DataFrame]) -> tuple[bool, bool, float]:
+            _, part = row
+            method = str(part["method"].iloc[0])
+            known = bool(part["paper_map"].notna().any()) or METHODS[method].source == "dpq"
+            return method != "dpq", not known, -float(part["map"].mean())
+
+        chosen = [title for title, _ in sorted(whole, key=place)[:MOST]]
+        return [title for title, _ in whole if title in chosen]
+
     @cached_property
     def ablations(self) -> pd.DataFrame:
         """Means over repetitions, as `summarise_ablations` has them."""
@@ -151,6 +183,7 @@ class Study:
     output: Path  # folder of all results
     experiment: str  # name
     sections: tuple[Section, ...]
+    brought: tuple[Brought, ...] = ()  # records of codes that were made elsewhere
 
     @classmethod
     def read(cls, output: Path, experiment: str) -> Study:
@@ -159,11 +192,13 @@ class Study:
         Raises:
             InputError: there are none but of ablations, or one cannot be used.
         """
-        records = read_records(output, experiment)
-        if all(record.ablation for record in records):
+        every = read_all(output, experiment)
+        records = [record for record in every if isinstance(record, Record)]
+        brought = tuple(record for record in every if isinstance(record, Brought))
+        if all(record.ablation for record in records) and (records or not brought):
             remedy = f"make them with: python -m benchmarks run {experiment}"
             raise InputError(f"no records under {output / experiment / 'runs'}; {remedy}")
-        return cls(output, experiment, sections_of(records, output))
+        return cls(output, experiment, sections_of(records, output) if records else (), brought)
 
     @property
     def folder(self) -> Path:

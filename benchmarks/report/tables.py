@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.brought.table import brought_rows, brought_section
 from benchmarks.records.record import BUDGETS, Data, Record
 from benchmarks.records.reported import MARKS, MEANINGS, marked, reported_methods, reported_value
 from benchmarks.report.details import (
@@ -21,7 +22,7 @@ from benchmarks.report.details import (
     row_by_length,
 )
 from benchmarks.report.readings import chosen, reading_notes
-from benchmarks.report.statistics import COLUMNS, longest_trained, tidy
+from benchmarks.report.statistics import COLUMNS, tidy
 from benchmarks.report.study import Section, Study
 from benchmarks.setting.experiment import read_notes
 from benchmarks.setting.methods import METHODS
@@ -36,8 +37,8 @@ VIEWS = {
     "ten-crop": "mean embedding of ten crops (centre, four corners, and their mirror images), for queries and database "
     "of every method.",
 }
-MOST = 8  # methods of ours that a page or figure shows before one asks for all
-ABLATIONS_CSV, RESULTS_CSV = "ablations.csv", "results.csv"
+ABLATIONS_CSV, BROUGHT_CSV, RESULTS_CSV = "ablations.csv", "brought.csv", "results.csv"
+SOMETIMES = (ABLATIONS_CSV, BROUGHT_CSV)  # files that not all records give
 LAYOUTS = {"classes": "drawn class by class", "splits": "those of its folders", "manifest": "those of its manifest"}
 _COARSE = "mAP of coarse classes (`map_coarse` in table.csv): images of one coarse class are relevant to each other."
 _SYMMETRIC = (
@@ -72,10 +73,12 @@ _COST = ("float_map", "train_seconds", "encode_per_second", "beside")
 
 
 def make_tables(study: Study) -> dict[str, str]:
-    """The files of an experiment's table, by name; that of ablations where there are any."""
+    """The files of an experiment's table, by name; those of ablations and of brought codes where there are any."""
     parts = [_markdown(section) for section in study.sections]
     if len(parts) > 1:  # of different settings; which one a table is of must be seen at once
         parts = [f"## {section.heading}\n\n{part}" for section, part in zip(study.sections, parts, strict=True)]
+    if study.brought:
+        parts.append(brought_section(study.brought))
     if notes := read_notes(study.experiment):
         parts.append(f'<a id="notes"></a>\n\nNotes:\n\n{notes}')
     with_records = [section for section in study.sections if section.records]
@@ -84,11 +87,12 @@ def make_tables(study: Study) -> dict[str, str]:
         section.summary.assign(setting=section.key, **({"reading": section.reading} if tuned else {}))
         for section in with_records
     ]
-    tables = {
-        "table.md": f"# {study.experiment}\n\n" + "\n\n".join(parts) + "\n",
-        "table.csv": _csv(summaries),
-        "table.tex": "\n\n".join(map(_latex, with_records)) + "\n",
-    }
+    tables = {"table.md": f"# {study.experiment}\n\n" + "\n\n".join(parts) + "\n"}
+    if summaries:
+        tables["table.csv"] = _csv(summaries)
+        tables["table.tex"] = "\n\n".join(map(_latex, with_records)) + "\n"
+    if study.brought:
+        tables[BROUGHT_CSV] = _csv([brought_rows(study.brought)])
     if ablated := [section.ablations.assign(setting=section.key) for section in study.sections if section.ablated]:
         tables[ABLATIONS_CSV] = _csv(ablated)
     return tables
@@ -143,35 +147,12 @@ def main_table(section: Section) -> pd.DataFrame:
 
 
 def headline(section: Section) -> pd.DataFrame:
-    """`main_table` of `main_titles` and of this project's methods in print: without exact search and differences."""
+    """`main_table` of `Section.main_titles` and of methods in print, without exact search and differences."""
     table, ours = main_table(section), {method.title for method in METHODS.own.values()}
     titles = table["method"].replace("", pd.NA).ffill()
     printed = titles.isin(ours) & ~titles.isin([title for title, _ in section.rows])
-    shown = table["source"].str.match("ours|paper") & (titles.isin(main_titles(section)) | printed)
+    shown = table["source"].str.match("ours|paper") & (titles.isin(section.main_titles) | printed)
     return table[shown].reset_index(drop=True)
-
-
-def main_titles(section: Section) -> list[str]:
-    """Titles of at most `MOST` rows, in their order, of whole codes that are as long as the method's longest.
-
-    DPQ comes first, then methods with printed values or on DPQ's embedding, then those of the highest mAP.
-    """
-    longest = longest_trained(section.summary)
-    whole = [
-        (title, part)
-        for title, part in section.rows
-        if part["training"].iloc[0] != "truncated"
-        if part["trained_bits"].iloc[0] in (0, longest[str(part["method"].iloc[0])])
-    ]
-
-    def place(row: tuple[str, pd.DataFrame]) -> tuple[bool, bool, float]:
-        _, part = row
-        method = str(part["method"].iloc[0])
-        known = bool(part["paper_map"].notna().any()) or METHODS[method].source == "dpq"
-        return method != "dpq", not known, -float(part["map"].mean())
-
-    chosen = [title for title, _ in sorted(whole, key=place)[:MOST]]
-    return [title for title, _ in whole if title in chosen]
 
 
 def _best(part: pd.DataFrame) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.records.record import Record, Setting
 from benchmarks.setting.experiment import Experiment
@@ -40,6 +41,19 @@ def load_data_of(record: Record, data_root: Path | None, reading: ReadOptions | 
             f"that were found have {dataset.fingerprint}; give --data-root the copy that the run was made on"
         )
     return dataset
+
+
+def described(dataset: Dataset) -> dict[str, Any]:
+    """What a record says of its data."""
+    return {
+        "name": dataset.protocol,
+        "variant": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "train": len(dataset.train),
+        "query": len(dataset.query),
+        "database": len(dataset.database),
+        **dataset.facts,
+    }
 
 
 def _load(protocol: str, setting: Experiment | Setting, data_root: Path | None, reading: ReadOptions) -> Dataset:

@@ -18,6 +18,7 @@ from benchmarks.records.store import read_record, write_record
 from benchmarks.running.environment import describe_environment, peak_memory_mb, with_parts
 from benchmarks.running.evaluation import decoded_lengths, evaluate_lengths, float_score, reconstruction_errors
 from benchmarks.running.features import StoredSource
+from benchmarks.running.loading import described
 from benchmarks.running.locks import locked, record_lock
 from benchmarks.running.plan import Run
 from benchmarks.setting.building import frozen_features
@@ -122,15 +123,7 @@ def _header(run: Run, method: Method) -> dict[str, Any]:
         **({"tuned": run.tuned} if run.tuned else {}),
         **({"arguments": run.arguments} if run.call else {}),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "data": {
-            "name": dataset.protocol,
-            "variant": dataset.name,
-            "fingerprint": dataset.fingerprint,
-            "train": len(dataset.train),
-            "query": len(dataset.query),
-            "database": len(dataset.database),
-            **dataset.facts,
-        },
+        "data": described(dataset),
         "backbone": {
             "name": run.experiment.backbone.name,
             **run.ingredients.recorded_weights,

@@ -56,10 +56,12 @@ class Split:
     Attributes:
         images: [N, 3, H, W] uint8, RGB.
         labels: [N, L] bool, one column per class; single-label sets have one True per row.
+        names: N texts by which the data set itself knows its images: paths, or positions; None where they are unknown.
     """
 
     images: Images
     labels: Tensor
+    names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse splits whose parts do not fit, or whose labels are no flags.
@@ -69,6 +71,8 @@ class Split:
         """
         if len(self.images) != len(self.labels):
             raise InputError(f"{len(self.images)} images but {len(self.labels)} label rows; give one for each")
+        if self.names is not None and len(self.names) != len(self.images):
+            raise InputError(f"{len(self.images)} images but {len(self.names)} names; give one for each, or none")
         kinds = getattr(self.images, "dtype", None), getattr(self.labels, "dtype", None)
         if kinds != (torch.uint8, torch.bool) or self.labels.ndim != 2:
             raise InputError(f"a split holds uint8 images and bool labels [N, L]; got {kinds[0]} and {kinds[1]}")
@@ -84,7 +88,8 @@ class Split:
 
     def take(self, rows: Tensor) -> Split:
         """The images at `rows` ([n] int64), in that order; what is on disk stays there."""
-        return Split(take_images(self.images, rows), self.labels[rows])
+        names = None if self.names is None else tuple(self.names[row] for row in rows.tolist())
+        return Split(take_images(self.images, rows), self.labels[rows], names)
 
     def having(self, columns: Sequence[int]) -> Split:
         """The images that have one of these labels, in the order of the split, with all label columns."""
@@ -210,7 +215,15 @@ def fingerprint(*splits: Split) -> str:
 
 
 def draw_splits(
-    images: Images, class_of: Sequence[int], keys: Sequence[str], classes: int, *, query: int, train: int, seed: int
+    images: Images,
+    class_of: Sequence[int],
+    keys: Sequence[str],
+    classes: int,
+    *,
+    query: int,
+    train: int,
+    seed: int,
+    names: Sequence[str] | None = None,
 ) -> tuple[Split, Split, Split]:
     """Disjoint train, query and database splits: so many images of every class, the rest is the database.
 
@@ -222,6 +235,7 @@ def draw_splits(
         query: query images per class.
         train: training images per class.
         seed: the split's own seed.
+        names: as of `Split`; they decide nothing.
 
     Returns:
         Train, query and database, each in a seeded order (never sorted by class: ties would notice).
@@ -240,7 +254,7 @@ def draw_splits(
     rows = divide_classes(order, class_of, lambda _: (query, train))
     labels = torch.zeros(len(images), classes, dtype=torch.bool)
     labels[torch.arange(len(images)), torch.tensor(class_of)] = True
-    whole = Split(images, labels)
+    whole = Split(images, labels, None if names is None else tuple(names))
     train_split, query_split, database = (whole.take(torch.tensor(rows[name])) for name in SPLITS)
     return train_split, query_split, database
 

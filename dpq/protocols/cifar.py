@@ -118,6 +118,7 @@ class _Source:
     name: str  # what the images are, for the records
     images: Images  # [N, 3, 32, 32] uint8, RGB
     groups: Sequence[str]  # N times `<split>/<class>`; the draw counts within a group, in this order
+    names: Sequence[str]  # paths; of the official batches `<split>/<position>`, as torchvision counts them
 
 
 def load_cifar(kind: CifarSet, data_root: Path | None, cache: Path, split_seed: int = 0) -> Dataset:
@@ -156,6 +157,7 @@ def load_cifar(kind: CifarSet, data_root: Path | None, cache: Path, split_seed: 
         query=kind.query,
         train=kind.train,
         seed=split_seed,
+        names=[source.names[i] for i in kept],
     )
     # As drawn, it would begin with images of the classes whose queries and training images are complete first.
     database = database.take(torch.tensor(seeded_order([str(i) for i in range(len(database))], split_seed)))
@@ -167,7 +169,7 @@ def load_cifar(kind: CifarSet, data_root: Path | None, cache: Path, split_seed: 
         facts["coarse"] = list(kind.coarse)
     known = kept_fingerprint(cache, train, query, database)
     # What is read again and again is copied from the map; the database stays there, shared by all processes.
-    train, query = (Split(part.images[:], part.labels) for part in (train, query))
+    train, query = (Split(part.images[:], part.labels, part.names) for part in (train, query))
     return Dataset(kind.name, source.name, kind.classes, train, query, database, known, facts=facts)
 
 
@@ -226,7 +228,7 @@ def _image_tree(kind: CifarSet, path: Path, cache: Path) -> _Source:
     called = kind.tree.fullmatch(path.resolve().name)
     name = called[1] if called else f"{kind.name}-folder" if tree.formats != ("JPEG",) else kind.name
     name += "-jpeg" if tree.formats == ("JPEG",) and "jpeg" not in name else ""
-    return _Source(name, tree.selectable(), [name.rpartition("/")[0] for name in tree.names])
+    return _Source(name, tree.selectable(), [name.rpartition("/")[0] for name in tree.names], tree.names)
 
 
 def _official_folder(kind: CifarSet, root: Path) -> _Source:
@@ -239,7 +241,8 @@ def _official_folder(kind: CifarSet, root: Path) -> _Source:
         ) from error
     pixels = np.concatenate([batch.data for _, batch in batches])  # [N, 32, 32, 3]
     groups = [f"{split}/{batch.classes[target]}" for split, batch in batches for target in batch.targets]
-    return _Source(kind.name, torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), groups)
+    names = [f"{split}/{i}" for split, batch in batches for i in range(len(batch.targets))]
+    return _Source(kind.name, torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), groups, names)
 
 
 def _official_archive(kind: CifarSet, archive: Path, cache: Path) -> _Source:

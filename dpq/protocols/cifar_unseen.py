@@ -57,7 +57,11 @@ def load_cifar_unseen(kind: CifarSet, data_root: Path | None, cache: Path, split
     columns = {names: [kind.classes.index(name) for name in names] for names in (seen, unseen)}
     train, query = _with_labels(whole.train, columns[seen]), _with_labels(whole.query, columns[unseen])
     parts = [_with_labels(split, columns[unseen]) for split in (whole.database, whole.train)]
-    database = Split(torch.cat([part.images[:] for part in parts]), torch.cat([part.labels for part in parts]))
+    database = Split(
+        torch.cat([part.images[:] for part in parts]),
+        torch.cat([part.labels for part in parts]),
+        tuple(name for part in parts for name in part.names or ()) or None,
+    )
     facts = {**whole.facts, "seen": list(seen), "unseen": list(unseen), "fingerprint_of_all": whole.fingerprint}
     if kind.coarse:
         facts["coarse"] = [kind.coarse[column] for column in columns[unseen]]
@@ -79,4 +83,4 @@ def load_cifar_unseen(kind: CifarSet, data_root: Path | None, cache: Path, split
 def _with_labels(split: Split, columns: list[int]) -> Split:
     """The images that have one of these labels, in the order of the split, with these columns alone."""
     part = split.having(columns)
-    return Split(part.images, part.labels[:, columns])
+    return Split(part.images, part.labels[:, columns], part.names)

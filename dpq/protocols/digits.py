@@ -48,6 +48,7 @@ def load_digits_protocol(split_seed: int = 0, seen: int = SEEN) -> Dataset:
         query=QUERY_PER_CLASS,
         train=TRAIN_PER_CLASS,
         seed=split_seed,
+        names=[str(i) for i in range(len(images))],  # positions in the bundle
     )
     columns = [CLASSES.index(name) for name in seen_classes(split_seed, seen)]
     train = drawn.having(columns)

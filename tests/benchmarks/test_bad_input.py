@@ -14,6 +14,7 @@ import dpq.protocols.listed.load
 from benchmarks.__main__ import main
 from benchmarks.setting.building import check_sizes
 from benchmarks.setting.experiment import BackboneConfig, load_experiment
+from benchmarks.setting.methods import METHODS
 from dpq import InputError
 from dpq.method.dpq import DPQMethod
 from dpq.protocols import ReadOptions, load_protocol
@@ -43,7 +44,7 @@ def refuse(configs, tmp_path, capsys):
     [
         (
             ["--method", "svm"],
-            "unknown method 'svm'; choose from pq, opq, rq, rq-beam, lsq, qinco, dqn, dtq, dpq, pq-dpq, rq-dpq",
+            f"unknown method 'svm'; choose from {', '.join(METHODS)}",
         ),
         (["--backbone", "resnet1000"], "unknown backbone 'resnet1000'"),
         (["--device", "tpu"], "unknown device 'tpu'; choose auto, cpu or cuda"),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.figures.style import UNSTYLED
+from benchmarks.setting.methods import METHODS
 from tests.benchmarks.conftest import TINY
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +101,7 @@ def test_one_file_runs_and_is_in_help_tables_figures_and_regression(copy):
     status, printed = python(copy, "-c", SCRIPT)
     assert status == 0, printed
     assert re.findall(r"STATUS (.*)", printed) == ["0", "0", "0 0", "0", "0 0"], printed
-    known = "pq, rq, dqn, dtq, dpq, pq-dpq, rq-dpq, label-code, plain-net, sampled"
+    known = ", ".join([*METHODS.own, "plain-net", "sampled"])
     assert f"of {known}, or all" in " ".join(printed.split())
     table = (copy / "out/digits/table.md").read_text()
     rows = [line.split("|")[1].strip() for line in table.split("mAP:")[1].splitlines() if "| ours" in line]

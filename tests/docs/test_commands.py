@@ -43,6 +43,10 @@ ELSEWHERE = {
     "pip install dpq[search]": "nox -s package: the wheel that it makes is installed",
     "pip install .[search]": "nox -s package: the wheel that it makes is installed",
     "cp -r later/* photos": "test_search_page.py",
+    "python -m benchmarks score digits --codes codes.npz --name pca-sign --bits 8,16,32 --output mine": (
+        "test_score_page.py"
+    ),
+    "python -m benchmarks table digits --output mine": "test_score_page.py",
     "pip install -e .[benchmarks]": "nox -s regression installs this",
     "pip install -e .[cluster]": "nox -s tests: the extra is part of that of the tests",
     "pip install -e .[tune]": "nox -s tests: the extra is part of that of the tests",

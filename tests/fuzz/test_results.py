@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.brought.codes import read_codes
 from benchmarks.exhibits.store import check_run, read_exhibit, read_sprite
 from benchmarks.records.raw import RawResult, read_raw
 from benchmarks.records.record import digest
@@ -212,5 +213,13 @@ def test_raw_results(read, content):
         assert math.isnan(entry.map) or 0 <= entry.map <= 1
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@given(content=raw_files())
+def test_brought_codes(read, content):
+    result = read("r.npz", content, read_codes)
+    assert result is None or all(np.isfinite(array).all() for array in result.arrays.values())
+
+
 def test_a_raw_result_that_is_sound_is_read(read):
     assert read("r.npz", npz(raw().arrays), read_raw) is not None
+    assert read("r.npz", npz(raw().arrays), read_codes) is not None

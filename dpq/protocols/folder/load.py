@@ -48,7 +48,10 @@ def load_folder(data_root: Path | None, cache: Path, options: ReadOptions, split
         _logger.warning(
             "left out as copies of others: %s", some([repr(images.files[row]) for row in division.left_out])
         )
-    splits = {name: Split(store.rows(rows), images.labels[rows]) for name, rows in division.rows.items()}
+    splits = {
+        name: Split(store.rows(rows), images.labels[rows], tuple(images.files[row] for row in rows.tolist()))
+        for name, rows in division.rows.items()
+    }
     facts = {
         "layout": images.layout,
         "classes": list(images.classes),

@@ -106,8 +106,12 @@ def load_listed(protocol: str, data_root: Path | None, cache: Path, options: Rea
     for name in SPLITS:
         if not usable[name].any():
             raise InputError(f"no {name} image of {protocol} is left in {root}; complete the copy")
+    rows = {name: copy.rows[name][usable[name]] for name in SPLITS}
     splits = {
-        name: Split(store.rows(copy.rows[name][usable[name]]), copy.labels[name][usable[name]]) for name in SPLITS
+        name: Split(
+            store.rows(rows[name]), copy.labels[name][usable[name]], tuple(copy.files[i] for i in rows[name].tolist())
+        )
+        for name in SPLITS
     }
     own_lists = bool(listing.departures())
     published = not own_lists and not any(missing.values())

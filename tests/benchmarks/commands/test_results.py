@@ -128,8 +128,8 @@ def test_without_pyarrow_parquet_is_refused_in_one_line(output, tmp_path, monkey
 
 
 def test_every_record_is_read_once(output, monkeypatch):
-    seen, read = [], records.read_record
-    monkeypatch.setattr(records, "read_record", lambda path: seen.append(path) or read(path))
+    seen, read = [], records.read_measured
+    monkeypatch.setattr(records, "read_measured", lambda path: seen.append(path) or read(path))
     write_all(output)
     assert sorted(seen) == sorted(output.glob("*/runs/*.json"))
 

@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from benchmarks.figures.lengths import _ranges, every_row_figure, map_figure
-from benchmarks.report.tables import MOST
+from benchmarks.report.study import MOST
 from tests.benchmarks.conftest import make_record
 from tests.benchmarks.figures.conftest import class_split, curve
 

@@ -34,7 +34,7 @@ def called(*arguments):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[tuned.dpk]\nstudy = 'x'", "unknown key 'dpk' in x.tuned; known are dpq, dqn, dtq, pq, rq"),
+        ("[tuned.dpk]\nstudy = 'x'", "unknown key 'dpk' in x.tuned; known are "),
         ("[tuned.rq-dpq]\nstudy = 'x'", "unknown key 'rq-dpq' in x.tuned"),
         ("[tuned.dpq]", "x.tuned.dpq.study is missing"),
         ("[tuned.dpq]\nstudy = '../x'", r"x.tuned.dpq.study must be a file's name .*; got '\.\./x'"),

@@ -186,3 +186,17 @@ def test_an_image_without_a_label_is_of_no_class() -> None:
     some = Split(whole.images, labels)
     assert some.first_label[:5].tolist() == [-1] * 5
     assert not set(numbers(some.balanced(10_000))) & set(numbers(whole)[:5])
+
+
+def test_names_go_with_their_images():
+    images, labels = (
+        torch.arange(12, dtype=torch.uint8).reshape(4, 3, 1, 1),
+        torch.eye(2, dtype=torch.bool).repeat(2, 1),
+    )
+    named = Split(images, labels, ("a", "b", "c", "d"))
+    assert named.take(torch.tensor([2, 0])).names == ("c", "a")
+    assert named.having([1]).names == ("b", "d")
+    assert named.balanced(2).names == ("a", "b")
+    assert Split(images, labels).balanced(2).names is None
+    with pytest.raises(InputError, match="4 images but 3 names; give one for each, or none"):
+        Split(images, labels, ("a", "b", "c"))

@@ -443,3 +443,27 @@ def test_what_is_known_of_a_variant_is_said_of_it_alone(tmp_path):
     restored = load(write_folder(tmp_path / "cifar10-restored", files()), tmp_path / "cache")
     assert restored.facts == {"re_encoded": {"horse": 6, "ship": 105}}
     assert load(write_folder(tmp_path / "cifar10-other", files()), tmp_path / "cache").facts == {}
+
+
+# --- names of images ------------------------------------------------------------------------------------------
+
+
+def test_images_of_a_tree_are_named_by_their_paths(folder: Path, tmp_path: Path) -> None:
+    data = load(folder, tmp_path / "cache")
+    for split in (data.train, data.query, data.database):
+        assert split.names == tuple(f"{key}.png" for key in keys_of(split))
+    unseen = load_cifar_unseen(MINI, folder, tmp_path / "cache")
+    for split in (unseen.train, unseen.query, unseen.database):
+        assert split.names == tuple(f"{key}.png" for key in keys_of(split))
+
+
+def test_images_of_the_archive_are_named_as_torchvision_counts_them(official: Official, tmp_path: Path) -> None:
+    root = official(tmp_path / "official").parent
+    theirs = {split: CIFAR10(root, train=split == "train").data for split in PER_SPLIT}
+    data = load(root, tmp_path / "cache")
+    named = [name for split in (data.train, data.query, data.database) for name in split.names or ()]
+    assert len(set(named)) == len(KEYS)
+    for split in (data.train, data.query, data.database):
+        for image, name in zip(split.images[:], split.names or (), strict=True):
+            part, _, position = name.partition("/")
+            assert np.array_equal(image.permute(1, 2, 0).numpy(), theirs[part][int(position)])

@@ -1,0 +1,1 @@
+"""Codes that were made elsewhere, by any program: the lists of images they are of, and their evaluation."""
