@@ -144,7 +144,7 @@ def fuzz(session: nox.Session) -> None:
 @nox.session
 def regression(session: nox.Session) -> None:
     """Check every method on small data against the reference; what follows `--` goes to `regress`."""
-    _install(session, "benchmarks")
+    _install(session, "benchmarks,search")
     session.run("python", "-m", "benchmarks", "regress", *session.posargs)
 
 

@@ -106,6 +106,7 @@ METHOD = MethodEntry(
     progressive=False,
     config=DQNConfig,
     order=50,
+    paper=True,
     style=("#009E73", "^"),
     ranges={"quantization": (1e-6, 1e-1, "log"), "feature_epochs": (0.25, 0.75), "score": ("inner", "l2")},
 )

@@ -166,6 +166,7 @@ METHOD = MethodEntry(
     progressive=False,
     config=DTQConfig,
     order=70,
+    paper=True,
     style=("#D55E00", "s"),
     variants=("paper", "released"),
     ranges={

@@ -122,6 +122,7 @@ METHOD = MethodEntry(
     source="dpq",
     check=check_classes,
     order=92,
+    paper=True,
     style=("#999999", "*"),
     features="DPQ's classifier",
 )

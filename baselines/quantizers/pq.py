@@ -72,6 +72,7 @@ METHOD = MethodEntry(
     config=KMeansConfig,
     source="backbone",
     order=20,
+    paper=True,
     style=("#000000", "D"),
     on_dpq={"order": 90, "style": ("#56B4E9", "P")},
     ranges={"normalise": (False, True), "score": ("inner", "l2")},

@@ -32,6 +32,7 @@ METHOD = MethodEntry(
     config=KMeansConfig,
     source="backbone",
     order=30,
+    paper=True,
     style=("#E69F00", "v"),
     on_dpq={"order": 91, "style": ("#CC79A7", "X")},
     ranges={"normalise": (False, True), "score": ("inner", "l2")},

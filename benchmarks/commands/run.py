@@ -23,21 +23,25 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _methods(options: argparse.Namespace) -> list[str]:
-    """The methods that were asked for; "all" are those of this repository that have the variant, of ablations DPQ."""
+    """The methods that were asked for, in the order of tables within "all" and "paper"; of ablations DPQ.
+
+    Both are those of this repository that have the variant.
+    """
     variant: str = options.variant
     if options.tuned and (options.ablation or variant != "paper"):
         raise InputError("studies are of the paper variant; leave out --tuned, or --ablation and --variant")
     if options.ablation:
-        if others := [name for name in options.method if name not in (METHOD, "all")]:
+        if others := [name for name in options.method if name not in (METHOD, "all", "paper")]:
             raise InputError(f"ablations are of {METHOD} alone; leave out --method {' '.join(others)}")
         if variant != "paper":
             raise InputError(f"ablations are of the paper variant; leave out --variant {variant}")
         return [METHOD]
     having = [name for name, entry in METHODS.own.items() if variant in entry.variants]
-    names = [one for name in options.method for one in (having if name == "all" else [name])]
+    groups = {"all": having, "paper": [name for name in having if METHODS[name].paper]}
+    names = [one for name in options.method for one in groups.get(name, [name])]
     for name in names:
         if name not in METHODS:
-            raise InputError(f"unknown method {name!r}; choose from {', '.join(METHODS)}, or all")
+            raise InputError(f"unknown method {name!r}; choose from {', '.join(METHODS)}, all or paper")
         if variant not in METHODS[name].variants:
             raise InputError(f"{name} has no {variant} variant; {', '.join(having)} have one")
     return list(dict.fromkeys(names))

@@ -27,10 +27,11 @@ def run(options: argparse.Namespace) -> None:
     # The file of label vectors is a choice of the search; the setting itself stays the experiment's.
     held_out = argparse.Namespace(**{**vars(called), "validation": True, "label_vectors": None})
     experiment = experiment_of(held_out)
-    names = list(dict.fromkeys(one for name in options.method for one in (tunable() if name == "all" else [name])))
+    groups = {"all": tunable(), "paper": [name for name in tunable() if METHODS[name].paper]}
+    names = list(dict.fromkeys(one for name in options.method for one in groups.get(name, [name])))
     for name in names:
         if name not in METHODS:
-            raise InputError(f"unknown method {name!r}; choose from {', '.join(tunable())}, or all")
+            raise InputError(f"unknown method {name!r}; choose from {', '.join(tunable())}, all or paper")
     from benchmarks.tuning.call import tune_call
 
     tune_call(called, experiment, names)
@@ -44,7 +45,10 @@ COMMAND = Command(
     run,
     [
         *shared("experiment"),
-        replace(_METHOD, help=lambda: f"of {', '.join(tunable())}, or all of them (default)"),
+        replace(
+            _METHOD,
+            help=lambda: f"of {', '.join(tunable())}; all of them; or paper, those of its comparison (default)",
+        ),
         Option("--trials", "of every method, with what diverged or came twice (default: 16)", "N", positive, 16),
         *shared("--bits"),
         Option(

@@ -106,7 +106,7 @@ def _plan_split(
     options: argparse.Namespace,
     turn: int,
 ) -> list[Run]:
-    methods = _suited(methods, dataset, experiment.codebook_size, named=options.method != ["all"])
+    methods = _suited(methods, dataset, experiment.codebook_size, named=options.method not in (["all"], ["paper"]))
     ingredients = read_ingredients(experiment, dataset)
     check_enough(len(dataset.train), experiment.codebook_size)
     runs = plan(

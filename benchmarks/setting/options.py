@@ -128,9 +128,12 @@ def _text(text: str) -> str:
 WHAT = (
     Option(
         "--method",
-        lambda: f"of {', '.join(METHODS)}, or all of this repository's own (default)",
+        lambda: (
+            f"of {', '.join(METHODS)}; or all of this repository's own, or of these the paper's comparison and its "
+            f"controls: paper, the default ({', '.join(name for name, entry in METHODS.own.items() if entry.paper)})"
+        ),
         "NAME",
-        default=["all"],
+        default=["paper"],
         count="+",
     ),
     _numbers(
@@ -144,7 +147,7 @@ WHAT = (
     _numbers("--split-seeds", "draws of the images, or of the classes that are held out", "split_seeds", "0,1,2"),
     Option(
         "--variant",
-        "DPQ and DTQ as their papers say (default) or as their released codes do",
+        "methods as their papers say (default) or as their released codes do",
         "|".join(get_args(Variant)),
         one_of("variant", get_args(Variant)),
         default="paper",

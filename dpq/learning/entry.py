@@ -164,6 +164,7 @@ class MethodEntry:
         order: place in tables among this project's methods, smaller first; those of other packages come after them.
         style: colour and marker in figures, as matplotlib names them; None takes those of methods without any.
         features: what its codes are made of, in titles; empty says it by the source.
+        paper: it is of the paper's comparison, or a control of it: what a benchmark runs unless it is told more.
         variants: that it has; of "released" the settings give themselves by their method `released()`.
         on_dpq: this project's quantizers of frozen features may be a second method, `NAME-dpq`, which quantizes DPQ's
             embedding: the arguments that it has otherwise, such as order and style.
@@ -183,6 +184,7 @@ class MethodEntry:
     order: int = LAST
     style: Style | None = None
     features: str = ""
+    paper: bool = False
     variants: tuple[Variant, ...] = ("paper",)
     on_dpq: Mapping[str, Any] | None = None
     ranges: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
@@ -226,7 +228,7 @@ class MethodEntry:
 
 
 # What help, tables and figures need, and what is read without importing a file of this project.
-FACTS = ("title", "progressive", "source", "order", "style", "features", "variants")
+FACTS = ("title", "progressive", "source", "order", "style", "features", "paper", "variants")
 
 
 class Plugin(NamedTuple):
@@ -249,6 +251,7 @@ class RegisteredMethod:
     order: int = LAST
     style: Style | None = None
     features: str = ""
+    paper: bool = False
     variants: tuple[Variant, ...] = ("paper",)
     plugin: Plugin | None = None  # the package that it is of, if it is not this project's
 
@@ -335,7 +338,7 @@ class Registry(Mapping[str, RegisteredMethod]):
         """
         points: dict[str, list[EntryPoint]] = {}
         for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, *_origin_of(point))):
-            if NAME.fullmatch(point.name) and point.name not in (*self.own, "all", *get_args(SourceName)):
+            if NAME.fullmatch(point.name) and point.name not in (*self.own, "all", "paper", *get_args(SourceName)):
                 points.setdefault(point.name, []).append(point)
             else:
                 taken = NAME.fullmatch(point.name)
@@ -381,7 +384,7 @@ class Registry(Mapping[str, RegisteredMethod]):
         if not isinstance(entry, MethodEntry):
             of = " ".join(plugin)
             raise InputError(f"method {name!r} of {of} is unusable ({fault}); correct or uninstall that package")
-        facts = {fact: getattr(entry, fact) for fact in FACTS} | {"order": LAST, "variants": ("paper",)}
+        facts = {fact: getattr(entry, fact) for fact in FACTS} | {"order": LAST, "variants": ("paper",), "paper": False}
         table = None if entry.config is None else name
         self._loaded[name] = RegisteredMethod(name, table, lambda: entry, **facts, plugin=plugin)
         return self._loaded[name]

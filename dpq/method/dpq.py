@@ -215,6 +215,7 @@ METHOD = MethodEntry(
     progressive=True,
     config=DPQConfig,
     order=80,
+    paper=True,
     style=("#0072B2", "o"),
     variants=("paper", "released"),
     ranges={
