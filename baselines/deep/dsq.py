@@ -23,9 +23,8 @@ from dpq.files.bounds import Bounded
 from dpq.inputs.values import label_tensor
 from dpq.learning.deep import AlternatingMethod
 from dpq.learning.entry import MethodContext, MethodEntry
-from dpq.learning.settings import Epoch, Execution, Fraction, Score, TrainingConfig, TrainLog, Weight, Width
+from dpq.learning.settings import Epoch, Fraction, Score, Weight, Width
 from dpq.method.losses import classification_loss
-from dpq.protocols.base import Split
 
 
 @dataclass(frozen=True)
@@ -65,20 +64,12 @@ class DSQ(AlternatingMethod):
         backbone.add_head(dim, context.classes)
         self.centres: Tensor
         self.register_buffer("centres", torch.zeros(context.classes, dim), persistent=False)
-        self._labels = torch.empty(0)  # [N, L], of the training images
-        self._coded: tuple[Tensor, ...] = ()  # their last z and t, [N, D]
+        self._coded: tuple[Tensor, ...] = ()  # last z and t of the training images, [N, D]
 
     def forward(self, inputs: Tensor, count: int | None = None) -> tuple[Tensor, Tensor]:
         """Embeddings [B, D] of unit length, and the logits [B, L] that the classifier reads off them."""
         embeddings = self.backbone(inputs, count)[0]
         return embeddings, self.backbone.further[0](embeddings)
-
-    def fit(
-        self, train: Split, training: TrainingConfig, seed: int = 0, execution: Execution | None = None
-    ) -> TrainLog:
-        """As `DeepMethod.fit`."""
-        self._labels = train.labels
-        return super().fit(train, training, seed, execution)
 
     def assign(self, embeddings: Tensor) -> Tensor:
         """Codes [N, M] uint8 of embeddings [N, D], on their device."""
@@ -92,9 +83,8 @@ class DSQ(AlternatingMethod):
             terms["centre"] = self.config.centre * away.square().sum(dim=1).mean()
         return terms
 
-    def targets(self, embeddings: Tensor) -> Tensor:
+    def targets(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """The targets t of the training images, of the means of their classes as they now are."""
-        labels = self._labels.to(embeddings.device)
         member = labels.to(embeddings.dtype)
         self.centres.copy_(member.T @ embeddings / member.sum(dim=0).clamp(min=1)[:, None])
         pulled = self.config.supervised * (centres_of(embeddings, self.centres, labels) - embeddings)

@@ -27,7 +27,7 @@ from dpq.errors import InputError, one_line
 from dpq.files.atomic import write_atomically
 from dpq.files.json import read_json
 from dpq.files.schema import Scalar, read_table
-from dpq.learning.settings import Epoch, TrainingConfig
+from dpq.learning.settings import Epoch, TrainingConfig, Views
 from dpq.protocols import Dataset
 from dpq.seeds import seeded
 
@@ -180,16 +180,23 @@ def probe(experiment: Experiment, ingredients: Ingredients) -> dict[str, float]:
 
 
 def _losses_of_nothing(method: Any, training: TrainingConfig, classes: int) -> dict[str, Tensor]:
-    """The loss terms of a method on random embeddings, as wide as its head, in its first epoch with codes."""
+    """The loss terms of a method whose head gives random vectors, in its first epoch with codes."""
     generator = torch.Generator().manual_seed(0)
-    embeddings = torch.randn(PROBED, method.backbone.embedding.out_features, generator=generator).tanh()
+    vectors = torch.randn(PROBED, method.backbone.embedding.out_features, generator=generator).tanh()
     logits = torch.randn(PROBED, classes, generator=generator)
     labels = torch.eye(classes, dtype=torch.bool)[torch.randint(classes, (PROBED,), generator=generator)]
     rows = torch.arange(training.batch_size)
     method.training_config = training
     start = method.codes_start(training.epochs)
-    method.before_epoch(Epoch(start, training.epochs, 0, lambda views: embeddings, torch.arange(PROBED), PROBED))
-    method.backbone.forward = lambda inputs, count: (embeddings[:count], logits[:count])
+    method.backbone.forward = lambda inputs, count: (vectors[:count], logits[:count])
+
+    def embeddings(views: Views) -> Tensor:  # what the method makes of the head's vectors
+        with seeded(0), torch.no_grad():
+            made: Tensor = method(torch.zeros(PROBED, 1), PROBED)[0]
+        return made
+
+    order = torch.arange(PROBED)
+    method.before_epoch(Epoch(start, training.epochs, 0, embeddings, order, PROBED, labels))
     with seeded(0), torch.no_grad():
         losses: dict[str, Tensor] = method.losses(rows[:, None], labels[rows], rows, start)
     return losses

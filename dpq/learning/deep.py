@@ -242,8 +242,8 @@ class AlternatingMethod(DeepMethod):
         """The loss terms that shape the features, from embeddings [B, D] and labels [B, L]."""
         raise NotImplementedError
 
-    def targets(self, embeddings: Tensor) -> Tensor:
-        """What the codes of all training images stand for, [N, D]: their embeddings."""
+    def targets(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """What the codes of all training images, with labels [N, L], stand for, [N, D]: their embeddings."""
         return embeddings
 
     def first_codebooks(self, embeddings: Tensor, seed: int) -> Tensor:
@@ -286,7 +286,7 @@ class AlternatingMethod(DeepMethod):
         embeddings = epoch.embeddings(views="centre").to(self._codebooks.device) if anew else self._seen
         if self.codes_on == "seen" and anew:
             self._seen = _kept(self._seen, embeddings)  # an image that an epoch does not train on stays at that
-        targets = self.targets(embeddings)
+        targets = self.targets(embeddings, epoch.labels)
         if first:
             codebooks = self.first_codebooks(targets, epoch.seed)
         else:

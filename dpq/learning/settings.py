@@ -225,6 +225,7 @@ class Epoch:
         order: [N] positions of the training images, in the order of the epoch; what does not fill a batch comes last,
             and is not trained on.
         trained: how many are trained on.
+        labels: [N, L] bool, of the training images.
     """
 
     index: int
@@ -233,6 +234,7 @@ class Epoch:
     embeddings: Callable[..., Tensor]
     order: Tensor
     trained: int
+    labels: Tensor
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:

@@ -181,7 +181,7 @@ class Trainer:
         shuffled = torch.Generator().manual_seed(derive_seed(self.seed, "order", self.epoch))
         order = torch.randperm(len(self.images), generator=shuffled).to(self.labels.device)
         seed, trained = derive_seed(self.seed, "codebooks", self.epoch), self.steps * self.batch_size
-        epoch = Epoch(self.epoch, self.config.epochs, seed, self._embeddings, order, trained)
+        epoch = Epoch(self.epoch, self.config.epochs, seed, self._embeddings, order, trained, self.labels)
         self.method.before_epoch(epoch)
         distributed.follow_leader(self.module)
         if self._average is not None:

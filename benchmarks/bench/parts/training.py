@@ -162,7 +162,7 @@ def _around(trainer: Trainer, index: int, embed: Callable[..., Tensor] | None = 
     order = torch.arange(len(trainer.images), device=trainer.labels.device)
     trained = trainer.steps * trainer.batch_size
     embed = embed or partial(trainer.method.embed, trainer.images, stay=True)
-    return Epoch(index, trainer.config.epochs, 0, embed, order, trained)
+    return Epoch(index, trainer.config.epochs, 0, embed, order, trained, trainer.labels)
 
 
 def _over(seconds: Seconds, name: str, other: str) -> float:

@@ -63,7 +63,7 @@ def test_beta_grows_with_the_epochs_and_is_kept():
     place, outputs = method.state_dict()["_beta"], torch.tensor([[0.1] * 8])
     seen = []
     for index in range(4):
-        method.before_epoch(Epoch(index, 4, 0, lambda views: outputs, torch.arange(1), 1))
+        method.before_epoch(Epoch(index, 4, 0, lambda views: outputs, torch.arange(1), 1, torch.ones(1, 1) > 0))
         seen.append(float(place))
         assert torch.allclose(method.squash(outputs), torch.tanh(seen[-1] * outputs))
     assert seen == pytest.approx([1.0, 13.5**0.5, 26**0.5, 38.5**0.5])

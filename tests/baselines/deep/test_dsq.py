@@ -48,8 +48,7 @@ def test_an_image_is_pulled_to_the_mean_centre_of_its_labels():
 
 def test_centres_are_class_means_and_targets_lie_between():
     method, x = make(classes=3, quantization=0.1, supervised=0.3), F.normalize(normal(5, DIM), dim=1)
-    method._labels = LABELS
-    targets = method.targets(x)
+    targets = method.targets(x, LABELS)
     assert torch.allclose(method.centres[0], (x[0] + x[2]) / 2)
     assert torch.allclose(method.centres[1], (x[1] + x[4]) / 2)
     assert torch.allclose(method.centres[2], x[4])
@@ -61,8 +60,7 @@ def test_centres_are_class_means_and_targets_lie_between():
 
 def test_two_terms_are_one_with_the_target_and_a_constant():
     method, x = make(classes=3, quantization=0.1, supervised=0.3), F.normalize(normal(5, DIM), dim=1)
-    method._labels = LABELS
-    targets = method.targets(x)
+    targets = method.targets(x, LABELS)
     phi = centres_of(x, method.centres, LABELS)
     differences = []
     for seed in range(4):
@@ -74,8 +72,7 @@ def test_two_terms_are_one_with_the_target_and_a_constant():
 
 def test_without_the_supervised_term_codes_are_of_the_features():
     method, x = make(classes=3, supervised=0.0), normal(5, DIM)
-    method._labels = LABELS
-    assert torch.equal(method.targets(x), x)
+    assert torch.equal(method.targets(x, LABELS), x)
 
 
 def test_features_have_unit_length_and_the_classifier_reads_them():
@@ -113,7 +110,7 @@ def test_training_images_are_coded_by_targets_and_others_by_features(split, trai
     method = make()
     log = method.fit(split, training)
     x = method.embed(split.images)
-    targets = method.targets(x)
+    targets = method.targets(x, split.labels)
     codes = icm_encode(targets, method.codebooks)
     assert torch.allclose(method._reconstructions, decode(codes, method.codebooks), atol=1e-5)
     assert torch.equal(method.encode(x), icm_encode(x, method.codebooks))
