@@ -14,6 +14,8 @@ from dpq.files.places import matching
 
 log = logging.getLogger(__name__)
 
+ROOT = Path(__file__).parents[2]  # of the checkout, whose README shows the main result
+
 # The order of the page; experiments that are not named here follow by name.
 ORDER = ("cifar10", "cifar10-cpu", "cifar10-unseen", "cifar100-cpu", "cifar100", "cifar100-unseen")
 
@@ -59,6 +61,7 @@ def make_all(output: Path) -> tuple[dict[str, str | bytes], set[str]]:
     from benchmarks.report import generated
     from benchmarks.report.claims import find, make_claims_page
     from benchmarks.report.pages.comparison import COMPARISON_PAGE, make_comparison_page
+    from benchmarks.report.pages.readme import with_main_result
     from benchmarks.report.pages.results import CLAIMS_PAGE, ERRATA_PAGE, make_errata_page, make_results_page
     from benchmarks.report.pages.rows import make_row_page
     from benchmarks.report.study import Study
@@ -93,6 +96,9 @@ def make_all(output: Path) -> tuple[dict[str, str | bytes], set[str]]:
     files[CLAIMS_PAGE] = make_claims_page(findings)
     files[ERRATA_PAGE] = make_errata_page()
     files[COMPARISON_PAGE] = make_comparison_page(studies, POINT)
+    if output.resolve() == ROOT / "results":
+        readme = (ROOT / "README.md").read_text(encoding="utf-8")
+        files["../README.md"] = with_main_result(readme, studies)
     captions = {name: caption for name, (_, caption) in FIGURES.items()}
     files["README.md"] = make_results_page(studies, findings, sorted(files), captions)
     return files, possible
