@@ -44,6 +44,6 @@ COMMAND = Command(
     [Option("--update", "make the reference anew, from five seeds"), *shared("--weights", "--data-root", "--device")],
     "nothing is kept; the same command starts anew",
     "check every method on small data against the committed reference",
-    "Run every method on digits, and on 1,000 images of CIFAR-10 where data and weights are given, and compare "
+    "Run every method on digits, and on 500 images of CIFAR-10 where data and weights are given, and compare "
     "settings, loss terms and metrics with the committed reference. The exit status is 1 if one moved.",
 )

@@ -102,7 +102,7 @@ def test_one_file_runs_and_is_in_help_tables_figures_and_regression(copy):
     assert status == 0, printed
     assert re.findall(r"STATUS (.*)", printed) == ["0", "0", "0 0", "0", "0 0"], printed
     known = ", ".join([*METHODS.own, "plain-net", "sampled"])
-    assert f"of {known}; or all" in " ".join(printed.split())
+    assert f"of {known}; or all" in re.sub(r"- (?=\w)", "-", " ".join(printed.split()))  # broken after hyphens too
     table = (copy / "out/digits/table.md").read_text()
     rows = [line.split("|")[1].strip() for line in table.split("mAP:")[1].splitlines() if "| ours" in line]
     assert rows == ["DPQ", "Plain net", "Plain net, trained at 16 bits and truncated", "Sampled on frozen features"]

@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -259,7 +260,7 @@ def test_a_control_of_a_shorter_source_is_another_record(run_all, tmp_path):
 def test_force_says_which_controls_stay(run_all, caplog):
     with caplog.at_level("INFO"):
         assert run_all("--force", method="dpq") == 0
-    assert "records of pq-dpq, rq-dpq, label-code stay as they are" in caplog.text
+    assert re.search("records of pq-dpq, rq-dpq, label-code.* stay as they are", caplog.text)
 
 
 def test_validation_never_touches_queries_or_database(run_tiny):
@@ -284,9 +285,9 @@ def test_table_and_figures_follow_a_run(run_tiny, tmp_path):
 
 @pytest.fixture
 def run_all(configs, tmp_path):
-    """Run every method of `tiny`; returns the exit status."""
+    """Run the paper's methods in `tiny`; returns the exit status."""
 
-    def run(*arguments, method="all"):
+    def run(*arguments, method="paper"):
         only = ["--limit", "100", "--output", str(tmp_path / "results"), "--method", *method.split()]
         return main(["run", "tiny", *only, *arguments])
 
@@ -359,7 +360,7 @@ def test_the_released_variant_is_that_of_the_methods_that_have_one(run_all, tmp_
     assert dtq["score"] == "inner"
     capsys.readouterr()
     assert run_all("--variant", "released", method="pq") == 2
-    assert "pq has no released variant; dtq, dpq have one" in capsys.readouterr().err
+    assert re.search("pq has no released variant; .*dtq, dpq have one", capsys.readouterr().err)
 
 
 def test_collapsed_embeddings_are_said_recorded_and_tabulated(run_tiny, monkeypatch, tmp_path, caplog):

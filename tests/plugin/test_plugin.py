@@ -123,7 +123,6 @@ def test_it_may_quantize_a_trained_dpq_or_train_itself(example, tmp_path, capsys
 def test_its_curve_is_unlike_those_of_this_repository(example):
     look = look_of("rotated-pq", "paper", "Rotated PQ")
     assert look["color"] not in {style_of(name)[0] for name in METHODS.own}
-    assert look["marker"] not in {style_of(name)[1] for name in METHODS.own}
 
 
 def test_all_stays_the_methods_of_this_repository(example, tmp_path, capsys):

@@ -56,5 +56,5 @@ def test_a_variant_is_written_out_for_the_methods_that_have_it():
     paper, released = (load_experiment("digits").with_variant(variant) for variant in ("paper", "released"))
     tables = {method.table for method in METHODS.own.values() if method.table}
     changed = {table for table in tables if paper.settings_of(table) != released.settings_of(table)}
-    assert changed == {"dpq", "drq", "dtq", "dvsq"}
+    assert changed == {method.table for method in METHODS.own.values() if "released" in method.variants}
     assert all(released.settings_of(table) == paper.settings_of(table).released() for table in changed)
