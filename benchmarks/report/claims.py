@@ -152,7 +152,7 @@ CLAIMS = (
     ),
     Claim(
         "unseen",
-        "On classes that training has not seen, DPQ is better than",
+        "On unseen classes DPQ is better than",
         f"mAP of DPQ − that of the other; {BETTER}",
         lambda section: better(section, "pq", "rq", "dqn", "dtq", "rq-dpq", "pq-dpq", "label-code"),
         unseen=True,
@@ -207,12 +207,18 @@ def verdict_table(findings: Sequence[Finding], *, paper: bool, prefix: str = "")
         rows[finding.anchor][finding.experiment] = _bold(finding.verdict)
     run = {finding.anchor for finding in chosen if finding.verdict != NOT_RUN}
     table = as_markdown([row for anchor, row in rows.items() if anchor in run])
-    waiting = [row["claim"] for anchor, row in rows.items() if anchor not in run]
-    return "\n\n".join(filter(None, [table if run else "", _waiting(waiting)]))
+    waiting = {finding.anchor: finding for finding in chosen if finding.anchor not in run}
+    return "\n\n".join(filter(None, [table if run else "", _waiting(list(waiting.values()), prefix)]))
 
 
-def _waiting(claims: Sequence[str]) -> str:
-    return f"Not run in any setting: {'; '.join(claims)}." if claims else ""
+def _waiting(findings: Sequence[Finding], prefix: str) -> str:
+    """What has no runs, each claim once, with its parts as links."""
+    said = []
+    for claim, parts in groupby(findings, attrgetter("claim")):
+        several = list(parts)
+        links = ", ".join(f"[{one.comparison.label or claim.text}]({prefix}#{one.anchor})" for one in several)
+        said.append(f"{claim.text.removesuffix(':')}: {links}" if several[0].comparison.key else links)
+    return f"Not run in any setting: {'; '.join(said)}." if said else ""
 
 
 def _bold(verdict: str) -> str:

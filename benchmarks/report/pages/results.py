@@ -56,7 +56,7 @@ def make_results_page(
         _answers(findings),
         _figures(experiments[0], files, captions, ["map"]),
         *(
-            f"## {heading}\n\n{verdict_table(findings, paper=paper, prefix=CLAIMS_PAGE)}"
+            f"## {heading}\n\n{_verdicts([finding for finding in findings if finding.claim.paper == paper], paper)}"
             for heading, paper in HEADINGS.items()
             if any(finding.claim.paper == paper for finding in findings)
         ),
@@ -81,6 +81,12 @@ def make_results_page(
 def make_errata_page() -> str:
     """The page of what changed in published numbers."""
     return f"# Errata\n\n{ERRATA.read_text(encoding='utf-8').strip()}\n"
+
+
+def _verdicts(findings: Sequence[Finding], paper: bool) -> str:
+    """Claims about classes that training has seen, and about others, in tables of their own settings."""
+    kinds = [[one for one in findings if one.claim.unseen == unseen] for unseen in (False, True)]
+    return "\n\n".join(verdict_table(some, paper=paper, prefix=CLAIMS_PAGE) for some in kinds if some)
 
 
 def _answers(findings: Sequence[Finding]) -> str:
