@@ -30,7 +30,7 @@ QUESTIONS = {
     "Which components matter?": ("component",),
     "And on classes that training has not seen?": ("unseen",),
 }
-SHOWN = ("map", "data", "ablations", "tuning")  # figures that stand on the page
+SHOWN = ("map", "data", "ablations")  # figures that stand on the page
 PAPER = (
     "Gao et al., *Beyond Product Quantization: Deep Progressive Quantization for Image Retrieval*, IJCAI 2019, "
     "[arXiv 1906.06698](https://arxiv.org/abs/1906.06698)"
