@@ -186,7 +186,7 @@ def test_codes_on_what_steps_have_seen_spare_a_pass_through_the_network(make, sp
     assert len(calls) == (2 if seen else 3)  # before the third, before the fourth, in the end
     (between, steps), (last, _) = given[-2:]
     assert torch.equal(between, steps) == seen
-    assert torch.equal(last, method.targets(embed(split.images)))
+    assert torch.equal(last, method.targets(embed(split.images), split.labels))
 
 
 def test_too_few_images_are_refused_before_training(make, split, training):
@@ -200,4 +200,4 @@ def test_the_last_codebooks_are_of_the_averaged_network(make, split, training, m
     estimate = type(method).next_codebooks
     monkeypatch.setattr(type(method), "next_codebooks", lambda s, x, *more: (read.append(x), estimate(s, x, *more))[1])
     method.fit(split, replace(training, ema=0.9))
-    assert torch.allclose(read[-1], method.targets(method.embed(split.images, views="centre")), atol=1e-6)
+    assert torch.allclose(read[-1], method.targets(method.embed(split.images, views="centre"), split.labels), atol=1e-6)
