@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pandas as pd
-
 from benchmarks.records.reported import marked, reported_value
+from benchmarks.report.comparisons import per_repetition, side
 from benchmarks.report.details import as_markdown
-from benchmarks.report.intervals import interval_of_mean, per_unit
+from benchmarks.report.intervals import interval_of_mean
 from benchmarks.report.statistics import row_title
 from benchmarks.report.study import Section, Study
 from benchmarks.report.tables import marks_note
@@ -55,17 +54,10 @@ def _rows(section: Section) -> list[dict[str, str]]:
 
 
 def _ours(section: Section, method: str, bits: int) -> str:
-    table = section.table
-    rows: pd.DataFrame = table[
-        (table["method"] == method)
-        & (table["variant"] == "paper")
-        & (table["training"] != "truncated")
-        & (table["bits"] == bits)
-    ]
-    if rows.empty:
+    found = side(section, method, [bits])
+    if found.missing:
         return ""
-    units = zip(rows["split_seed"], rows["unit"], strict=True)
-    interval = interval_of_mean(per_unit(zip(units, rows["map"], strict=True)).tolist())
+    interval = interval_of_mean(per_repetition(found.values))
     if interval.low is None:
         return f"{interval.mean:.3f}"
     return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
