@@ -7,19 +7,19 @@ the way back the sign is the identity.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from baselines.binary.signs import SignMethod, sign_network
-from dpq.errors import InputError
+from baselines.one_label import refuse_several_labels
 from dpq.files.bounds import Bounded
 from dpq.learning.backbone import Backbone
 from dpq.learning.entry import MethodEntry
 from dpq.learning.settings import RankedBy, TrainingConfig, Weight
 from dpq.method.losses import classification_loss
-from dpq.protocols.base import Split
 
 
 @dataclass(frozen=True)
@@ -84,19 +84,7 @@ def sign_penalty(x: Tensor) -> Tensor:
     return (x.abs() - 1).abs().pow(3).mean()
 
 
-def check_one_label(train: Split, codebook_size: int) -> None:
-    """Refuse images of several classes.
-
-    Raises:
-        InputError: there are some.
-    """
-    several = int((train.labels.sum(dim=1) > 1).sum())
-    if several:
-        raise InputError(
-            f"greedyhash classifies images of one class, and {several} training images have several; leave it out of "
-            "--method on this data"
-        )
-
+check_one_label = partial(refuse_several_labels, "greedyhash classifies images of one class")
 
 METHOD = MethodEntry(
     build=lambda context: GreedyHash(

@@ -10,6 +10,7 @@ of the Gini terms are ours.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -17,14 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.deep.product import ProductConfig, ProductMethod, mixture, part_products
+from baselines.one_label import refuse_several_labels
 from dpq.codes.additive import decode, encode, usable_embeddings
-from dpq.errors import InputError
 from dpq.inputs.values import label_tensor
 from dpq.learning.backbone import Backbone
 from dpq.learning.entry import MethodEntry
 from dpq.learning.settings import Epoch, Score, Weight, Width
 from dpq.method.losses import classification_loss
-from dpq.protocols.base import Split
 
 SMALL = 2.0**-16  # of assignment logits beside an embedding: they keep their digits, and no distance sees them
 
@@ -156,18 +156,7 @@ def gini_terms(shares: Tensor) -> tuple[Tensor, Tensor]:
     return shares.mean(dim=0).square().sum(), shares.square().sum(dim=(1, 2)).mean()
 
 
-def check_labels(train: Split, codebook_size: int) -> None:
-    """Refuse images of several classes, for which no centre is known.
-
-    Raises:
-        InputError: as said.
-    """
-    if several := int((train.labels.sum(dim=1) > 1).sum()):
-        raise InputError(
-            f"klein-wolf draws an image to its class's centre, and {several} training images have several; leave it "
-            "out of --method on this data"
-        )
-
+check_labels = partial(refuse_several_labels, "klein-wolf draws an image to its class's centre")
 
 METHOD = MethodEntry(
     build=lambda context: KleinWolf.of(context, context.config.embedding_dim),

@@ -14,6 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from baselines.one_label import refuse_several_labels
 from dpq.codes.additive import decode, encode, kmeans_in_parts, residual_kmeans
 from dpq.errors import InputError
 from dpq.learning.entry import MethodEntry
@@ -78,12 +79,8 @@ def check_classes(train: Split, codebook_size: int) -> None:
     Raises:
         InputError: as said.
     """
-    several, classes = int((train.labels.sum(dim=1) > 1).sum()), train.labels.shape[1]
-    if several:
-        raise InputError(
-            f"label-code writes one class per image, and {several} training images have several; "
-            "leave it out of --method on this data"
-        )
+    refuse_several_labels("label-code writes one class per image", train, codebook_size)
+    classes = train.labels.shape[1]
     if classes > codebook_size:
         raise InputError(
             f"label-code writes the class in one codeword, and {classes} classes are more than {codebook_size} "
